@@ -1,0 +1,1 @@
+"""Open reference implementation of HL-CLIP: CLIP fine-tuned for video highlight detection."""

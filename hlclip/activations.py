@@ -1,0 +1,125 @@
+"""Run the frozen trunk of both towers once, and keep the tokens that enter the cached blocks."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hlclip.device import pick_device
+from hlclip.encoder import Encoder, EncoderError, load_encoder
+from hlclip.manifests import Index, Item, Manifest
+from hlclip.params import Encoder as EncoderParams
+from hlclip.store import Store, content_key
+
+
+def make_activations(
+    index: Index, frames: Manifest, params: EncoderParams, *, store: Path
+) -> tuple[Manifest, Manifest]:
+    """Encode every video and every query whose tokens are not in the store yet.
+
+    Returns:
+        Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
+
+    Raises:
+        EncoderError: the model cannot be loaded or cut, or wants other frames than there are.
+        StoreError: frames are missing or damaged.
+    """
+    encoder = load_encoder(
+        params.model,
+        params.pretrained,
+        cached_blocks=params.cached_blocks,
+        device=str(pick_device("auto")),
+    )
+    _check_frames(encoder, frames)
+    shared = {**encoder_header(encoder, params), "dtype": params.dtype}
+    return (
+        _encode_videos(encoder, frames, store, shared, params),
+        _encode_queries(encoder, index, store, shared, params),
+    )
+
+
+def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
+    """What identifies a trunk: names for people, the weights' fingerprint for certainty."""
+    preprocess = encoder.preprocess
+    return {
+        "model": _portable(params.model),
+        "pretrained": _portable(params.pretrained or ""),
+        "weights": encoder.fingerprint(),
+        "cached_blocks": params.cached_blocks,
+        "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),
+        "std": ",".join(f"{value:.9g}" for value in preprocess.std),
+    }
+
+
+def _portable(name: str) -> str:
+    """A model's name without the folders of this machine."""
+    prefix, separator, rest = name.rpartition(":")
+    return prefix + separator + Path(rest).name if Path(rest).is_absolute() else name
+
+
+def _encode_videos(
+    encoder: Encoder,
+    frames: Manifest,
+    store: Path,
+    shared: dict[str, str | int | float],
+    params: EncoderParams,
+) -> Manifest:
+    header = {**shared, "tower": "image", "clip_seconds": frames.header["clip_seconds"]}
+    source = Store(store, "frames", frames.header)
+    target = Store(store, "images", header)
+    items: dict[str, Item] = {}
+    total = sum(item.length for item in frames.items.values())
+
+    def encode(vid: str, pictures: Item) -> np.ndarray:
+        tokens = encoder.image_tokens(source.read(pictures), batch=params.batch)
+        return _cast(tokens, params.dtype, vid)
+
+    with tqdm(total=total, desc="images", unit="frame", disable=None) as bar:
+        for vid, pictures in sorted(frames.items.items()):
+            key = content_key(header, pictures.key)
+            items[vid] = target.get_or_make(key, partial(encode, vid, pictures))
+            bar.update(pictures.length)
+    return Manifest(header, items, frames.failed)
+
+
+def _encode_queries(
+    encoder: Encoder,
+    index: Index,
+    store: Path,
+    shared: dict[str, str | int | float],
+    params: EncoderParams,
+) -> Manifest:
+    header = {**shared, "tower": "text"}
+    target = Store(store, "texts", header)
+    queries = sorted({row.query for rows in index.queries.values() for row in rows})
+    items: dict[str, Item] = {}
+
+    def encode(query: str) -> np.ndarray:
+        return _cast(encoder.text_tokens(query), params.dtype, query)
+
+    # One by one, so that a query's bytes do not depend on which others are in the data set.
+    for query in tqdm(queries, desc="texts", unit="query", disable=None):
+        key = content_key(header, query)
+        items[query] = target.get_or_make(key, partial(encode, query))
+    return Manifest(header, items, {})
+
+
+def _check_frames(encoder: Encoder, frames: Manifest) -> None:
+    wanted = encoder.preprocess
+    for field in ("size", "resize", "interpolation"):
+        has, wants = frames.header[field], getattr(wanted, field)
+        if has != wants:
+            raise EncoderError(
+                f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}: "
+                f"run with -S frames.{field}={wants}"
+            )
+
+
+def _cast(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
+    array = tokens.to(getattr(torch, dtype)).numpy()
+    if not np.isfinite(array).all():
+        raise EncoderError(f"{name}: tokens do not fit into {dtype}; set encoder.dtype to float32")
+    return array

@@ -1,0 +1,97 @@
+"""The command line: what a person runs. Errors are lines on stderr, the exit code is then 2."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hlclip.files import write_json
+from hlclip.metrics import evaluate as evaluate_predictions
+from hlclip.metrics import ground_truth
+from hlclip.predictions import in_order, read_submission
+from hlclip.qvhighlights import CLIP_SECONDS, read_annotations
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def hlclip(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """HL-CLIP: CLIP fine-tuned for video highlight detection.
+
+    \b
+    Examples:
+      hlclip evaluate predictions.jsonl highlight_val_release.jsonl
+      hlclip --debug evaluate ...      to see where an error comes from
+      hlclip evaluate --help           what a command wants, with examples
+    """
+    context.obj = debug
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Submission file (JSONL).")
+    ],
+    annotations: Annotated[
+        Path,
+        typer.Argument(metavar="ANNOTATIONS", help="Ground truth of the same queries (JSONL)."),
+    ],
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Also write all figures here, as the official script does."
+        ),
+    ] = None,
+    clip_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Length of a clip.")
+    ] = CLIP_SECONDS,
+) -> None:
+    """Official QVHighlights metrics of any system's submission file.
+
+    PREDICTIONS has one row a query, with pred_saliency_scores (one a clip), or
+    pred_relevant_windows ([start, end, confidence], best first), or both:
+
+    \b
+      {"qid": 2579, "query": "...", "vid": "...", "pred_saliency_scores": [0.31, ...]}
+
+    The figures are percentages and equal those of Moment-DETR's standalone_eval. HL is highlight
+    detection by the lowest rating that makes a highlight, MR is moment retrieval.
+
+    \b
+    Examples:
+      hlclip evaluate predictions.jsonl highlight_val_release.jsonl
+      hlclip evaluate predictions.jsonl highlight_test_with_gt.jsonl --json metrics.json
+      hlclip evaluate mine.jsonl my_annotations.jsonl --clip-seconds 1
+    """
+    with plain_errors(context):
+        truth = ground_truth(read_annotations(annotations, clip_seconds), clip_seconds)
+        rows = in_order(read_submission(predictions), truth.qids)
+        windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
+        scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
+        metrics = evaluate_predictions(truth, scores=scores or None, windows=windows or None)
+        if json is not None:
+            write_json(json, metrics)
+        width = max(map(len, metrics["brief"]))
+        for name, figure in metrics["brief"].items():
+            typer.echo(f"{name:{width}}  {figure:6.2f}")
+
+
+@contextmanager
+def plain_errors(context: typer.Context) -> Generator[None, None, None]:
+    """Report what is wrong with the input as lines on stderr and exit with 2, unless `--debug`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if context.obj:
+            raise
+        message = str(error)
+        if isinstance(error, OSError) and error.filename:
+            message = f"{error.filename}: {error.strerror}"
+        typer.echo(message, err=True)
+        raise typer.Exit(2) from None

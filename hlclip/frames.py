@@ -1,0 +1,152 @@
+"""One RGB frame per clip, at the clip's middle, decoded and resized by ffmpeg."""
+
+import logging
+import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hlclip.manifests import Header, Index, Item, Manifest, Video
+from hlclip.params import Frames
+from hlclip.store import Store, content_key
+from hlclip.tolerance import tolerate
+from hlclip.video import VideoError, ffmpeg_executable
+
+log = logging.getLogger(__name__)
+
+
+def make_frames(
+    index: Index, params: Frames, *, data_root: Path, store: Path, max_missing: float
+) -> Manifest:
+    """Decode every video whose frames are not in the store yet; all cores, one thread a video.
+
+    Returns:
+        The manifest: vid -> frames in the store; `failed` holds the index's missing videos too.
+
+    Raises:
+        TooManyMissingError: more videos failed than tolerated; what was decoded stays in the store.
+    """
+    header = frames_header(params, index.clip_seconds)
+    frames = Store(store, "frames", header)
+
+    def make(vid: str) -> Item | VideoError:
+        try:
+            return _make_one(index.videos[vid], data_root, frames)
+        except VideoError as error:
+            return error
+
+    items: dict[str, Item] = {}
+    failed = dict(index.missing)
+    vids = sorted(index.videos)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(pool.map(make, vids), total=len(vids), desc="frames", unit="video", disable=None)
+        for vid, made in zip(vids, bar, strict=True):
+            if isinstance(made, Item):
+                items[vid] = made
+            else:
+                failed[vid] = f"{index.videos[vid].path}: {made}"
+    log.info("%d frames of %d videos", sum(item.length for item in items.values()), len(items))
+    _report_lengths(index, items)
+    tolerate(failed, total=len(index.clips()), share=max_missing)
+    return Manifest(header, items, failed)
+
+
+def frames_header(params: Frames, clip_seconds: float) -> dict[str, str | int | float]:
+    """Everything that changes a pixel."""
+    return {"clip_seconds": clip_seconds, **params.model_dump()}
+
+
+def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
+    """Decode one frame per clip.
+
+    The field's convention, ffmpeg's `fps=1/clip_seconds`: frame k is what is shown at the middle of
+    clip k, t = (k + 1/2) clip_seconds, and there are round(duration / clip_seconds) of them. The
+    first stream that is not a cover picture; rotation and sample aspect ratio are applied.
+
+    Args:
+        path: a video file.
+        header: see `frames_header`.
+
+    Returns:
+        uint8 [clips, height, width, RGB], 0..255.
+
+    Raises:
+        VideoError: ffmpeg fails, or finds no frame.
+    """
+    size = int(header["size"])
+    command = _ffmpeg_command(path, header)
+    ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    # Without addresses, so that a reason in the manifest is the same in every run.
+    said = re.sub(r" @ 0x[0-9a-f]+", "", ended.stderr.decode(errors="replace"))
+    complaints = said.strip().splitlines()
+    frame_bytes = size * size * 3
+    clips, rest = divmod(len(ended.stdout), frame_bytes)
+    if ended.returncode != 0 or rest:
+        reason = complaints[-1] if complaints else f"exit status {ended.returncode}"
+        raise VideoError(f"ffmpeg failed: {reason}")
+    if clips == 0:
+        seconds = float(header["clip_seconds"]) / 2
+        reason = complaints[-1] if complaints else f"shorter than half a clip ({seconds:g} s)"
+        raise VideoError(f"no frame could be decoded: {reason}")
+    if complaints:
+        log.warning(
+            "  %s: ffmpeg complains (%d lines), last: %s",
+            path.name,
+            len(complaints),
+            complaints[-1],
+        )
+    return np.frombuffer(ended.stdout, np.uint8).reshape(clips, size, size, 3)
+
+
+def _make_one(video: Video, data_root: Path, frames: Store) -> Item:
+    key = content_key(frames.header, video.sha256)
+    return frames.get_or_make(key, lambda: extract_frames(data_root / video.path, frames.header))
+
+
+def _ffmpeg_command(path: Path, header: Header) -> list[str]:
+    size = header["size"]
+    if header["resize"] == "shortest":
+        aspect = "iw*sar/ih"  # display aspect ratio: pixels need not be square
+        width = f"if(lt({aspect},1),{size},trunc({size}*{aspect}))"
+        height = f"if(lt({aspect},1),trunc({size}/({aspect})),{size})"
+    else:
+        width = height = size
+    # `file:` and the whitelist: a name or playlist must not make ffmpeg read anything else.
+    source: Any = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file", threads=1)
+    picture = (
+        source["V:0"]
+        .filter("fps", f"1/{header['clip_seconds']:g}", start_time=0)
+        .filter("scale", width, height, flags=header["interpolation"])
+        .filter("format", "rgb24")
+        .filter("crop", size, size)
+    )
+    output = picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
+    return output.global_args("-nostdin", "-loglevel", "error").compile(cmd=ffmpeg_executable())
+
+
+def _report_lengths(index: Index, items: dict[str, Item]) -> None:
+    """Say which videos end before their annotation; later stages score the clips that exist."""
+    annotated = index.clips()
+    shorter = [vid for vid, item in items.items() if item.length < annotated[vid]]
+    longer = sum(item.length > annotated[vid] for vid, item in items.items())
+    for vid in shorter:
+        log.warning(
+            "  %s: %d clips decoded, %d annotated; clips past the end have no frame",
+            vid,
+            items[vid].length,
+            annotated[vid],
+        )
+    if shorter or longer:
+        log.warning(
+            "%d of %d videos are shorter than annotated, %d longer (the rest is unused)",
+            len(shorter),
+            len(items),
+            longer,
+        )

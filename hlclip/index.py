@@ -1,0 +1,127 @@
+"""What there is: annotation rows and videos, validated, and what is missing, by name."""
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hlclip.errors import HlclipError
+from hlclip.manifests import Index, Video, VideoInfo
+from hlclip.params import Data
+from hlclip.qvhighlights import read_annotations
+from hlclip.tolerance import tolerate
+from hlclip.video import VideoError, probe
+
+log = logging.getLogger(__name__)
+
+
+class DataError(HlclipError):
+    """The data set cannot be used as it is; the message names the files and what to do."""
+
+
+def build_index(data: Data, *, cache: Path) -> Index:
+    """Validate the annotations; find, hash and probe the videos.
+
+    Args:
+        data: where the data set lies and what is tolerated.
+        cache: SQLite file that remembers the hashes of unchanged files; it only saves time.
+
+    Raises:
+        DataError: a folder is absent, or two files claim one vid.
+        AnnotationError: rows are malformed; all problems are listed.
+        TooManyMissingError: see `tolerate`.
+    """
+    root = Path(data.root)
+    folder = root / data.videos
+    if not folder.is_dir():
+        raise DataError(
+            f"no folder {folder}; data.root must hold {data.videos}/<vid>.<extension> "
+            f"and {', '.join(data.annotations.values())}"
+        )
+    queries = {
+        split: read_annotations(root / name, data.clip_seconds)
+        for split, name in data.annotations.items()
+    }
+    vids = {row.vid for rows in queries.values() for row in rows}
+    files = _find_videos(folder, vids)
+    missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
+    videos: dict[str, Video] = {}
+    for vid, found in _inspect(files, root, cache):
+        if isinstance(found, Video):
+            videos[vid] = found
+        else:
+            missing[vid] = f"{data.videos}/{files[vid].name}: {found}"
+    rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
+    log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
+    tolerate(missing, total=len(vids), share=data.max_missing)
+    return Index(data.clip_seconds, queries, videos, missing)
+
+
+def _find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
+    """vid -> file; a vid is compared with names in the folder and never used as a path."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        # A vid holds dots (`j7rJstUseKg_360.0_510.0`), so only the last suffix goes.
+        if path.stem not in vids or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in files:
+            raise DataError(
+                f"two files for vid {path.stem!r} in {folder}: "
+                f"{files[path.stem].name} and {path.name}; keep one"
+            )
+        files[path.stem] = path
+    return files
+
+
+def _inspect(
+    files: Mapping[str, Path], root: Path, cache: Path
+) -> Iterator[tuple[str, Video | VideoError]]:
+    """Hash and probe each file, or take both from the cache where the file has not changed."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(cache, timeout=60)) as known, ThreadPoolExecutor() as pool:
+        known.execute(
+            "CREATE TABLE IF NOT EXISTS video "
+            "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
+        )
+        fresh: dict[str, tuple[str, str]] = {}
+        for vid in sorted(files):
+            path, stat = str(files[vid].resolve()), _stat(files[vid])
+            row = known.execute(
+                "SELECT sha256, info FROM video WHERE path = ? AND stat = ?", (path, stat)
+            ).fetchone()
+            if row is None:
+                fresh[vid] = (path, stat)
+            else:
+                relative = files[vid].relative_to(root).as_posix()
+                yield vid, Video(relative, row[0], VideoInfo(**json.loads(row[1])))
+        results = pool.map(lambda vid: _look_at(files[vid], root), fresh)
+        bar = tqdm(results, total=len(fresh), desc="videos", unit="video", disable=None)
+        for (vid, (path, stat)), found in zip(fresh.items(), bar, strict=True):
+            if isinstance(found, Video):
+                row = (path, stat, found.sha256, json.dumps(asdict(found.info)))
+                with known:
+                    known.execute("INSERT OR REPLACE INTO video VALUES (?, ?, ?, ?)", row)
+            yield vid, found
+
+
+def _look_at(path: Path, root: Path) -> Video | VideoError:
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Video(path.relative_to(root).as_posix(), sha256, probe(path))
+    except VideoError as error:
+        return error
+    except OSError as error:
+        return VideoError(f"cannot be read ({error.strerror})")
+
+
+def _stat(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"

@@ -1,0 +1,138 @@
+"""The small JSON files that stages hand on, tracked by DVC: the index and the manifests.
+
+Sorted, without time stamps or absolute paths: same content, same bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hlclip.files import write_json
+from hlclip.qvhighlights import Annotation
+
+Header = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of a video's first real stream (cover pictures are not videos)."""
+
+    duration: float
+    """Seconds, from the container; measured from the packets where its header does not say."""
+    width: int
+    """Pixels as coded, before rotation and sample aspect ratio."""
+    height: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class Video:
+    """One usable video file."""
+
+    path: str
+    """Relative to the data set's root."""
+    sha256: str
+    """Of the file's bytes: its frames are keyed by it."""
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class Index:
+    """The data set as every later stage sees it."""
+
+    clip_seconds: float
+    queries: dict[str, list[Annotation]]
+    """Split -> rows in file order, rows without a usable video included."""
+    videos: dict[str, Video]
+    """vid -> file."""
+    missing: dict[str, str]
+    """vid -> why there is no usable video for it."""
+
+    def clips(self) -> dict[str, int]:
+        """vid -> clips that its annotations speak of, for every vid of the data set, sorted."""
+        clips: dict[str, int] = {}
+        for rows in self.queries.values():
+            for row in rows:
+                clips[row.vid] = max(clips.get(row.vid, 0), row.clips(self.clip_seconds))
+        return dict(sorted(clips.items()))
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a manifest says of one item of the store."""
+
+    key: str
+    digest: str
+    """xxh3_128 of the array's bytes."""
+    length: int
+    """Size of the first axis: frames of a video, tokens of a query."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which items a stage put into the store, and what could not be made."""
+
+    header: dict[str, str | int | float]
+    """Shared by all items and repeated in every file of the store."""
+    items: dict[str, Item]
+    """vid or query -> item."""
+    failed: dict[str, str]
+    """vid -> reason."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "header": self.header,
+            "items": {name: asdict(self.items[name]) for name in sorted(self.items)},
+            "failed": dict(sorted(self.failed.items())),
+        }
+
+
+def write_index(path: Path, index: Index) -> None:
+    """Write the index."""
+    write_json(
+        path,
+        {
+            "clip_seconds": index.clip_seconds,
+            "queries": {
+                split: [row.model_dump(mode="json", exclude_none=True) for row in rows]
+                for split, rows in index.queries.items()
+            },
+            "videos": {vid: asdict(index.videos[vid]) for vid in sorted(index.videos)},
+            "missing": dict(sorted(index.missing.items())),
+        },
+    )
+
+
+def read_index(path: Path) -> Index:
+    """Read what `write_index` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    context = {"clip_seconds": content["clip_seconds"]}
+    queries = {
+        split: [Annotation.model_validate(row, context=context) for row in rows]
+        for split, rows in content["queries"].items()
+    }
+    videos = {
+        vid: Video(video["path"], video["sha256"], VideoInfo(**video["info"]))
+        for vid, video in content["videos"].items()
+    }
+    return Index(content["clip_seconds"], queries, videos, content["missing"])
+
+
+def write_manifests(path: Path, **manifests: Manifest) -> None:
+    """Write named manifests to one file."""
+    write_json(path, {name: manifest.as_json() for name, manifest in manifests.items()})
+
+
+def read_manifests(path: Path) -> dict[str, Manifest]:
+    """Read what `write_manifests` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: Manifest(
+            part["header"],
+            {item: Item(**facts) for item, facts in part["items"].items()},
+            part["failed"],
+        )
+        for name, part in content.items()
+    }

@@ -1,0 +1,203 @@
+"""What `params.yaml` may say: every key, its unit and its allowed values.
+
+`params.yaml` is complete: nothing has a default in code, so the file (and `dvc params diff`) shows
+everything that a result depends on. A missing, unknown or contradictory key is a `ParamsError`
+that names the key. Parameter objects stop at the stage modules; the parts below take plain values.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hlclip.errors import HlclipError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Split = Literal["train", "val", "test"]
+
+
+class ParamsError(HlclipError):
+    """`params.yaml` is not what hlclip expects; the message names every offending key."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    """The data set: a folder with QVHighlights rows (jsonl) and `videos/<vid>.<extension>`."""
+
+    root: Annotated[str, Field(min_length=1)]
+    """Folder of the data set; relative paths start at the folder of `params.yaml`."""
+    annotations: dict[Split, str]
+    """Annotation file of each split, relative to `root`; any of train, val and test."""
+    videos: Annotated[str, Field(min_length=1)]
+    """Folder of the videos, relative to `root`."""
+    clip_seconds: Positive
+    """Length of a clip in seconds (QVHighlights: 2)."""
+    max_missing: Share
+    """Tolerated share of videos that are missing or cannot be decoded; beyond it stages fail."""
+
+    @model_validator(mode="after")
+    def _some_split(self) -> "Data":
+        if not self.annotations:
+            raise ValueError("annotations must name at least one split of train, val, test")
+        return self
+
+
+class Frames(_Section):
+    """What changes a pixel: one RGB frame per clip, at its middle."""
+
+    size: Annotated[int, Field(gt=0, le=4096)]
+    """Height and width of a frame in pixels: the encoder's image size."""
+    resize: Literal["shortest", "squash"]
+    """`shortest`: the shorter side becomes `size`, then centre crop; `squash`: both sides do."""
+    interpolation: Literal["bicubic", "bilinear"]
+    """ffmpeg's scaler: the encoder's own interpolation."""
+
+
+class Encoder(_Section):
+    """The CLIP model and where its two towers are cut."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """open_clip model name, or `local-dir:PATH` / `hf-hub:ORG/NAME` (config and weights there)."""
+    pretrained: str | None
+    """open_clip pretrained tag or a weights file; null for `local-dir:` and `hf-hub:` models."""
+    cached_blocks: Annotated[int, Field(ge=1)]
+    """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2."""
+    dtype: Literal["float16", "float32"]
+    """Precision of the cached tokens."""
+    batch: Annotated[int, Field(gt=0)]
+    """Frames per forward pass of the trunk (speed and memory only)."""
+
+    @model_validator(mode="after")
+    def _one_source_of_weights(self) -> "Encoder":
+        own_weights = self.model.startswith(("local-dir:", "hf-hub:"))
+        if own_weights and self.pretrained is not None:
+            raise ValueError(f"pretrained must be null: {self.model!r} brings its own weights")
+        if not own_weights and self.pretrained is None:
+            raise ValueError(f"pretrained must name a tag or weights file for {self.model!r}")
+        return self
+
+
+class Train(_Section):
+    """HL-CLIP's fine-tuning (Eq. 4) of the tail of both towers."""
+
+    blocks: Annotated[int, Field(ge=0)]
+    """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP."""
+    heads: Literal["frozen", "norm", "projection", "all"]
+    """Which of the final LayerNorms and projections train beside the blocks."""
+    target: Literal["mean", "median", "max", "min"]
+    """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
+    scale: Literal["literal", "learned"]
+    """`literal`: the cosine itself regresses the target; `learned`: scale * cosine + bias."""
+    lr: Positive
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "cosine"]
+    """Learning rate over the steps: constant, or cosine decay to zero."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's decoupled weight decay, on matrices only."""
+    epochs: Annotated[int, Field(gt=0)]
+    """Passes over the train split."""
+    batch: Annotated[int, Field(gt=0)]
+    """Queries (each with all clips of its video) per step: N of Eq. 4."""
+    select: Literal["best", "last"]
+    """Epoch kept: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the batch order."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """Autocast of the tail: `auto` is bf16 on CUDA and fp32 on the CPU."""
+    device: str
+    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`."""
+
+
+class Pool(_Section):
+    """Saliency pooling (SP); only `evaluate` reads it."""
+
+    window: Annotated[int, Field(ge=1)]
+    """Clips averaged around each clip; odd, 1 is no pooling."""
+    mode: Literal["mean", "max"]
+    """The paper averages."""
+    border: Literal["neighbours", "zero", "edge"]
+    """At the ends: the neighbours that exist, zeros, or the end value repeated."""
+
+    @model_validator(mode="after")
+    def _centred(self) -> "Pool":
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd to be centred on its clip, got {self.window}")
+        return self
+
+
+class Evaluate(_Section):
+    """What is scored and measured."""
+
+    splits: Annotated[list[Split], Field(min_length=1)]
+    """Splits that are scored; those with ground truth are measured."""
+
+
+class Params(_Section):
+    """The whole of `params.yaml`."""
+
+    data: Data
+    frames: Frames
+    encoder: Encoder
+    train: Train
+    pool: Pool
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> "Params":
+        if self.train.blocks > self.encoder.cached_blocks:
+            raise ValueError(
+                f"train.blocks is {self.train.blocks} but encoder.cached_blocks is "
+                f"{self.encoder.cached_blocks}: only cached blocks can train"
+            )
+        if self.train.blocks > 0 and "train" not in self.data.annotations:
+            raise ValueError(
+                "data.annotations.train is missing: give it, or set train.blocks to 0 (zero-shot)"
+            )
+        if len(set(self.evaluate.splits)) != len(self.evaluate.splits):
+            raise ValueError(f"evaluate.splits repeats a split: {self.evaluate.splits}")
+        absent = [s for s in self.evaluate.splits if s not in self.data.annotations]
+        if absent:
+            raise ValueError(f"evaluate.splits names {absent}, which data.annotations lacks")
+        return self
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and validate a `params.yaml`.
+
+    Raises:
+        ParamsError: the file is absent, not YAML, or has missing, unknown, ill-typed or
+            contradictory keys; the message lists all of them.
+    """
+    path = Path(path)
+    try:
+        # YAML 1.2, the dialect DVC writes: `1e-05` is a number there, a string in YAML 1.1.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: cannot be read ({error.strerror}); run hlclip stages from the "
+            "folder that holds params.yaml"
+        ) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(e["loc"], e["msg"], e["type"], e["input"]) for e in error.errors()]
+        raise ParamsError("\n".join(f"{path}: {p}" for p in problems)) from None
+
+
+def _problem(loc: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
+    key = ".".join(str(part) for part in loc) or "file"
+    if kind == "missing":
+        return f"{key}: missing key; params.yaml must be complete"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; remove it or correct its spelling"
+    if kind == "value_error":  # our own validators already say what came
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}"

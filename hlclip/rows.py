@@ -1,0 +1,127 @@
+"""Files of rows (JSONL, one object a line): read, validated, and every problem named at once."""
+
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic_core import ErrorDetails
+
+_SHOWN_PROBLEMS = 20
+
+
+def shown(value: object) -> str:
+    """A value as it stands in an error message: abbreviated."""
+    return reprlib.repr(value)
+
+
+def _integer_or_text(value: object) -> object:
+    # Before the union, which would otherwise report one problem for each of its members.
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise ValueError(f"got {shown(value)}, expected an integer or a text")
+    return value
+
+
+# JSON's own types only: "150" is no number, and neither is true.
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Qid = Annotated[int | str, BeforeValidator(_integer_or_text)]
+
+
+class Row(BaseModel):
+    """What the rows of every file have. Unknown keys are ignored: the field's files vary."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    qid: Qid
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def read_rows(
+    path: Path, row: type[AnyRow], *, error_type: type[ValueError], **context: Any
+) -> dict[int, AnyRow]:
+    """Rows of a JSONL file by line number, from 1; blank lines are skipped.
+
+    Args:
+        row: the model that every line must satisfy.
+        error_type: raised with the list of problems.
+        context: handed to the model's validators.
+
+    Raises:
+        error_type: malformed lines, two rows of one qid, or no row at all.
+    """
+    rows: dict[int, AnyRow] = {}
+    first_line: dict[int | str, int] = {}
+    problems: list[str] = []
+    for number, line in _lines(path):
+        try:
+            rows[number] = row.model_validate_json(line, context=context)
+            qid = rows[number].qid
+        except ValidationError as failure:
+            problems += [f"{path}:{number}: {_problem(error)}" for error in failure.errors()]
+            qid = _qid(line)
+        if qid is None:
+            continue
+        if qid in first_line:
+            problems.append(
+                f"{path}:{number}: qid: got {qid!r}, already on line {first_line[qid]}; "
+                "expected each qid once"
+            )
+        first_line.setdefault(qid, number)
+    if not rows and not problems:
+        problems.append(f"{path}: got an empty file, expected one JSON object a line")
+    if problems:
+        raise error_type(problem_list(problems))
+    return rows
+
+
+def problem_list(problems: list[str]) -> str:
+    """The first problems, one a line, and a count of the rest."""
+    lines = problems[:_SHOWN_PROBLEMS]
+    rest = len(problems) - len(lines)
+    if rest:
+        lines.append(f"... and {rest} more problem{'s' if rest > 1 else ''}")
+    return "\n".join(lines)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    # Bytes, cut at line feeds alone: str.splitlines would also cut at U+2028 inside a query.
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _qid(line: bytes) -> int | str | None:
+    """The qid of a row that is malformed elsewhere, if it has one: it may still be a duplicate."""
+    try:
+        return Row.model_validate_json(line).qid
+    except ValidationError:
+        return None
+
+
+def _problem(error: ErrorDetails) -> str:
+    """`field: what came, what was expected` of one pydantic error."""
+    location, kind, message = error["loc"], error["type"], error["msg"]
+    if kind == "json_invalid":
+        line = error["input"]
+        try:
+            line.decode()
+        except UnicodeDecodeError as failure:
+            return f"got bytes that are not UTF-8 (column {failure.start + 1}), expected UTF-8 text"
+        reason = message.removeprefix("Invalid JSON: ").replace(" at line 1 column", ", column")
+        return f"got {shown(line.decode().strip())}, expected JSON ({reason})"
+    if kind == "model_type":
+        return f"got {shown(error['input'])}, expected a JSON object"
+    field = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location)
+    if kind == "missing":
+        return f"{field}: missing, expected a value"
+    if kind == "value_error":  # our own validators say both halves themselves
+        return f"{field}: {message.removeprefix('Value error, ')}"
+    if kind == "too_long":
+        expected = f"{error.get('ctx', {})['max_length']} entries"
+    else:
+        expected = message.removeprefix("Input should be ").replace("valid array", "list")
+    return f"{field}: got {shown(error['input'])}, expected {expected}"

@@ -1,0 +1,273 @@
+"""HL-CLIP's fine-tuning: the tail of both towers, from the cache alone."""
+
+import csv
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hlclip.checkpoint import save_tail
+from hlclip.dataset import CachedQueries, batches, cached_queries
+from hlclip.device import autocast, pick_device
+from hlclip.errors import HlclipError
+from hlclip.files import replacing
+from hlclip.inference import cosines
+from hlclip.loss import Regression
+from hlclip.manifests import Index, Manifest
+from hlclip.metrics import ground_truth, highlight_metrics, pad
+from hlclip.params import Encoder, Train
+from hlclip.resume import TrainingState
+from hlclip.tail import Tail, pretrained_tail
+
+log = logging.getLogger(__name__)
+
+
+class TrainError(HlclipError):
+    """There is nothing to train on, or training diverged."""
+
+
+HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
+"""Columns of the history, a line an epoch: epoch from 1, mean squared error over the epoch's frames
+while the weights moved, learning rate of its last step, and unpooled VeryGood figures on val in
+percent (None without ground truth)."""
+
+Validate = Callable[[Tail], tuple[float, float]]
+"""VeryGood mAP and HIT@1 of a tail, in percent."""
+
+
+def train_tail(
+    index: Index,
+    images: Manifest,
+    texts: Manifest,
+    encoder: Encoder,
+    params: Train,
+    *,
+    store: Path,
+    checkpoint: Path,
+    history: Path,
+) -> None:
+    """Fine-tune and write the checkpoint and its history.
+
+    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP.
+
+    Raises:
+        TrainError: no row of the train split has a video, or the loss is not finite.
+        EncoderError: the weights are not those that made the cache.
+        StoreError: cached activations are missing or damaged.
+    """
+    facts: dict[str, Any] = {
+        "hlclip": version("hlclip"),
+        **{name: images.header[name] for name in ("model", "pretrained", "weights")},
+        "cached_blocks": encoder.cached_blocks,
+        "clip_seconds": index.clip_seconds,
+        "train": params.model_dump(exclude={"device"}),
+    }
+    if params.blocks == 0:
+        write_history(history, [])
+        save_tail(checkpoint, {}, facts)
+        return
+    device = pick_device(params.device)
+    tail = pretrained_tail(
+        encoder.model,
+        encoder.pretrained,
+        cached_blocks=encoder.cached_blocks,
+        weights=str(images.header["weights"]),
+    ).to(device)
+    tail.train_only(params.blocks, params.heads)
+
+    def split(name: str) -> CachedQueries:
+        return cached_queries(index, name, images, texts, store=store, target=params.target)
+
+    queries = split("train")
+    if len(queries) == 0:
+        raise TrainError("no row of the train split has a cached video: nothing to train on")
+    if queries.absent:
+        log.warning("train: %d rows without video are left out", queries.absent)
+    val = split("val") if "val" in index.queries else None
+    resume = store / "training" / f"{_run_key(index, images, texts, encoder, params)}.pt"
+    done = fit(
+        tail,
+        queries,
+        params,
+        device=device,
+        validate=_validator(val, params, device) if val is not None and len(val) else None,
+        resume=resume,
+        history=history,
+    )
+    facts["chosen"] = done.history[done.chosen - 1]
+    save_tail(checkpoint, done.chosen_tensors, facts)
+    write_history(history, done.history)
+    resume.unlink(missing_ok=True)
+
+
+def fit(
+    tail: Tail,
+    queries: CachedQueries,
+    params: Train,
+    *,
+    device: torch.device,
+    validate: Validate | None,
+    resume: Path | None = None,
+    history: Path | None = None,
+) -> TrainingState:
+    """Minimise Eq. 4 with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
+
+    Args:
+        tail: on `device`, with `train_only` applied; changed in place.
+        queries: the train split.
+        validate: gives VeryGood mAP and HIT@1 of a tail, in percent.
+        resume: state file; when it is there, training goes on from it.
+        history: rewritten after every epoch, to be looked at meanwhile.
+
+    Raises:
+        TrainError: the loss is not finite.
+    """
+    regression = Regression(params.scale).to(device)
+    trained = tail.trained()
+    optimizer = _optimizer(list(trained.values()) + _learned(regression), params)
+    steps = math.ceil(len(queries) / params.batch)
+    schedule = _schedule(optimizer, params, steps * params.epochs)
+    state = TrainingState(trained, regression, optimizer, schedule)
+    if resume is not None and resume.exists():
+        state.load(resume)
+        log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
+
+    first = len(state.history) + 1
+    with tqdm(
+        total=steps * params.epochs, initial=steps * (first - 1), unit="step", disable=None
+    ) as bar:
+        for epoch in range(first, params.epochs + 1):
+            bar.set_description(f"epoch {epoch}/{params.epochs}")
+            # The order of an epoch depends on seed and epoch only: a resumed run meets the same.
+            order = _order(len(queries), params.seed, epoch)
+            total, frames, lr = 0.0, 0, params.lr
+            for cached in batches(queries, order, params.batch):
+                batch = cached.to(device)
+                with autocast(device, params.precision):
+                    scores = tail(
+                        batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
+                    )
+                loss = regression(scores, batch.target)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                lr = optimizer.param_groups[0]["lr"]
+                optimizer.step()
+                schedule.step()
+                total += loss.item() * len(batch.target)
+                frames += len(batch.target)
+                bar.update()
+                bar.set_postfix(loss=f"{total / frames:.4f}", refresh=False)
+            if not math.isfinite(total):
+                raise TrainError(
+                    f"the loss is not finite in epoch {epoch}: lower train.lr (now {params.lr:g})"
+                )
+            quality = validate(tail) if validate is not None else (None, None)
+            line = (epoch, total / frames, lr, *quality)
+            state.history.append(dict(zip(HISTORY, line, strict=True)))
+            log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
+            _choose(state, params)
+            if resume is not None:
+                state.save(resume)
+            if history is not None:
+                write_history(history, state.history)
+    return state
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write the history as CSV, one line an epoch: what DVC plots."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, HISTORY, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _validator(val: CachedQueries, params: Train, device: torch.device) -> Validate | None:
+    if any(row.saliency_scores is None for row in val.rows):
+        return None
+    truth = ground_truth(val.rows, val.clip_seconds)
+
+    def validate(tail: Tail) -> tuple[float, float]:
+        found = cosines(
+            {"val": tail},
+            val,
+            device=device,
+            batch=params.batch,
+            autocast=autocast(device, params.precision),
+        )
+        figures = highlight_metrics(truth, *pad(found["val"]))["HL-min-VeryGood"]
+        return figures["HL-mAP"], figures["HL-Hit1"]
+
+    return validate
+
+
+def _choose(state: TrainingState, params: Train) -> None:
+    """Keep this epoch's weights if they are to be kept: best val mAP so far, or simply the last."""
+    now = state.history[-1]
+    best = state.history[state.chosen - 1] if state.chosen else None
+    if (
+        params.select == "last"
+        or best is None
+        or now["val_mAP"] is None
+        or now["val_mAP"] > best["val_mAP"]
+    ):
+        state.chosen = now["epoch"]
+        state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
+
+
+def _order(rows: int, seed: int, epoch: int) -> list[int]:
+    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return torch.randperm(rows, generator=generator).tolist()
+
+
+def _learned(regression: Regression) -> list[Tensor]:
+    return [p for p in regression.parameters() if p.requires_grad]
+
+
+def _optimizer(parameters: list[Tensor], params: Train) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices, not on biases, norms and scales."""
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": params.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=params.lr,
+    )
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, params: Train, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    def cosine(step: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, cosine if params.schedule == "cosine" else lambda step: 1.0
+    )
+
+
+def _run_key(
+    index: Index, images: Manifest, texts: Manifest, encoder: Encoder, params: Train
+) -> str:
+    """Names a training run by all it depends on."""
+    rows = {
+        split: [row.model_dump(mode="json") for row in index.queries.get(split, [])]
+        for split in ("train", "val")
+    }
+    facts = [
+        rows,
+        images.as_json(),
+        texts.as_json(),
+        encoder.model_dump(),
+        params.model_dump(),
+        version("torch"),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]

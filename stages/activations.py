@@ -1,0 +1,24 @@
+"""activations: tokens of the frozen trunk, both towers, into the store."""
+
+from pathlib import Path
+
+from hlclip.activations import make_activations
+from hlclip.manifests import read_index, read_manifests, write_manifests
+from hlclip.params import load_params
+from hlclip.stage import run
+from hlclip.store import store_root
+
+
+def main() -> None:
+    params = load_params()
+    images, texts = make_activations(
+        read_index(Path("outputs/index.json")),
+        read_manifests(Path("outputs/frames.json"))["frames"],
+        params.encoder,
+        store=store_root(),
+    )
+    write_manifests(Path("outputs/activations.json"), images=images, texts=texts)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,24 @@
+"""evaluate: saliency pooling, official metrics, submission files."""
+
+from pathlib import Path
+
+from hlclip.evaluate import evaluate_splits
+from hlclip.params import load_params
+from hlclip.scores import read_scores
+from hlclip.stage import run
+
+
+def main() -> None:
+    scores, clip_seconds = read_scores(Path("outputs/score.npz"))
+    evaluate_splits(
+        scores,
+        load_params().pool,
+        clip_seconds=clip_seconds,
+        metrics=Path("metrics.json"),
+        predictions=Path("outputs/predictions"),
+        plot=Path("outputs/window.csv"),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

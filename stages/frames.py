@@ -1,0 +1,25 @@
+"""frames: one RGB frame per clip, at its middle, into the store."""
+
+from pathlib import Path
+
+from hlclip.frames import make_frames
+from hlclip.manifests import read_index, write_manifests
+from hlclip.params import load_params
+from hlclip.stage import run
+from hlclip.store import store_root
+
+
+def main() -> None:
+    params = load_params()
+    frames = make_frames(
+        read_index(Path("outputs/index.json")),
+        params.frames,
+        data_root=Path(params.data.root),
+        store=store_root(),
+        max_missing=params.data.max_missing,
+    )
+    write_manifests(Path("outputs/frames.json"), frames=frames)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,19 @@
+"""index: validate the annotations, find and probe the videos."""
+
+from pathlib import Path
+
+from hlclip.index import build_index
+from hlclip.manifests import write_index
+from hlclip.params import load_params
+from hlclip.stage import run
+from hlclip.store import store_root
+
+
+def main() -> None:
+    params = load_params()
+    index = build_index(params.data, cache=store_root() / "index.sqlite")
+    write_index(Path("outputs/index.json"), index)
+
+
+if __name__ == "__main__":
+    run(main)

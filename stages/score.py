@@ -1,0 +1,29 @@
+"""score: cosines per clip, zero-shot and fine-tuned, for every evaluated split."""
+
+from pathlib import Path
+
+from hlclip.manifests import read_index, read_manifests
+from hlclip.params import load_params
+from hlclip.score import score_splits
+from hlclip.scores import write_scores
+from hlclip.stage import run
+from hlclip.store import store_root
+
+
+def main() -> None:
+    params = load_params()
+    index = read_index(Path("outputs/index.json"))
+    scores = score_splits(
+        index,
+        **read_manifests(Path("outputs/activations.json")),
+        encoder=params.encoder,
+        params=params.train,
+        splits=params.evaluate.splits,
+        store=store_root(),
+        checkpoint=Path("outputs/train.safetensors"),
+    )
+    write_scores(Path("outputs/score.npz"), scores, clip_seconds=index.clip_seconds)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""dvc.yaml says what the stages really read, and a stage is a recipe card."""
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("index", "frames", "activations", "train", "score", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        "hlclip", "stages", exclude_type_checking_imports=True, cache_dir=None
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> dict:
+    return YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+
+
+def test_the_pipeline_has_the_six_stages_in_order(pipeline: dict):
+    assert tuple(pipeline) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_deps_are_what_the_stage_imports(stage: str, imports, pipeline: dict):
+    modules = imports.find_upstream_modules(f"stages.{stage}") | {f"stages.{stage}"}
+    files = {f"{module.replace('.', '/')}.py" for module in modules - {"hlclip", "stages"}}
+    listed = {dep for dep in pipeline[stage]["deps"] if dep.endswith(".py")}
+    assert listed == files
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_short_and_straight(stage: str):
+    source = (ROOT / "stages" / f"{stage}.py").read_text()
+    assert len([line for line in source.splitlines() if line.strip()]) <= 40
+    loops = (ast.For, ast.While, ast.comprehension)
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, loops)]
+
+
+@pytest.mark.parametrize("heavy", ["torch", "h5py", "open_clip"])
+def test_evaluating_imports_nothing_heavy(heavy: str):
+    graph = grimp.build_graph(
+        "hlclip",
+        "stages",
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
+    for module in ("stages.evaluate", "hlclip.cli"):
+        assert heavy not in graph.find_upstream_modules(module)
