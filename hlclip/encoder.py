@@ -7,7 +7,6 @@ can be cut is decided by looking at its modules, never by its name.
 
 import hashlib
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,25 +169,30 @@ def load_encoder(
         EncoderError: unknown model or tag, weights missing or not for this model, activation
             function not the one the weights were trained with, or a model that cannot be cut.
     """
-    with warnings.catch_warnings():
-        # With the wrong activation the features are wrong; open_clip only warns.
-        warnings.filterwarnings("error", message="QuickGELU mismatch")
-        try:
-            loaded = open_clip.create_model(
-                model, pretrained, device=device, require_pretrained=True, weights_only=True
-            )
-            tokenizer = open_clip.get_tokenizer(model)
-        except UserWarning as error:
-            raise EncoderError(
-                f"encoder: {error} Use the -quickgelu variant of the model with these weights "
-                "(ViT-B-32-quickgelu with openai)."
-            ) from None
-        except Exception as error:  # open_clip raises bare exceptions of many kinds
-            raise EncoderError(
-                f"encoder: open_clip cannot load model {model!r} with pretrained {pretrained!r}: "
-                f"{error}"
-            ) from error
+    _check_activation(model, pretrained)
+    try:
+        loaded = open_clip.create_model(
+            model, pretrained, device=device, require_pretrained=True, weights_only=True
+        )
+        tokenizer = open_clip.get_tokenizer(model)
+    except Exception as error:  # open_clip raises bare exceptions of many kinds
+        what = f"model {model!r} with pretrained {pretrained!r}"
+        raise EncoderError(f"encoder: open_clip cannot load {what}: {error}") from error
     return Encoder(loaded, tokenizer, name=model, cached_blocks=cached_blocks)
+
+
+def _check_activation(model: str, pretrained: str | None) -> None:
+    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
+    known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
+    config = open_clip.get_model_config(model) if known else None
+    if known and config and known.get("quick_gelu", False) != config.get("quick_gelu", False):
+        wanted = (
+            f"{model}-quickgelu" if known.get("quick_gelu") else model.removesuffix("-quickgelu")
+        )
+        raise EncoderError(
+            f"encoder: pretrained {pretrained!r} was trained with another activation function than "
+            f"model {model!r} has, its features would be wrong: set encoder.model to {wanted}"
+        )
 
 
 def _run(transformer: Any, tokens: Tensor, mask: Tensor | None, cached_blocks: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import AfterValidator
 
+from hlclip.errors import HlclipError
 from hlclip.files import replacing
 from hlclip.rows import Number, Qid, Row, problem_list, read_rows, shown
 
@@ -16,7 +17,7 @@ _NAMED_QIDS = 5
 _Entry = TypeVar("_Entry")
 
 
-class SubmissionError(ValueError):
+class SubmissionError(HlclipError):
     """A submission is malformed or answers other queries than were asked."""
 
 
@@ -39,8 +40,8 @@ class Prediction(Row):
     pred_relevant_windows: _Windows | None = None
     """(start in seconds, end in seconds, confidence), best first.
 
-    An end before its start is legal: rounding to whole clips makes such windows, and the official
-    script gives them an IoU like any other.
+    An end at or before its start is legal: rounding to whole clips leaves windows without length,
+    and the official script gives them an IoU like any other.
     """
     pred_saliency_scores: _Scores | None = None
     """One score a clip, any range; only the order within a query counts."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
+from hlclip.errors import HlclipError
 from hlclip.rows import Number, Row, read_rows, shown
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
@@ -23,7 +24,7 @@ MAX_RATING = 4
 CLIP_SECONDS = 2.0
 
 
-class AnnotationError(ValueError):
+class AnnotationError(HlclipError):
     """An annotation file is malformed; the message lists the problems, one a line."""
 
 

@@ -13,9 +13,7 @@ STAGES = ("index", "frames", "activations", "train", "score", "evaluate")
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph(
-        "hlclip", "stages", exclude_type_checking_imports=True, cache_dir=None
-    )
+    return grimp.build_graph("hlclip", "stages", exclude_type_checking_imports=True, cache_dir=None)
 
 
 @pytest.fixture(scope="module")

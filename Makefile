@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up what they need; nothing has to be activated first.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# DVC runs its stages with the `python` on PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check format constraints clean
+
+demo: $(INSTALLED)  ## run the pipeline on the bundled sample
+	dvc repro
+	dvc metrics show
+
+test: $(INSTALLED)  ## run all tests
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+
+check: $(INSTALLED)  ## style, types, architecture
+	ruff check .
+	ruff format --check .
+	pyright
+	lint-imports
+
+format: $(INSTALLED)
+	ruff check --fix .
+	ruff format .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "hlclip needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+constraints:  ## renew the exact versions from the ranges in pyproject.toml
+	rm -rf $(VENV)-constraints
+	$(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/python -m pip install -e '.[dev]'
+	{ echo "# Exact versions that 'make' and CI use. Renew: make constraints"; \
+	  $(VENV)-constraints/bin/python -m pip freeze --exclude-editable; } > constraints.txt
+	rm -rf $(VENV)-constraints
+
+clean:  ## remove the venv and everything the pipeline made
+	rm -rf $(VENV) .hlclip outputs metrics.json sample/data .dvc/cache .dvc/tmp

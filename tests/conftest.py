@@ -1,0 +1,38 @@
+"""Where the tests find real data: `HLCLIP_TEST_DATA`, a folder of data that hlclip may not ship."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("hlclip", derandomize=True, deadline=None, max_examples=150)
+settings.load_profile("hlclip")
+
+
+def _test_data(name: str) -> Path:
+    root = os.environ.get("HLCLIP_TEST_DATA")
+    if not root:
+        pytest.skip(f"HLCLIP_TEST_DATA is not set to a folder that holds {name}/")
+    folder = Path(root) / name
+    if not folder.is_dir():
+        pytest.skip(f"HLCLIP_TEST_DATA is {root}, which holds no {name}/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qvhighlights_dir() -> Path:
+    """The released annotation files and golden `predictions/`."""
+    return _test_data("qvhighlights")
+
+
+@pytest.fixture(scope="session")
+def footage_dir() -> Path:
+    """Real films in the QVHighlights layout: `annotations/`, `videos/`."""
+    return _test_data("footage")
+
+
+@pytest.fixture(scope="session")
+def videos_dir() -> Path:
+    """Files for decoding: many codecs, rotated, corrupt, several streams."""
+    return _test_data("videos")

@@ -1,0 +1,127 @@
+"""Reruns are cheap and reproducible: real `dvc` runs of the whole pipeline."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import CLIPS, Project, add_video, stages_run
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING = ["index", "frames", "activations", "train", "score", "evaluate"]
+KINDS = ("frames", "images", "texts")
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    return finished.copy(tmp_path / "project")
+
+
+def test_a_run_makes_everything_that_is_promised(finished: Project):
+    metrics = json.loads((finished.root / "metrics.json").read_text())
+    assert set(metrics) == {"val", "test"}
+    variants = {"zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"}
+    assert variants <= set(metrics["val"])
+    assert set(metrics["val"]["HL-CLIP-2"]) == {"Fair", "Good", "VeryGood"}
+    assert "val.HL-CLIP-2 (SP).VeryGood.mAP" in finished.run("dvc", "metrics", "show")
+    videos = sum(map(len, CLIPS.values()))
+    assert {kind: len(finished.stored(kind)) for kind in KINDS} == dict.fromkeys(KINDS, videos)
+    assert not list(finished.root.rglob("*.tmp"))
+    assert finished.run("git", "status", "--porcelain") == ""
+
+
+def test_the_submission_file_measures_as_metrics_json_says(finished: Project, tmp_path: Path):
+    out = tmp_path / "out.json"
+    metrics = json.loads((finished.root / "metrics.json").read_text())
+    for variant, name in {"HL-CLIP-2 (SP)": "HL-CLIP-2-SP", "zero-shot": "zero-shot"}.items():
+        finished.run(
+            "hlclip",
+            "evaluate",
+            f"outputs/predictions/val-{name}.jsonl",
+            str(finished.data / "annotations" / "val.jsonl"),
+            "--json",
+            str(out),
+        )
+        brief = json.loads(out.read_text())["brief"]
+        assert brief["HL-min-VeryGood-mAP"] == metrics["val"][variant]["VeryGood"]["mAP"]
+        assert brief["HL-min-Fair-Hit1"] == metrics["val"][variant]["Fair"]["HIT@1"]
+
+
+def test_a_second_run_does_nothing(project: Project):
+    assert stages_run(project.run("dvc", "repro")) == []
+
+
+def test_another_window_runs_evaluate_only(project: Project):
+    before = project.outputs()
+    output = project.run("dvc", "exp", "run", "-S", "pool.window=3")
+    assert stages_run(output) == ["evaluate"]
+    after = project.outputs()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"metrics.json"} | {n for n in before if n.endswith("-SP.jsonl")}
+    assert any(name.endswith("-SP.jsonl") for name in changed)
+
+
+def test_another_number_of_blocks_starts_at_train(project: Project):
+    stored = {kind: project.stored(kind) for kind in KINDS}
+    output = project.run("dvc", "exp", "run", "-S", "train.blocks=1")
+    assert stages_run(output) == ["train", "score", "evaluate"]
+    assert stored == {kind: project.stored(kind) for kind in KINDS}
+    assert "HL-CLIP-1 (SP)" in (project.root / "metrics.json").read_text()
+    assert "HL-CLIP-1" in project.run("dvc", "metrics", "diff")
+
+
+def test_an_added_video_is_the_only_one_decoded_and_encoded(project: Project, tmp_path: Path):
+    data = tmp_path / "more data"
+    shutil.copytree(project.data, data)
+    project.change_params(data__root=str(data))
+    assert stages_run(project.run("dvc", "repro")) == ["index"]  # same content elsewhere
+    before = {kind: project.stored(kind) for kind in KINDS}
+    add_video(data, "train", "late_0.0_8.0", 4, qid=99)
+    assert stages_run(project.run("dvc", "repro")) == EVERYTHING
+    for kind in KINDS:
+        after = project.stored(kind)
+        assert before[kind].items() <= after.items()
+        assert len(after) == len(before[kind]) + 1
+
+
+def test_temporary_and_queued_experiments_reuse_the_store(project: Project):
+    stored = {kind: project.stored(kind) for kind in KINDS}
+    project.run("dvc", "exp", "run", "--temp", "--name", "temporary", "-S", "train.blocks=1")
+    project.run("dvc", "exp", "run", "--queue", "-S", "pool.window=1,3", "-S", "train.seed=0,1")
+    project.run("dvc", "exp", "run", "--run-all")
+    table = json.loads(project.run("dvc", "exp", "show", "--json"))
+    experiments = [e for line in table for e in line.get("experiments") or []]
+    assert len(experiments) == 5
+    assert all(e["revs"][0]["data"]["metrics"]["metrics.json"]["data"] for e in experiments)
+    assert stored == {kind: project.stored(kind) for kind in KINDS}
+    assert not list(project.root.glob(".dvc/tmp/**/*.h5"))
+
+
+def test_two_clean_clones_give_the_same_bytes(blank: Project, finished: Project, tmp_path: Path):
+    other = blank.copy(tmp_path / "a clone elsewhere")
+    other.run("dvc", "repro", OMP_NUM_THREADS="1")
+    assert other.outputs() == finished.outputs()
+    assert (other.root / "dvc.lock").read_bytes() == (finished.root / "dvc.lock").read_bytes()
+
+
+def test_a_wrong_parameter_is_named_and_changes_nothing(project: Project):
+    before = project.outputs()
+    output = project.run("dvc", "exp", "run", "-S", "pool.window=4", check=False)
+    assert "pool: window must be odd" in output
+    assert "Traceback" not in output
+    project.change_params(pool__window=5)
+    project.run("dvc", "repro")
+    assert project.outputs() == before
+
+
+def test_real_footage_runs_unchanged(project: Project, footage_dir: Path):
+    output = project.run("dvc", "exp", "run", "-S", f"data.root={footage_dir}")
+    assert stages_run(output) == EVERYTHING
+    metrics = json.loads((project.root / "metrics.json").read_text())
+    assert metrics["val"]["queries"] == 3
+    assert metrics["test"]["without video"] == 0
+    rows = (project.root / "outputs/predictions/val-HL-CLIP-2.jsonl").read_text().splitlines()
+    lengths = {row["vid"]: len(row["pred_saliency_scores"]) for row in map(json.loads, rows)}
+    assert lengths == {"tears_of_steel_battle": 35, "big_buck_bunny": 2}

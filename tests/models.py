@@ -1,0 +1,54 @@
+"""Tiny real open_clip models with random weights, in the `local-dir:` layout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import CLIP
+from safetensors.torch import save_file
+
+PREPROCESS = {
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.3, 0.25],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+def tiny_config(*, layers: int = 4, vision: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Built like ViT-B/32 with QuickGELU: class token, causal text, argmax pooling."""
+    return {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": 32,
+            "patch_size": 8,
+            "width": 64,
+            "layers": layers,
+            "head_width": 16,
+            **(vision or {}),
+        },
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 4,
+            "layers": layers,
+        },
+    }
+
+
+def save_model(folder: Path, config: dict[str, Any], *, seed: int = 0) -> str:
+    """Write config and random weights; returns the model name for open_clip."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIP(**config)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # zero biases and unit norms would hide mistakes
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    content = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"

@@ -1,0 +1,144 @@
+"""The command line: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hlclip.cli import app
+
+ANNOTATION: dict[str, Any] = {
+    "qid": 1,
+    "query": "a cat jumps",
+    "vid": "v",
+    "duration": 4,
+    "relevant_clip_ids": [0],
+    "saliency_scores": [[4, 4, 4]],
+    "relevant_windows": [[0, 2]],
+}
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    return write(tmp_path / "annotations.jsonl", ANNOTATION)
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    return write(tmp_path / "predictions.jsonl", {"qid": 1, "pred_saliency_scores": [0.5, 0.25]})
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_evaluate_prints_an_aligned_table(predictions: Path, annotations: Path) -> None:
+    result = run("evaluate", predictions, annotations)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "HL-min-Fair-mAP       100.00",
+        "HL-min-Fair-Hit1      100.00",
+        "HL-min-Good-mAP       100.00",
+        "HL-min-Good-Hit1      100.00",
+        "HL-min-VeryGood-mAP   100.00",
+        "HL-min-VeryGood-Hit1  100.00",
+    ]
+
+
+def test_evaluate_writes_the_official_report(
+    tmp_path: Path, predictions: Path, annotations: Path
+) -> None:
+    out = tmp_path / "metrics.json"
+    assert run("evaluate", predictions, annotations, "--json", out).exit_code == 0
+    report = json.loads(out.read_text())
+    assert list(report) == ["brief", "HL-min-Fair", "HL-min-Good", "HL-min-VeryGood"]
+    assert report["HL-min-Fair"] == {"HL-mAP": 100.0, "HL-Hit1": 100.0}
+
+
+def test_windows_alone_are_evaluated(tmp_path: Path, annotations: Path) -> None:
+    row = {"qid": 1, "pred_relevant_windows": [[0, 2, 1]]}
+    result = run("evaluate", write(tmp_path / "windows.jsonl", row), annotations)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("MR-full-R1@0.5    100.00\n")
+    assert "HL" not in result.stdout
+
+
+def test_clip_seconds(tmp_path: Path, predictions: Path) -> None:
+    row = ANNOTATION | {"relevant_clip_ids": [3]}
+    annotations = write(tmp_path / "annotations.jsonl", row)
+    assert run("evaluate", predictions, annotations).exit_code == 2
+    result = run("evaluate", predictions, annotations, "--clip-seconds", "1")
+    assert result.exit_code == 0
+
+
+def test_bad_input_is_a_line_on_stderr(tmp_path: Path, annotations: Path) -> None:
+    path = write(tmp_path / "bad.jsonl", {"qid": 1, "pred_saliency_scores": [float("nan")]})
+    result = run("evaluate", path, annotations)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"{path}:1: pred_saliency_scores[0]: got nan, expected a finite number\n"
+    )
+
+
+def test_other_queries_are_named(tmp_path: Path, annotations: Path) -> None:
+    path = write(tmp_path / "other.jsonl", {"qid": 2, "pred_saliency_scores": [1]})
+    result = run("evaluate", path, annotations)
+    assert result.exit_code == 2
+    assert "1 of 1 have no prediction: 1" in result.stderr
+    assert "1 of 1 are unknown: 2" in result.stderr
+
+
+def test_absent_files_are_named(tmp_path: Path, annotations: Path) -> None:
+    result = run("evaluate", tmp_path / "none.jsonl", annotations)
+    assert result.exit_code == 2
+    assert result.stderr == f"{tmp_path / 'none.jsonl'}: No such file or directory\n"
+
+
+def test_debug_shows_where(tmp_path: Path, annotations: Path) -> None:
+    result = run("--debug", "evaluate", tmp_path / "none.jsonl", annotations)
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_a_failed_evaluation_keeps_the_old_report(tmp_path: Path, annotations: Path) -> None:
+    out = tmp_path / "metrics.json"
+    out.write_text("old")
+    assert run("evaluate", annotations, annotations, "--json", out).exit_code == 2
+    assert out.read_text() == "old"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"]])
+def test_help_teaches_by_example(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "  hlclip evaluate predictions.jsonl highlight_val_release.jsonl\n" in result.stdout
+
+
+def test_evaluating_imports_no_torch() -> None:
+    heavy = ("torch", "open_clip", "av", "h5py")
+    code = f"import sys, hlclip.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_evaluates_real_submissions(qvhighlights_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "metrics.json"
+    result = run(
+        "evaluate",
+        qvhighlights_dir / "predictions" / "moment_detr_val.jsonl",
+        qvhighlights_dir / "highlight_val_release.jsonl",
+        "--json",
+        out,
+    )
+    assert "HL-min-VeryGood-Hit1   55.55\n" in result.stdout
+    golden = (qvhighlights_dir / "predictions" / "moment_detr_val.metrics.json").read_text()
+    assert json.loads(out.read_text()) == json.loads(golden)
