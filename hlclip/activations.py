@@ -46,7 +46,7 @@ def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | i
     preprocess = encoder.preprocess
     return {
         "model": _portable(params.model),
-        "pretrained": _portable(params.pretrained or ""),
+        "pretrained": _portable(params.pretrained or "none"),
         "weights": encoder.fingerprint(),
         "cached_blocks": params.cached_blocks,
         "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),

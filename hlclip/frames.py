@@ -17,7 +17,7 @@ from hlclip.manifests import Header, Index, Item, Manifest, Video
 from hlclip.params import Frames
 from hlclip.store import Store, content_key
 from hlclip.tolerance import tolerate
-from hlclip.video import VideoError, ffmpeg_executable
+from hlclip.video import CONTAINERS, VideoError, ffmpeg_executable
 
 log = logging.getLogger(__name__)
 
@@ -113,16 +113,23 @@ def _make_one(video: Video, data_root: Path, frames: Store) -> Item:
 def _ffmpeg_command(path: Path, header: Header) -> list[str]:
     size = header["size"]
     if header["resize"] == "shortest":
-        aspect = "iw*sar/ih"  # display aspect ratio: pixels need not be square
-        width = f"if(lt({aspect},1),{size},trunc({size}*{aspect}))"
-        height = f"if(lt({aspect},1),trunc({size}/({aspect})),{size})"
+        # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
+        width = f"if(lt(iw*sar,ih),{size},trunc({size}*iw*sar/ih))"
+        height = f"if(lt(iw*sar,ih),trunc({size}*ih/(iw*sar)),{size})"
     else:
         width = height = size
-    # `file:` and the whitelist: a name or playlist must not make ffmpeg read anything else.
-    source: Any = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file", threads=1)
+    # `file:` and the whitelists: a name or playlist must not make ffmpeg read anything else.
+    source: Any = ffmpeg.input(
+        f"file:{path.absolute()}",
+        protocol_whitelist="file",
+        format_whitelist=CONTAINERS,
+        threads=1,
+    )
     picture = (
         source["V:0"]
-        .filter("fps", f"1/{header['clip_seconds']:g}", start_time=0)
+        # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
+        # would begin again at 0. The output's constant rate fills up to a stream that begins late.
+        .filter("fps", f"1/{header['clip_seconds']!r}")
         .filter("scale", width, height, flags=header["interpolation"])
         .filter("format", "rgb24")
         .filter("crop", size, size)

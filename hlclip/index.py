@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hlclip.errors import HlclipError
 from hlclip.manifests import Index, Video, VideoInfo
 from hlclip.params import Data
-from hlclip.qvhighlights import read_annotations
+from hlclip.qvhighlights import Annotation, read_annotations
 from hlclip.tolerance import tolerate
 from hlclip.video import VideoError, probe
 
@@ -34,19 +34,21 @@ def build_index(data: Data, *, cache: Path) -> Index:
         cache: SQLite file that remembers the hashes of unchanged files; it only saves time.
 
     Raises:
-        DataError: a folder is absent, or two files claim one vid.
+        DataError: a folder or annotation file is absent, or two files claim one vid.
         AnnotationError: rows are malformed; all problems are listed.
         TooManyMissingError: see `tolerate`.
     """
     root = Path(data.root)
     folder = root / data.videos
+    if Path(data.videos).is_absolute():  # the index holds paths relative to the root alone
+        raise DataError(f"data.videos is {data.videos}, expected a folder relative to data.root")
     if not folder.is_dir():
         raise DataError(
             f"no folder {folder}; data.root must hold {data.videos}/<vid>.<extension> "
             f"and {', '.join(data.annotations.values())}"
         )
     queries = {
-        split: read_annotations(root / name, data.clip_seconds)
+        split: _read_split(split, root / name, data.clip_seconds)
         for split, name in data.annotations.items()
     }
     vids = {row.vid for rows in queries.values() for row in rows}
@@ -62,6 +64,16 @@ def build_index(data: Data, *, cache: Path) -> Index:
     log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
     tolerate(missing, total=len(vids), share=data.max_missing)
     return Index(data.clip_seconds, queries, videos, missing)
+
+
+def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]:
+    try:
+        return read_annotations(path, clip_seconds)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); data.annotations.{split} must name a "
+            "file in data.root"
+        ) from error
 
 
 def _find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
@@ -84,17 +96,12 @@ def _inspect(
     files: Mapping[str, Path], root: Path, cache: Path
 ) -> Iterator[tuple[str, Video | VideoError]]:
     """Hash and probe each file, or take both from the cache where the file has not changed."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(cache, timeout=60)) as known, ThreadPoolExecutor() as pool:
-        known.execute(
-            "CREATE TABLE IF NOT EXISTS video "
-            "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
-        )
+    with closing(_open_cache(cache)) as known, ThreadPoolExecutor() as pool:
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
             path, stat = str(files[vid].resolve()), _stat(files[vid])
             row = known.execute(
-                "SELECT sha256, info FROM video WHERE path = ? AND stat = ?", (path, stat)
+                "SELECT sha256, info FROM video_2 WHERE path = ? AND stat = ?", (path, stat)
             ).fetchone()
             if row is None:
                 fresh[vid] = (path, stat)
@@ -107,8 +114,27 @@ def _inspect(
             if isinstance(found, Video):
                 row = (path, stat, found.sha256, json.dumps(asdict(found.info)))
                 with known:
-                    known.execute("INSERT OR REPLACE INTO video VALUES (?, ?, ?, ?)", row)
+                    known.execute("INSERT OR REPLACE INTO video_2 VALUES (?, ?, ?, ?)", row)
             yield vid, found
+
+
+def _open_cache(cache: Path) -> sqlite3.Connection:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    known = sqlite3.connect(cache, timeout=60)
+    try:
+        # Count up when `probe` says something else of the same file.
+        known.execute(
+            "CREATE TABLE IF NOT EXISTS video_2 "
+            "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
+        )
+    except sqlite3.OperationalError:
+        raise  # locked or read-only: not the file's fault
+    except sqlite3.DatabaseError:
+        known.close()
+        log.warning("%s is not an SQLite file; made anew, all videos are hashed again", cache)
+        cache.unlink()
+        return _open_cache(cache)
+    return known
 
 
 def _look_at(path: Path, root: Path) -> Video | VideoError:

@@ -83,7 +83,7 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "header": self.header,
+            "header": dict(sorted(self.header.items())),
             "items": {name: asdict(self.items[name]) for name in sorted(self.items)},
             "failed": dict(sorted(self.failed.items())),
         }

@@ -32,7 +32,7 @@ class Data(_Section):
 
     root: Annotated[str, Field(min_length=1)]
     """Folder of the data set; relative paths start at the folder of `params.yaml`."""
-    annotations: dict[Split, str]
+    annotations: dict[Split, Annotated[str, Field(min_length=1)]]
     """Annotation file of each split, relative to `root`; any of train, val and test."""
     videos: Annotated[str, Field(min_length=1)]
     """Folder of the videos, relative to `root`."""
@@ -110,7 +110,7 @@ class Train(_Section):
     """Seed of the batch order."""
     precision: Literal["auto", "fp32", "bf16"]
     """Autocast of the tail: `auto` is bf16 on CUDA and fp32 on the CPU."""
-    device: str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`."""
 
 
@@ -183,7 +183,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
             f"{path}: cannot be read ({error.strerror}); run hlclip stages from the "
             "folder that holds params.yaml"
         ) from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
+        # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
     try:
         return Params.model_validate(content)

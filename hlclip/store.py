@@ -35,6 +35,10 @@ class StoreError(HlclipError):
     """An item is missing, damaged or not as expected; says which file and what to do."""
 
 
+class StoreUnreadableError(StoreError):
+    """The file system refuses to open an item, which may well be whole: it stays."""
+
+
 def store_root() -> Path:
     """`$HLCLIP_STORE`, else `.hlclip/store` in the repository that started the run.
 
@@ -91,6 +95,8 @@ class Store:
         with FileLock(locks / f"{key[:2]}.lock"):
             try:
                 layout = self._open(key)
+            except StoreUnreadableError:
+                raise  # nothing says that the item is bad
             except StoreError:
                 return self._write(key, np.ascontiguousarray(make()))
         return Item(key, layout.digest, layout.shape[0])
@@ -112,6 +118,8 @@ class Store:
         return array
 
     def _write(self, key: str, array: NDArray[Any]) -> Item:
+        if array.size == 0:
+            raise ValueError(f"item {key} is empty, shape {array.shape}")
         digest = _digest(array)
         attributes = {"format_version": FORMAT_VERSION, **self.header, "digest": digest}
         with (
@@ -120,8 +128,10 @@ class Store:
         ):
             # h5py writes identical bytes only without time stamps and in a fixed order.
             dataset = file.create_dataset("data", data=array, track_times=False)
-            for name, value in attributes.items():
-                dataset.attrs[name] = value
+            for name, value in sorted(attributes.items()):
+                # Fixed length: HDF5 can hang on a damaged heap of variable-length strings.
+                fixed = np.bytes_(value.encode()) if isinstance(value, str) else value
+                dataset.attrs[name] = fixed
         return Item(key, digest, array.shape[0])
 
     def _open(self, key: str) -> _Layout:
@@ -129,12 +139,17 @@ class Store:
         if not path.exists():
             raise StoreError(f"{path}: not in the store; {_remedy(self.folder.name)}")
         try:
-            with h5py.File(path, "r") as file:
+            # No HDF5 lock: a file never changes, and some network file systems have none.
+            with h5py.File(path, "r", locking=False) as file:
                 dataset = file["data"]
                 assert isinstance(dataset, h5py.Dataset)
                 found = {name: _plain(value) for name, value in dataset.attrs.items()}
                 offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
-        except (OSError, KeyError, AssertionError, RuntimeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, AssertionError, RuntimeError) as error:
+            refusal = getattr(error, "errno", None)  # the system's own, not HDF5's
+            if refusal is not None:
+                reason = os.strerror(refusal)
+                raise StoreUnreadableError(f"{path}: cannot be opened: {reason}") from error
             self._damaged(key, f"not a whole HDF5 file ({error})")
         expected = {"format_version": FORMAT_VERSION, **self.header}
         for name, value in expected.items():

@@ -1,0 +1,279 @@
+"""Training: resumes to the same bytes, keeps the right epoch, refuses what cannot work."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hlclip.checkpoint import CheckpointError, load_tail, read_facts
+from hlclip.dataset import cached_queries
+from hlclip.encoder import EncoderError, load_encoder
+from hlclip.loss import Regression
+from hlclip.params import Train, load_params
+from hlclip.score import score_splits
+from hlclip.store import StoreError
+from hlclip.tail import build_tail, pretrained_tail
+from hlclip.train import HISTORY, TrainError, fit, train_tail
+from tests.cached import CachedData, cached_data
+from tests.models import save_model, tiny_config
+
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml").train
+
+
+def settings(**changes) -> Train:
+    few = {"epochs": 3, "batch": 2, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
+    return PARAMS.model_copy(update={**few, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
+    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
+    return cached_data(tmp_path_factory.mktemp("store"), model)
+
+
+def train(data: CachedData, params: Train, folder: Path) -> bytes:
+    train_tail(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        params,
+        store=data.store,
+        checkpoint=folder / "tail.safetensors",
+        history=folder / "history.csv",
+    )
+    return (folder / "tail.safetensors").read_bytes()
+
+
+def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_path):
+    train(data, settings(), tmp_path)
+    lines = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert tuple(lines[0]) == HISTORY
+    best = max(lines, key=lambda line: float(line["val_mAP"]))  # max takes the earliest of equals
+    facts = read_facts(tmp_path / "tail.safetensors")
+    assert facts["chosen"]["epoch"] == int(best["epoch"])
+    assert facts["chosen"]["val_mAP"] == float(best["val_mAP"])
+    assert facts["train"]["blocks"] == 2
+    assert facts["weights"] == data.images.header["weights"]
+
+
+def test_the_checkpoint_loads_into_a_plain_open_clip_model(data, tmp_path):
+    train(data, settings(select="last"), tmp_path)
+    model = load_encoder(data.params.model, None, cached_blocks=2).model
+    tensors = load_file(tmp_path / "tail.safetensors")
+    loaded = model.load_state_dict(tensors, strict=False)
+    assert loaded.unexpected_keys == []
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2))
+    load_tail(tmp_path / "tail.safetensors", tail, weights=str(data.images.header["weights"]))
+    for name, parameter in tail.named_parameters():
+        torch.testing.assert_close(parameter, model.get_parameter(tail.names[name]))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data, tmp_path):
+    first = train(data, settings(select="last"), tmp_path / "a")
+    assert train(data, settings(select="last"), tmp_path / "b") == first
+    other = load_file(tmp_path / "a" / "tail.safetensors")
+    train(data, settings(select="last", seed=1), tmp_path / "c")
+    changed = load_file(tmp_path / "c" / "tail.safetensors")
+    assert any(not torch.equal(other[name], changed[name]) for name in other)
+
+
+@pytest.mark.parametrize("scale", ["literal", "learned"])
+def test_interrupted_after_any_epoch_it_resumes_to_the_same_weights(data, tmp_path, scale):
+    params = settings(scale=scale, select="last")
+
+    def run(epochs: int, resume: Path | None) -> dict[str, torch.Tensor]:
+        encoder = load_encoder(data.params.model, None, cached_blocks=2)
+        tail = build_tail(encoder).train_only(2, "all")
+        queries = cached_queries(
+            data.index, "train", data.images, data.texts, store=data.store, target="mean"
+        )
+        stop = StopAfter(epochs)
+        try:
+            fit(tail, queries, params, device=torch.device("cpu"), validate=stop, resume=resume)
+        except KeyboardInterrupt:
+            assert epochs < params.epochs
+        return tail.trained()
+
+    whole = run(3, None)
+    for epochs in (1, 2):
+        state = tmp_path / f"{epochs}.pt"
+        run(epochs, state)
+        resumed = run(3, state)
+        assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+class StopAfter:
+    """A validation that interrupts in the epoch after `epochs`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def __call__(self, tail) -> tuple[float, float]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return 1.0, 1.0
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_rerun_ends_with_the_same_bytes(data, tmp_path):
+    """SIGKILL in the middle of training, several times, then one undisturbed run."""
+    script = tmp_path / "train.py"
+    root = Path(__file__).parents[1]
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        "from pathlib import Path\n"
+        "from tests.cached import cached_data\n"
+        "from tests.test_train import settings, train\n"
+        f"data = cached_data(Path({str(tmp_path / 'store')!r}), {data.params.model!r})\n"
+        "train(data, settings(epochs=100, select='last'), Path(sys.argv[1]))\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    states = tmp_path / "store" / "training"
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, script, tmp_path / "killed"], env=environment)
+        seen = _newest(states)
+        while _newest(states) == seen and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed" / "tail.safetensors").exists()
+    assert list(states.glob("*.pt"))
+    for name in ("killed", "whole"):
+        subprocess.run([sys.executable, script, tmp_path / name], env=environment, check=True)
+    for name in ("tail.safetensors", "history.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(states.iterdir()), "the state of a finished run is removed"
+
+
+def _newest(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in folder.glob("*.pt")), default=0.0)
+
+
+def test_zero_blocks_is_zero_shot_clip(data, tmp_path):
+    train(data, settings(blocks=0), tmp_path)
+    assert load_file(tmp_path / "tail.safetensors") == {}
+    scores = score_splits(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        settings(blocks=0),
+        ["val"],
+        store=data.store,
+        checkpoint=tmp_path / "tail.safetensors",
+    )
+    assert set(scores["val"].cosines) == {"zero-shot"}
+
+
+def test_scores_equal_full_model_cosines(data, tmp_path):
+    """float32 store, so within 1e-6 of open_clip's encode_image and encode_text."""
+    train(data, settings(), tmp_path)
+    splits = score_splits(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        settings(),
+        ["train", "test"],
+        store=data.store,
+        checkpoint=tmp_path / "tail.safetensors",
+    )
+    assert splits["train"].lengths.tolist() == [5, 5, 6, 7, 4, 0]  # short, long, missing
+    encoder = load_encoder(data.params.model, None, cached_blocks=2)
+    for variant in ("zero-shot", "HL-CLIP-2"):
+        if variant == "HL-CLIP-2":
+            encoder.model.load_state_dict(load_file(tmp_path / "tail.safetensors"), strict=False)
+        for split in splits.values():
+            for line, row, length in zip(
+                split.cosines[variant], split.rows, split.lengths, strict=True
+            ):
+                if length == 0:
+                    continue
+                image = encoder.model.encode_image(pixels(encoder, data.frames[row.vid][:length]))
+                text = encoder.model.encode_text(encoder.tokenizer([row.query]))
+                full = torch.cosine_similarity(image, text).detach()
+                torch.testing.assert_close(torch.tensor(line[:length]), full, atol=1e-6, rtol=0)
+
+
+def pixels(encoder, frames) -> torch.Tensor:
+    mean = torch.tensor(encoder.preprocess.mean).view(3, 1, 1)
+    std = torch.tensor(encoder.preprocess.std).view(3, 1, 1)
+    return (torch.tensor(frames).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+def test_no_train_video_is_an_error(data, tmp_path):
+    index = data.index.__class__(
+        2.0, {**data.index.queries, "train": data.index.queries["train"][-1:]}, {}, {}
+    )
+    with pytest.raises(TrainError, match="no row of the train split"):
+        train(CachedData(index, {}, data.images, data.texts, data.params, data.store), settings(),
+              tmp_path)  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_is_an_error(data, tmp_path):
+    with pytest.raises(TrainError, match=r"lower train\.lr"):
+        train(data, settings(lr=1e30), tmp_path)
+    assert not (tmp_path / "tail.safetensors").exists()
+
+
+def test_replaced_weights_are_refused(data, tmp_path):
+    model = save_model(tmp_path, tiny_config(), seed=1)
+    with pytest.raises(EncoderError, match="field 'weights'"):
+        pretrained_tail(model, None, cached_blocks=2, weights=str(data.images.header["weights"]))
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(data, tmp_path):
+    whole = train(data, settings(epochs=1), tmp_path)
+    path = tmp_path / "tail.safetensors"
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2))
+    with pytest.raises(CheckpointError, match="field 'weights'"):
+        load_tail(path, tail, weights="others")
+    for size in (0, 4, 100, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+            read_facts(path)
+
+
+def test_a_damaged_activation_is_named(data, tmp_path):
+    from hlclip.store import Store
+
+    item = data.images.items["a"]
+    path = Store(data.store, "images", data.images.header).path(item.key)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with pytest.raises(StoreError, match=path.name):
+            train(data, settings(epochs=1), tmp_path)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_learned_scale_trains_and_literal_does_not():
+    cosines, target = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 0.5, 1.0])
+    literal, learned = Regression("literal"), Regression("learned")
+    expected = ((cosines - target) ** 2).mean()
+    for regression in (literal, learned):
+        torch.testing.assert_close(regression(cosines, target), expected)
+    assert not any(p.requires_grad for p in literal.parameters())
+    optimizer = torch.optim.Adam(learned.parameters(), lr=0.1)
+    for _ in range(500):
+        optimizer.zero_grad()
+        learned(cosines, target).backward()
+        optimizer.step()
+    torch.testing.assert_close(learned.scale.detach(), torch.tensor(5.0), atol=0.05, rtol=0)
+
+
+def test_facts_are_json(data, tmp_path):
+    train(data, settings(epochs=1), tmp_path)
+    json.dumps(read_facts(tmp_path / "tail.safetensors"))
