@@ -62,7 +62,7 @@ class Encoder:
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str, cached_blocks: int) -> None:
         self.name = name
-        self.model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.visual = _vision_tower(model, name)
         self.text = _text_tower(model, name)

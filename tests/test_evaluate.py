@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def scores() -> SplitScores:
     """Four queries: whole, a video one clip short, one without video, one long."""
     rows = [row(1, 6), row(2, 5), row(3, 4), row(4, 9)]
     random = np.random.default_rng(0)
-    lines = {q: random.normal(size=n).astype(np.float32) for q, n in {1: 6, 2: 4, 4: 9}.items()}
+    lines: dict[int | str, Any] = {
+        q: random.normal(size=n).astype(np.float32) for q, n in {1: 6, 2: 4, 4: 9}.items()
+    }
     return pack(rows, {"zero-shot": lines, "HL-CLIP-2": {q: -line for q, line in lines.items()}})
 
 

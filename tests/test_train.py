@@ -19,7 +19,7 @@ from hlclip.encoder import EncoderError, load_encoder
 from hlclip.loss import Regression
 from hlclip.params import Train, load_params
 from hlclip.score import score_splits
-from hlclip.store import StoreError
+from hlclip.store import Store, StoreError
 from hlclip.tail import build_tail, pretrained_tail
 from hlclip.train import HISTORY, TrainError, fit, train_tail
 from tests.cached import CachedData, cached_data
@@ -246,8 +246,6 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(data, tmp_path):
 
 
 def test_a_damaged_activation_is_named(data, tmp_path):
-    from hlclip.store import Store
-
     item = data.images.items["a"]
     path = Store(data.store, "images", data.images.header).path(item.key)
     whole = path.read_bytes()
