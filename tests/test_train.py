@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from hlclip.checkpoint import CheckpointError, load_tail, read_facts
 from hlclip.dataset import cached_queries
+from hlclip.device import DeviceError
 from hlclip.encoder import EncoderError, load_encoder
 from hlclip.loss import Regression
 from hlclip.params import Train, load_params
@@ -270,6 +271,32 @@ def test_learned_scale_trains_and_literal_does_not():
         learned(cosines, target).backward()
         optimizer.step()
     torch.testing.assert_close(learned.scale.detach(), torch.tensor(5.0), atol=0.05, rtol=0)
+
+
+def losses(data: CachedData, folder: Path, **changes) -> list[float]:
+    train(data, settings(select="last", **changes), folder)
+    return [float(line["loss"]) for line in csv.DictReader((folder / "history.csv").open())]
+
+
+def test_bf16_autocast_trains_alike(data, tmp_path):
+    fp32 = losses(data, tmp_path / "fp32")
+    bf16 = losses(data, tmp_path / "bf16", precision="bf16")
+    assert bf16 == pytest.approx(fp32, rel=0.02)
+    assert bf16 != fp32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: the GPU path was not run")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("auto", 0.02)])
+def test_cuda_trains_like_the_cpu(data, tmp_path, precision, tolerance):
+    cpu = losses(data, tmp_path / "cpu")
+    cuda = losses(data, tmp_path / "cuda", device="cuda", precision=precision)
+    assert cuda == pytest.approx(cpu, rel=tolerance)
+
+
+def test_an_unknown_device_is_named(data, tmp_path):
+    with pytest.raises(DeviceError, match=r"train\.device: 'tpu9'"):
+        train(data, settings(device="tpu9"), tmp_path)
 
 
 def test_facts_are_json(data, tmp_path):
