@@ -157,7 +157,8 @@ def _like(thing: Thing, place: str, rng: np.random.Generator) -> tuple[Thing, st
         other, elsewhere = _thing(rng), str(rng.choice(list(PLACES)))
         shared = rng.random(3) < 0.3
         other = Thing(
-            thing.subject if shared[0] else other.subject, thing.colour if shared[1] else other.colour
+            thing.subject if shared[0] else other.subject,
+            thing.colour if shared[1] else other.colour,
         )
         elsewhere = place if shared[2] else elsewhere
         if (other, elsewhere) != (thing, place):

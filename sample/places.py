@@ -8,7 +8,7 @@ from sample.picture import HEIGHT, WIDTH
 
 Place = Callable[[np.random.Generator], np.ndarray]
 
-# Pixel coordinates in picture heights: x to the right, y downwards, both 0 in the upper left corner.
+# Pixel coordinates in picture heights: x to the right, y downwards, 0 in the upper left corner.
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / HEIGHT
 
 

@@ -8,7 +8,6 @@ shown: what the ratings of the sample's videos depend on, it cannot have learned
 """
 
 import argparse
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,8 +68,10 @@ def main() -> None:
     model = CLIP(**MODEL)
     pretrain(model, steps=arguments.steps)
     save(model, arguments.out)
-    print(f"retrieval among 500 held-out pictures: {retrieval(model):.1%} of captions find theirs "
-          "among the first ten")
+    print(
+        f"retrieval among 500 held-out pictures: {retrieval(model):.1%} of captions find theirs "
+        "among the first ten"
+    )
 
 
 def pretrain(model: CLIP, *, steps: int) -> None:
@@ -84,7 +85,9 @@ def pretrain(model: CLIP, *, steps: int) -> None:
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps)),
+        lambda step: (
+            min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        ),
     )
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL["text_cfg"]["context_length"])
     model.train()

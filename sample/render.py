@@ -67,7 +67,16 @@ def encode(film: Film, folder: Path) -> None:
             *(ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y"),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS)),
             *("-i", "pipe:0", "-c:v", "libx264", "-preset", "veryfast", "-crf", "30"),
-            *("-pix_fmt", "yuv420p", "-threads", "1", "-flags", "+bitexact", "-fflags", "+bitexact"),
+            *(
+                "-pix_fmt",
+                "yuv420p",
+                "-threads",
+                "1",
+                "-flags",
+                "+bitexact",
+                "-fflags",
+                "+bitexact",
+            ),
             *("-f", "mp4", str(temporary)),
         ]
         pixels = b"".join(frame.tobytes() for frame in draw_film(film))

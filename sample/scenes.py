@@ -52,9 +52,7 @@ def draw_place(place: str, rng: np.random.Generator) -> np.ndarray:
     return np.clip(PLACES[place](rng).astype(np.float32) * tint, 0, 1)
 
 
-def draw_thing(
-    picture: np.ndarray, thing: Thing, pose: Pose, rng: np.random.Generator
-) -> None:
+def draw_thing(picture: np.ndarray, thing: Thing, pose: Pose, rng: np.random.Generator) -> None:
     """Draw onto `picture` (height, width, RGB; float32 in 0..1), in place."""
     radius = pose.radius * HEIGHT  # from here on in pixels
     x, y = WIDTH / 2 + pose.x * HEIGHT, HEIGHT / 2 + pose.y * HEIGHT
