@@ -128,7 +128,8 @@ def _ffmpeg_command(path: Path, header: Header) -> list[str]:
     picture = (
         source["V:0"]
         # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
-        # would begin again at 0. The output's constant rate fills up to a stream that begins late.
+        # would begin again at 0. The output's constant rate fills up to a stream that begins late,
+        # as in the field, with its first frame that is sampled.
         .filter("fps", f"1/{header['clip_seconds']!r}")
         .filter("scale", width, height, flags=header["interpolation"])
         .filter("format", "rgb24")

@@ -105,15 +105,23 @@ class Store:
         """The item's array; its bytes are checked against the digest at the first read of a run.
 
         Raises:
-            StoreError: the file is missing, damaged, or has another header.
+            StoreError: the file is missing or damaged, has another header, or is not the
+                manifest's.
         """
         layout = self._verified.get(item.key)
         if layout is not None:
             return self._array(item.key, layout)
         layout = self._open(item.key)
         array = self._array(item.key, layout)
-        if _digest(array) != item.digest:
-            self._damaged(item.key, "its bytes do not match the manifest's digest")
+        digest = _digest(array)
+        if digest != layout.digest:
+            self._damaged(item.key, "its bytes do not match its digest")
+        if digest != item.digest:
+            # Whole, but made elsewhere: floating point differs between processors.
+            raise StoreError(
+                f"{self.path(item.key)}: is whole, but not what the manifest speaks of; "
+                f"{_remedy(self.folder.name)}"
+            )
         self._verified[item.key] = layout
         return array
 

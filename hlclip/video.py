@@ -16,7 +16,6 @@ from av.video.stream import VideoStream
 from hlclip.errors import HlclipError
 from hlclip.manifests import VideoInfo
 
-
 CONTAINERS = (
     "mov,matroska,avi,asf,flv,live_flv,ogg,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,av1,obu,"
     "ivf,vc1,dirac,dv,gxf,mxf,nut,rm,wtv,yuv4mpegpipe,mjpeg,gif,apng,"
@@ -72,10 +71,10 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     """Seconds of `stream`: its header, else the container's, else from its packets' time stamps."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    if container.duration:
-        # Matroska gives the end, which a recording that begins late does not share.
-        counted = "matroska" in container.format.name and container.start_time
-        return (container.duration - (counted or 0)) / av.time_base
+    # Matroska's header gives the end, which is not the duration of a recording that begins late.
+    begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
+    if container.duration and not begins_late:
+        return container.duration / av.time_base
     shown = [
         (packet.pts * packet.time_base, (packet.duration or 0) * packet.time_base)
         for packet in container.demux(stream)
