@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.manifests import Header, Index, Item, Manifest, Video
 from hlclip.params import Frames
 from hlclip.store import Store, content_key
 from hlclip.tolerance import tolerate
-from hlclip.video import CONTAINERS, VideoError, ffmpeg_executable
+from hlclip.video import CONTAINERS, VideoError
 
 log = logging.getLogger(__name__)
 

@@ -42,12 +42,11 @@ class StoreUnreadableError(StoreError):
 def store_root() -> Path:
     """`$HLCLIP_STORE`, else `.hlclip/store` in the repository that started the run.
 
-    DVC sets `$DVC_ROOT` to that repository, also for experiments that run in a temporary copy.
+    DVC sets `$DVC_ROOT` to that repository, also for experiments that run in a temporary copy;
+    a relative `$HLCLIP_STORE` starts there.
     """
-    explicit = os.environ.get("HLCLIP_STORE")
-    if explicit:
-        return Path(explicit).expanduser().absolute()
-    return Path(os.environ.get("DVC_ROOT", ".")).absolute() / ".hlclip" / "store"
+    repository = Path(os.environ.get("DVC_ROOT", ".")).absolute()
+    return repository / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
 
 
 def content_key(header: Header, content: str) -> str:

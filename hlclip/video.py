@@ -1,12 +1,9 @@
-"""The ffmpeg program and what a video container says of itself."""
+"""What a video container says of itself."""
 
-import shutil
-from functools import cache
 from pathlib import Path
 from typing import cast
 
 import av
-import imageio_ffmpeg
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -29,12 +26,6 @@ Playlists (HLS, DASH, concat, IMF) would open other files; text and still images
 
 class VideoError(HlclipError):
     """A file is not a video that can be used; the message says why."""
-
-
-@cache
-def ffmpeg_executable() -> str:
-    """Path of ffmpeg: the one on PATH, else the one that came with `pip install`."""
-    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def probe(path: Path) -> VideoInfo:

@@ -33,6 +33,14 @@ def test_code_deps_are_what_the_stage_imports(stage: str, imports, pipeline: dic
     assert listed == files
 
 
+def test_code_deps_of_the_sample_are_what_it_imports():
+    graph = grimp.build_graph("hlclip", "sample", cache_dir=None)
+    modules = graph.find_upstream_modules("sample.render") | {"sample.render"}
+    files = {f"{module.replace('.', '/')}.py" for module in modules - {"hlclip", "sample"}}
+    render = YAML(typ="safe", pure=True).load(ROOT / "sample/dvc.yaml")["stages"]["render"]
+    assert set(render["deps"]) == files
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_short_and_straight(stage: str):
     source = (ROOT / "stages" / f"{stage}.py").read_text()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.frames import extract_frames
-from hlclip.video import VideoError, ffmpeg_executable, probe
+from hlclip.video import VideoError, probe
 from tests.films import copy, ffmpeg, film, need_encoder
 
 HEADER = {"clip_seconds": 2.0, "size": 32, "resize": "shortest", "interpolation": "bicubic"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hlclip.video import ffmpeg_executable
+from hlclip.ffmpeg import ffmpeg_executable
 from tests.models import save_model, tiny_config
 
 ROOT = Path(__file__).parents[2]
