@@ -29,7 +29,7 @@ CLIP_SECONDS = 2
 ANNOTATORS = 3
 MIN_SHOT_SECONDS, MEDIAN_SHOT_SECONDS = 4, 14
 MOOD_STAYS = 0.8
-SPELLS = 0.3  # a second, of each kind
+SPELLS = 0.4  # a second, of each kind
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def draw_film(film: Film) -> Iterator[np.ndarray]:
     for number, shot in enumerate(film.shots):
         rng = np.random.default_rng((*film.seed, number))
         background = draw_place(shot.place, rng)
-        light, grain = rng.uniform(0.75, 1.05), rng.uniform(0.05, 0.14)
+        light, grain = rng.uniform(0.75, 1.05), rng.uniform(0.04, 0.1)
         side = rng.uniform(-0.25, 0.25), rng.uniform(-0.1, 0.15)
         passing, away = _spells(shot, rng), _spells(shot, rng)
         for frame in range(round(shot.start * FPS), round(shot.end * FPS)):
@@ -103,9 +103,9 @@ def draw_film(film: Film) -> Iterator[np.ndarray]:
             pose = Pose(
                 x=side[0] * (1 - lively) + rng.normal(0, 0.03) - turned,
                 y=side[1] * (1 - lively) + rng.normal(0, 0.03),
-                radius=(0.09 + 0.2 * lively) * rng.uniform(0.6, 1.4),
+                radius=(0.08 + 0.26 * lively) * rng.uniform(0.8, 1.2),
                 tilt=0.7 * lively * np.sin(2 * np.pi * 1.3 * seconds) + rng.normal(0, 0.1),
-                sparkles=int(rng.poisson(10 * lively)),
+                sparkles=int(rng.poisson(18 * lively)),
             )
             picture = np.roll(background, -round(turned * HEIGHT), axis=1)
             draw_thing(picture, shot.thing, pose, rng)
@@ -114,8 +114,8 @@ def draw_film(film: Film) -> Iterator[np.ndarray]:
                     draw_passer_by(picture, 1.2 * (seconds - begin) / (end - begin) - 0.6, 0.5)
             yield photograph(
                 picture,
-                light=light * rng.uniform(0.4, 1.35),
-                shake=int(rng.choice([1, 3, 6, 9, 13])),
+                light=light * rng.uniform(0.55, 1.25),
+                shake=int(rng.choice([1, 2, 3, 5, 8])),
                 grain=grain,
                 rng=rng,
             )
@@ -166,7 +166,7 @@ def _like(thing: Thing, place: str, rng: np.random.Generator) -> tuple[Thing, st
     """Something else: it may share subject, colour or place with what is asked for, not all."""
     while True:
         other, elsewhere = _thing(rng), str(rng.choice(list(PLACES)))
-        shared = rng.random(3) < 0.45
+        shared = rng.random(3) < 0.65
         other = Thing(
             thing.subject if shared[0] else other.subject,
             thing.colour if shared[1] else other.colour,
