@@ -29,7 +29,7 @@ CLIP_SECONDS = 2
 ANNOTATORS = 3
 MIN_SHOT_SECONDS, MEDIAN_SHOT_SECONDS = 4, 14
 MOOD_STAYS = 0.8
-SPELLS = 0.4  # a second, of each kind
+SPELLS = 0.7  # a second, of each kind
 
 
 @dataclass(frozen=True)
