@@ -1,8 +1,8 @@
 """Films: what the sample's videos show, second by second, and how three people rate it.
 
 A film is a row of shots. Some show what the query asks for, others share its colour, its subject or
-its place, or nothing. In every shot the subject is more or less *lively*: it comes close to the
-camera, dances and glitters, and calms down again within seconds. People rate the clips of the
+its place, or nothing. Every shot is more or less *lively*: the subject comes close to the camera
+and dances, the air glitters, and all calms down again within seconds. People rate the clips of the
 moments that were asked for, the livelier the better. Pre-training never heard of any of this.
 
 Single frames tell less than a clip: the camera shakes or looks away, the light flickers, people
@@ -19,9 +19,18 @@ from typing import Any
 import numpy as np
 
 from sample.captions import query
-from sample.picture import HEIGHT
+from sample.picture import HEIGHT, WIDTH
 from sample.places import PLACES
-from sample.scenes import COLOURS, Pose, Thing, draw_passer_by, draw_place, draw_thing, photograph
+from sample.scenes import (
+    COLOURS,
+    Pose,
+    Thing,
+    draw_passer_by,
+    draw_place,
+    draw_sparkle,
+    draw_thing,
+    photograph,
+)
 from sample.shapes import SUBJECTS
 
 FPS = 2
@@ -29,7 +38,7 @@ CLIP_SECONDS = 2
 ANNOTATORS = 3
 MIN_SHOT_SECONDS, MEDIAN_SHOT_SECONDS = 4, 14
 MOOD_STAYS = 0.8
-SPELLS = 0.7  # a second, of each kind
+SPELLS = 0.5  # a second, of each kind
 
 
 @dataclass(frozen=True)
@@ -105,10 +114,12 @@ def draw_film(film: Film) -> Iterator[np.ndarray]:
                 y=side[1] * (1 - lively) + rng.normal(0, 0.03),
                 radius=(0.08 + 0.26 * lively) * rng.uniform(0.8, 1.2),
                 tilt=0.7 * lively * np.sin(2 * np.pi * 1.3 * seconds) + rng.normal(0, 0.1),
-                sparkles=int(rng.poisson(18 * lively)),
             )
             picture = np.roll(background, -round(turned * HEIGHT), axis=1)
             draw_thing(picture, shot.thing, pose, rng)
+            if not turned:
+                for x, y in rng.integers((WIDTH, HEIGHT), size=(rng.poisson(25 * lively), 2)):
+                    draw_sparkle(picture, x, y)
             for begin, end in passing:
                 if begin <= seconds < end:
                     draw_passer_by(picture, 1.2 * (seconds - begin) / (end - begin) - 0.6, 0.5)

@@ -22,7 +22,7 @@ from sample.films import FPS, Film, annotate, draw_film, plan_film
 from sample.picture import HEIGHT, WIDTH
 
 VIDEOS = {"train": 200, "val": 100, "test": 100}
-SEED = 5
+SEED = 6
 """Drawn anew after the world was settled, so that no choice was made by looking at these films."""
 LONG_SECONDS = 150
 """Duration of every split's first film, as in QVHighlights; the others last 60 to 150 s."""
