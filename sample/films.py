@@ -56,7 +56,7 @@ class Shot:
     def mood_at(self, seconds: np.ndarray | float) -> np.ndarray:
         """Mood at times of the film, linear in between."""
         grid = self.start + CLIP_SECONDS * np.arange(len(self.mood))
-        return np.interp(seconds, grid, self.mood)
+        return np.asarray(np.interp(seconds, grid, self.mood))
 
 
 @dataclass(frozen=True)

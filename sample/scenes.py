@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sample.picture import HEIGHT, WIDTH
+from sample.picture import HEIGHT, WIDTH, rgb
 from sample.places import PLACES
 from sample.shapes import SUBJECTS
 
@@ -21,8 +21,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "pink": (0.98, 0.55, 0.75),
     "white": (0.97, 0.97, 0.97),
 }
-OUTLINE = np.float32((0.1, 0.08, 0.08))
-PASSER_BY = np.float32((0.22, 0.2, 0.22))
+OUTLINE = rgb(0.1, 0.08, 0.08)
+PASSER_BY = rgb(0.22, 0.2, 0.22)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def draw_thing(picture: np.ndarray, thing: Thing, pose: Pose, rng: np.random.Gen
     silhouette, dark = SUBJECTS[thing.subject]
     inside = silhouette(u, v)
     region += (OUTLINE - region) * coverage(inside + 0.1, radius)
-    region += (np.float32(COLOURS[thing.colour]) - region) * coverage(inside, radius)
+    region += (rgb(*COLOURS[thing.colour]) - region) * coverage(inside, radius)
     if dark is not None:
         region += (OUTLINE - region) * coverage(np.minimum(inside, dark(u, v)), radius)
 
@@ -108,6 +108,7 @@ def photograph(
     """
     if shake > 1:
         padded = np.pad(picture, ((0, 0), (shake // 2, shake - 1 - shake // 2), (0, 0)), "edge")
-        picture = sum(padded[:, i : i + WIDTH] for i in range(shake)) / shake
+        shifted = (padded[:, i : i + WIDTH] for i in range(shake))
+        picture = sum(shifted, start=np.zeros_like(picture)) / shake
     noise = rng.standard_normal((HEIGHT, WIDTH, 1), np.float32) * np.float32(grain)
     return (np.clip(picture * np.float32(light) + noise, 0, 1) * 255).astype(np.uint8)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -157,7 +158,8 @@ def test_the_model_is_small_enough_to_bundle() -> None:
 
 def test_the_model_names_what_it_sees() -> None:
     """A picture is nearer to its own caption than to another picture's, nearly always."""
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{MODEL}")
+    created: Any = open_clip.create_model_and_transforms(f"local-dir:{MODEL}")
+    model, _, preprocess = created
     tokenizer = open_clip.get_tokenizer(f"local-dir:{MODEL}")
     rng = np.random.default_rng(2**41)
     pictures, captions = zip(*(snapshot(rng) for _ in range(64)), strict=True)
