@@ -84,9 +84,9 @@ def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
     size = int(header["size"])
     command = _ffmpeg_command(path, header)
     ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    # Without addresses, so that a reason in the manifest is the same in every run.
+    # Without addresses and folders, so that a reason in the manifest is the same in every run.
     said = re.sub(r" @ 0x[0-9a-f]+", "", ended.stderr.decode(errors="replace"))
-    complaints = said.strip().splitlines()
+    complaints = said.replace(str(path.absolute()), path.name).strip().splitlines()
     frame_bytes = size * size * 3
     clips, rest = divmod(len(ended.stdout), frame_bytes)
     if ended.returncode != 0 or rest:

@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
 from hypothesis import settings
+
+from hlclip.ffmpeg import ffmpeg_executable
 
 settings.register_profile("hlclip", derandomize=True, deadline=None, max_examples=150)
 settings.load_profile("hlclip")
@@ -36,3 +39,12 @@ def footage_dir() -> Path:
 def videos_dir() -> Path:
     """Files for decoding: many codecs, rotated, corrupt, several streams."""
     return _test_data("videos")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pinned_ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Test with the ffmpeg that comes with the install, whatever this machine has on PATH."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    ffmpeg_executable.cache_clear()
