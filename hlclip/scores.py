@@ -1,12 +1,15 @@
-"""The scores file: all that `evaluate` needs, cosines and annotation rows, in one npz."""
+"""The scores file: all that `evaluate` needs, cosines and annotation rows, as safetensors."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from hlclip.files import replacing
 from hlclip.qvhighlights import Annotation
@@ -49,9 +52,10 @@ def pack(
 
 def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
     """Write all splits to one file: same scores, same bytes."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     header = {
         "clip_seconds": clip_seconds,
+        "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
             split: [row.model_dump(mode="json", exclude_none=True) for row in part.rows]
             for split, part in splits.items()
@@ -61,25 +65,25 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         arrays[f"{split}/lengths"] = part.lengths
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)  # pyright: ignore[reportArgumentType] (its stub has allow_pickle: bool)
+    # Not an npz: the bytes of a zip archive change with Python's version.
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, {"hlclip": json.dumps(header)})
 
 
 def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
     """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds."""
-    with np.load(path, allow_pickle=False) as file:
-        header = json.loads(file["header"].tobytes())
+    with safe_open(path, "numpy") as file:
+        header = json.loads((file.metadata() or {})["hlclip"])
         context = {"clip_seconds": header["clip_seconds"]}
-        splits = {}
-        for split, rows in header["rows"].items():
-            prefix = f"{split}/cosines/"
-            splits[split] = SplitScores(
+        splits = {
+            split: SplitScores(
                 [Annotation.model_validate(row, context=context) for row in rows],
-                file[f"{split}/lengths"],
+                file.get_tensor(f"{split}/lengths"),
                 {
-                    name.removeprefix(prefix): file[name]
-                    for name in file.files
-                    if name.startswith(prefix)
+                    variant: file.get_tensor(f"{split}/cosines/{variant}")
+                    for variant in header["variants"][split]
                 },
             )
+            for split, rows in header["rows"].items()
+        }
     return splits, header["clip_seconds"]

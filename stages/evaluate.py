@@ -9,7 +9,7 @@ from hlclip.stage import run
 
 
 def main() -> None:
-    scores, clip_seconds = read_scores(Path("outputs/score.npz"))
+    scores, clip_seconds = read_scores(Path("outputs/score.safetensors"))
     evaluate_splits(
         scores,
         load_params().pool,

@@ -22,7 +22,7 @@ def main() -> None:
         store=store_root(),
         checkpoint=Path("outputs/train.safetensors"),
     )
-    write_scores(Path("outputs/score.npz"), scores, clip_seconds=index.clip_seconds)
+    write_scores(Path("outputs/score.safetensors"), scores, clip_seconds=index.clip_seconds)
 
 
 if __name__ == "__main__":

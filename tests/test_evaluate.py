@@ -118,12 +118,13 @@ def test_a_split_without_any_video_is_still_measured(tmp_path: Path):
 
 
 def test_scores_survive_the_file_and_its_bytes_are_fixed(tmp_path: Path, scores: SplitScores):
-    for name in ("a.npz", "b.npz"):
+    for name in ("a.safetensors", "b.safetensors"):
         write_scores(tmp_path / name, {"val": scores}, clip_seconds=2.0)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    splits, clip_seconds = read_scores(tmp_path / "a.npz")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    splits, clip_seconds = read_scores(tmp_path / "a.safetensors")
     assert clip_seconds == 2.0
     assert splits["val"].rows == scores.rows
+    assert list(splits["val"].cosines) == ["zero-shot", "HL-CLIP-2"]
     np.testing.assert_array_equal(splits["val"].lengths, scores.lengths)
     for variant, matrix in scores.cosines.items():
         np.testing.assert_array_equal(splits["val"].cosines[variant], matrix)
