@@ -309,7 +309,7 @@ def test_store_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
     assert store_root() == tmp_path / "repository" / ".hlclip" / "store"
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
-    assert store_root() == tmp_path / "elsewhere"
+    assert store_root() == tmp_path / "repository" / "elsewhere"
     monkeypatch.setenv("HLCLIP_STORE", "~/elsewhere")
     assert store_root() == Path.home() / "elsewhere"
 

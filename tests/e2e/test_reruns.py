@@ -55,7 +55,7 @@ def test_a_second_run_does_nothing(project: Project):
 
 def test_another_window_runs_evaluate_only(project: Project):
     before = project.outputs()
-    output = project.run("dvc", "exp", "run", "-S", "pool.window=3")
+    output = project.run("dvc", "exp", "run", "-S", "pool.window=7")
     assert stages_run(output) == ["evaluate"]
     after = project.outputs()
     changed = {name for name in before if before[name] != after[name]}
@@ -89,7 +89,7 @@ def test_an_added_video_is_the_only_one_decoded_and_encoded(project: Project, tm
 def test_temporary_and_queued_experiments_reuse_the_store(project: Project):
     stored = {kind: project.stored(kind) for kind in KINDS}
     project.run("dvc", "exp", "run", "--temp", "--name", "temporary", "-S", "train.blocks=1")
-    project.run("dvc", "exp", "run", "--queue", "-S", "pool.window=1,3", "-S", "train.seed=0,1")
+    project.run("dvc", "exp", "run", "--queue", "-S", "pool.window=1,7", "-S", "train.seed=0,1")
     project.run("dvc", "exp", "run", "--run-all")
     table = json.loads(project.run("dvc", "exp", "show", "--json"))
     experiments = [e for line in table for e in line.get("experiments") or []]
@@ -111,7 +111,7 @@ def test_a_wrong_parameter_is_named_and_changes_nothing(project: Project):
     output = project.run("dvc", "exp", "run", "-S", "pool.window=4", check=False)
     assert "pool: window must be odd" in output
     assert "Traceback" not in output
-    project.change_params(pool__window=5)
+    project.change_params(pool__window=3)
     project.run("dvc", "repro")
     assert project.outputs() == before
 
