@@ -1,38 +1,18 @@
-"""The command line: what a person runs. Errors are lines on stderr, the exit code is then 2."""
+"""`hlclip evaluate`: official metrics of any system's submission file."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hlclip.cli.terminal import plain_errors
 from hlclip.files import write_json
 from hlclip.metrics import evaluate as evaluate_predictions
 from hlclip.metrics import ground_truth
 from hlclip.predictions import in_order, read_submission
 from hlclip.qvhighlights import CLIP_SECONDS, read_annotations
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-
-@app.callback()
-def hlclip(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """HL-CLIP: CLIP fine-tuned for video highlight detection.
-
-    \b
-    Examples:
-      hlclip evaluate predictions.jsonl highlight_val_release.jsonl
-      hlclip --debug evaluate ...      to see where an error comes from
-      hlclip evaluate --help           what a command wants, with examples
-    """
-    context.obj = debug
-
-
-@app.command()
 def evaluate(
     context: typer.Context,
     predictions: Annotated[
@@ -80,18 +60,3 @@ def evaluate(
         width = max(map(len, metrics["brief"]))
         for name, figure in metrics["brief"].items():
             typer.echo(f"{name:{width}}  {figure:6.2f}")
-
-
-@contextmanager
-def plain_errors(context: typer.Context) -> Generator[None, None, None]:
-    """Report what is wrong with the input as lines on stderr and exit with 2, unless `--debug`."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if context.obj:
-            raise
-        message = str(error)
-        if isinstance(error, OSError) and error.filename:
-            message = f"{error.filename}: {error.strerror}"
-        typer.echo(message, err=True)
-        raise typer.Exit(2) from None
