@@ -2,12 +2,14 @@
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hlclip.errors import HlclipError
 from hlclip.files import replacing, write_json
 from hlclip.metrics import GROUPS, GroundTruth, ground_truth, highlight_metrics
 from hlclip.params import Pool
@@ -18,7 +20,12 @@ from hlclip.scores import SplitScores
 log = logging.getLogger(__name__)
 
 SWEEP = range(1, 16, 2)
-"""Windows of the plot of metric over window."""
+"""Windows that are compared on val: for the plot, and for `pool.window: best` to choose from."""
+
+
+class EvaluateError(HlclipError):
+    """The window is to be chosen on val, and val has no ground truth."""
+
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 """Variant -> level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1` in percent."""
@@ -39,41 +46,52 @@ def evaluate_splits(
     video ends before its annotation) gets its query's lowest score. The official script sees files
     that cover all queries and clips.
 
+    Windows are compared on val and nowhere else, so none can be chosen by its figures on test.
+
     Args:
         splits: see `hlclip.scores`.
         pool: window, mode and border.
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
-        plot: CSV file to write: split, variant, window, mAP, HIT@1 at VeryGood.
+        plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
 
     Returns:
         split -> what was measured; splits without ground truth are left out.
+
+    Raises:
+        EvaluateError: `pool.window` is `best` and val has no ground truth.
     """
+    compared = _compare_windows(splits.get("val"), pool, clip_seconds)
+    variants = next(iter(splits.values())).cosines
+    windows = {name: _choose_window(name, compared, pool) for name in variants}
     measured: dict[str, Metrics] = {}
     counts: dict[str, dict[str, int]] = {}
-    sweep: list[list[str | int | float]] = []
     for split, scores in splits.items():
         counts[split] = {
             "queries": len(scores.rows),
             "without video": int((scores.lengths == 0).sum()),
         }
-        truth = None
-        if all(row.saliency_scores is not None for row in scores.rows):
-            truth = ground_truth(scores.rows, clip_seconds)
+        truth = _truth(scores, clip_seconds)
+        if truth is not None:
             measured[split] = {}
-        for name, matrix in _variants(scores, pool, clip_seconds):
+        for name, matrix in _variants(scores, pool, windows, clip_seconds):
             _write_predictions(
                 predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix, clip_seconds
             )
             if truth is not None:
                 measured[split][name] = measure(truth, matrix)
-        if truth is not None:
-            sweep += _sweep(split, scores, truth, pool, clip_seconds)
-    write_json(metrics, {split: {**counts[split], **measured.get(split, {})} for split in splits})
+    written: dict[str, Any] = {
+        split: {**counts[split], **measured.get(split, {})} for split in splits
+    }
+    if pool.window == "best":
+        written["window"] = windows
+        log.info("windows chosen on val: %s", windows)
+    write_json(metrics, written)
     with replacing(plot) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["split", "variant", "window", "mAP", "HIT@1"])
-        writer.writerows(sweep)
+        for (name, window), figures in compared.items():
+            writer.writerow(["val", name, window, figures["mAP"], figures["HIT@1"]])
     if measured:
         log.info("%s", table(measured))
     return measured
@@ -113,12 +131,18 @@ def complete(
     return full
 
 
+def _truth(scores: SplitScores, clip_seconds: float) -> GroundTruth | None:
+    if any(row.saliency_scores is None for row in scores.rows):
+        return None
+    return ground_truth(scores.rows, clip_seconds)
+
+
 def _variants(
-    scores: SplitScores, pool: Pool, clip_seconds: float
+    scores: SplitScores, pool: Pool, windows: Mapping[str, int], clip_seconds: float
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name in scores.cosines:
         yield name, _pooled(scores, name, pool, 1, clip_seconds)
-        yield f"{name} (SP)", _pooled(scores, name, pool, pool.window, clip_seconds)
+        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name], clip_seconds)
 
 
 def _pooled(
@@ -137,13 +161,32 @@ def _pooled(
     return complete(matrix, scores.lengths, _clips(scores, clip_seconds))
 
 
-def _sweep(
-    split: str, scores: SplitScores, truth: GroundTruth, pool: Pool, clip_seconds: float
-) -> Iterator[list[str | int | float]]:
-    for name in scores.cosines:
-        for window in SWEEP:
-            figures = measure(truth, _pooled(scores, name, pool, window, clip_seconds))["VeryGood"]
-            yield [split, name, window, figures["mAP"], figures["HIT@1"]]
+def _compare_windows(
+    val: SplitScores | None, pool: Pool, clip_seconds: float
+) -> dict[tuple[str, int], dict[str, float]]:
+    """(variant, window) -> VeryGood figures on val; nothing where val has no ground truth."""
+    truth = None if val is None else _truth(val, clip_seconds)
+    if val is None or truth is None:
+        return {}
+    return {
+        (name, window): measure(truth, _pooled(val, name, pool, window, clip_seconds))["VeryGood"]
+        for name in val.cosines
+        for window in SWEEP
+    }
+
+
+def _choose_window(
+    variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: Pool
+) -> int:
+    """The given window, or the best on val by mAP, the smallest of equals."""
+    if pool.window != "best":
+        return pool.window
+    if not compared:
+        raise EvaluateError(
+            "pool.window is best, which is chosen on val, but val has no ground truth: give "
+            "pool.window as a number"
+        )
+    return max(SWEEP, key=lambda window: compared[variant, window]["mAP"])
 
 
 def _clips(scores: SplitScores, clip_seconds: float) -> NDArray[np.int64]:

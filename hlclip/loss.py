@@ -3,21 +3,28 @@
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn, ones, zeros
+from torch import Tensor, nn, tensor
+
+Scale = Literal["literal", "fixed", "learned"]
 
 
 class Regression(nn.Module):
     """Mean squared error of scale * cosine + bias against the target.
 
-    `literal` is the paper's: scale 1, bias 0, nothing to learn. `learned` starts there. Rankings
-    within a query, and so all metrics, do not depend on scale and bias; the gradients do.
+    Rankings within a query, and so all metrics, do not depend on scale and bias; the gradients do.
+
+    Args:
+        scale: `literal` is the paper's, scale 1 and bias 0; `fixed` keeps the given values;
+            `learned` starts from them and trains.
+        scale_init: scale of `fixed` and `learned`.
+        bias_init: bias of `fixed` and `learned`.
     """
 
-    def __init__(self, scale: Literal["literal", "learned"]) -> None:
+    def __init__(self, scale: Scale, *, scale_init: float = 1.0, bias_init: float = 0.0) -> None:
         super().__init__()
-        learned = scale == "learned"
-        self.scale = nn.Parameter(ones(()), requires_grad=learned)
-        self.bias = nn.Parameter(zeros(()), requires_grad=learned)
+        first = (1.0, 0.0) if scale == "literal" else (scale_init, bias_init)
+        self.scale = nn.Parameter(tensor(first[0]), requires_grad=scale == "learned")
+        self.bias = nn.Parameter(tensor(first[1]), requires_grad=scale == "learned")
 
     def forward(self, cosines: Tensor, target: Tensor) -> Tensor:
         """Mean over all K x N frames of a batch.

@@ -8,7 +8,7 @@ that names the key. Parameter objects stop at the stage modules; the parts below
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -17,6 +17,16 @@ from hlclip.errors import HlclipError
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Split = Literal["train", "val", "test"]
+
+
+def _odd_or_best(window: object) -> object:
+    odd = type(window) is int and window >= 1 and window % 2 == 1
+    if not odd and window != "best":
+        raise ValueError(f"expected an odd number of clips, 1 or more, or best; got {window!r}")
+    return window
+
+
+Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
 
 
 class ParamsError(HlclipError):
@@ -92,8 +102,16 @@ class Train(_Section):
     """Which of the final LayerNorms and projections train beside the blocks."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
-    scale: Literal["literal", "learned"]
-    """`literal`: the cosine itself regresses the target; `learned`: scale * cosine + bias."""
+    scale: Literal["literal", "fixed", "learned"]
+    """What regresses the target: `literal`, the cosine itself; `fixed`, scale_init * cosine +
+    bias_init; `learned`, the same with a scale and a bias that train."""
+    scale_init: Positive
+    """Scale of `fixed`, first scale of `learned`; `literal` does not read it."""
+    bias_init: float
+    """Bias of `fixed`, first bias of `learned`; `literal` does not read it."""
+    scale_lr: Positive
+    """Peak learning rate of the `learned` scale and bias: two numbers that start far from where
+    they end, so that the weights' own rate would leave them where they are."""
     lr: Positive
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "cosine"]
@@ -117,18 +135,13 @@ class Train(_Section):
 class Pool(_Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
-    window: Annotated[int, Field(ge=1)]
-    """Clips averaged around each clip; odd, 1 is no pooling."""
+    window: Window
+    """Clips averaged around each clip; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the one with
+    the highest VeryGood mAP on val, for each variant; no other split is looked at."""
     mode: Literal["mean", "max"]
     """The paper averages."""
     border: Literal["neighbours", "zero", "edge"]
     """At the ends: the neighbours that exist, zeros, or the end value repeated."""
-
-    @model_validator(mode="after")
-    def _centred(self) -> "Pool":
-        if self.window % 2 == 0:
-            raise ValueError(f"window must be odd to be centred on its clip, got {self.window}")
-        return self
 
 
 class Evaluate(_Section):
@@ -158,6 +171,11 @@ class Params(_Section):
         if self.train.blocks > 0 and "train" not in self.data.annotations:
             raise ValueError(
                 "data.annotations.train is missing: give it, or set train.blocks to 0 (zero-shot)"
+            )
+        if self.pool.window == "best" and "val" not in self.evaluate.splits:
+            raise ValueError(
+                "pool.window is best, which is chosen on val: add val to evaluate.splits or give "
+                "pool.window as a number"
             )
         if len(set(self.evaluate.splits)) != len(self.evaluate.splits):
             raise ValueError(f"evaluate.splits repeats a split: {self.evaluate.splits}")

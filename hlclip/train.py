@@ -130,9 +130,11 @@ def fit(
     Raises:
         TrainError: the loss is not finite.
     """
-    regression = Regression(params.scale).to(device)
+    regression = Regression(
+        params.scale, scale_init=params.scale_init, bias_init=params.bias_init
+    ).to(device)
     trained = tail.trained()
-    optimizer = _optimizer(list(trained.values()) + _learned(regression), params)
+    optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
     schedule = _schedule(optimizer, params, steps * params.epochs)
     state = TrainingState(trained, regression, optimizer, schedule)
@@ -228,16 +230,14 @@ def _order(rows: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(rows, generator=generator).tolist()
 
 
-def _learned(regression: Regression) -> list[Tensor]:
-    return [p for p in regression.parameters() if p.requires_grad]
-
-
-def _optimizer(parameters: list[Tensor], params: Train) -> torch.optim.AdamW:
+def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices, not on biases, norms and scales."""
+    learned = [p for p in regression.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": params.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": params.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+            {"params": learned, "weight_decay": 0.0, "lr": params.scale_lr},
         ],
         lr=params.lr,
     )

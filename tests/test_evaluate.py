@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlclip.evaluate import SWEEP, complete, evaluate_splits, table
+from hlclip.evaluate import SWEEP, EvaluateError, complete, evaluate_splits, table
 from hlclip.metrics import evaluate, ground_truth
 from hlclip.params import Pool
 from hlclip.pooling import pool
@@ -101,6 +101,45 @@ def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: Spli
         figures = measured["val"][variant]["VeryGood"]
         assert float(by_window["zero-shot", window]["mAP"]) == figures["mAP"]
         assert float(by_window["zero-shot", window]["HIT@1"]) == figures["HIT@1"]
+
+
+def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitScores):
+    """Whatever stands in test, windows and the plot are the same: it is not looked at."""
+    noise = np.random.default_rng(1)
+    others = [
+        scores,
+        SplitScores(
+            scores.rows,
+            scores.lengths,
+            {n: noise.normal(size=m.shape).astype(np.float32) for n, m in scores.cosines.items()},
+        ),
+    ]
+    best = Pool(window="best", mode="mean", border="neighbours")
+    chosen, plots = [], []
+    for number, test in enumerate(others):
+        measured = run(tmp_path / str(number), {"test": test, "val": scores}, best)
+        chosen.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["window"])
+        plots.append((tmp_path / str(number) / "window.csv").read_text())
+        for variant, window in chosen[-1].items():
+            fixed = Pool(window=window, mode="mean", border="neighbours")
+            same = run(tmp_path / "fixed", {"test": test, "val": scores}, fixed)
+            for split in ("val", "test"):
+                sp = f"{variant} (SP)"
+                assert measured[split][sp] == same[split][sp]
+    assert chosen[0] == chosen[1]
+    assert plots[0] == plots[1]
+    lines = list(csv.DictReader((tmp_path / "0" / "window.csv").open()))
+    assert {line["split"] for line in lines} == {"val"}
+    for variant, window in chosen[0].items():
+        figures = {int(x["window"]): float(x["mAP"]) for x in lines if x["variant"] == variant}
+        assert figures[window] == max(figures.values())
+        assert all(figures[smaller] < figures[window] for smaller in range(1, window, 2))
+
+
+def test_the_best_window_needs_ground_truth_on_val(tmp_path: Path):
+    blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
+    with pytest.raises(EvaluateError, match="val has no ground truth"):
+        run(tmp_path, {"val": blind}, Pool(window="best", mode="mean", border="neighbours"))
 
 
 def test_a_split_without_ground_truth_is_predicted_and_not_measured(tmp_path: Path):

@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from hlclip.checkpoint import CheckpointError, load_tail, read_facts
-from hlclip.dataset import cached_queries
+from hlclip.dataset import cached_queries, rating_target
 from hlclip.device import DeviceError
 from hlclip.encoder import EncoderError, load_encoder
 from hlclip.loss import Regression
@@ -271,6 +272,70 @@ def test_learned_scale_trains_and_literal_does_not():
         learned(cosines, target).backward()
         optimizer.step()
     torch.testing.assert_close(learned.scale.detach(), torch.tensor(5.0), atol=0.05, rtol=0)
+
+
+def test_a_fixed_scale_and_bias_regress_and_stay(data, tmp_path):
+    cosines, target = torch.tensor([0.1, 0.3]), torch.tensor([0.0, 1.0])
+    fixed = Regression("fixed", scale_init=5.0, bias_init=-0.5)
+    torch.testing.assert_close(fixed(cosines, target), torch.tensor(0.0))
+    torch.testing.assert_close(
+        Regression("literal", scale_init=5.0, bias_init=-0.5)(cosines, target),
+        ((cosines - target) ** 2).mean(),
+    )
+    assert not any(p.requires_grad for p in fixed.parameters())
+    first = {
+        scale: losses(data, tmp_path, scale=scale, scale_init=5.0, bias_init=-0.5, epochs=1)[0]
+        for scale in ("literal", "fixed", "learned")
+    }
+    assert len(set(first.values())) == 3
+
+
+def test_scale_and_bias_learn_at_their_own_rate(data, tmp_path):
+    slow = losses(data, tmp_path, scale="learned", lr=1e-9, scale_lr=1e-9)
+    fast = losses(data, tmp_path, scale="learned", lr=1e-9, scale_lr=0.05)
+    assert slow[-1] == pytest.approx(slow[0], rel=1e-4)
+    assert fast[-1] < 0.95 * fast[0]
+
+
+def test_the_schedule_is_what_train_csv_shows(data, tmp_path):
+    rates = {}
+    for schedule in ("constant", "cosine"):
+        losses(data, tmp_path, schedule=schedule, epochs=3)
+        lines = csv.DictReader((tmp_path / "history.csv").open())
+        rates[schedule] = [float(line["lr"]) for line in lines]
+    assert rates["constant"] == [1e-3] * 3
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+    assert rates["cosine"][-1] < 0.5e-3
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("heads", ["frozen", "norm", "projection", "all"])
+def test_what_trains_is_what_the_parameters_say(data, tmp_path, blocks, heads):
+    """Names in the checkpoint, and nothing else differs from the pretrained model."""
+    train(data, settings(blocks=blocks, heads=heads, epochs=1, select="last"), tmp_path)
+    names = set(load_file(tmp_path / "tail.safetensors"))
+    layers = 4
+    wanted = {
+        f"{tower}transformer.resblocks.{layer}."
+        for tower in ("visual.", "")
+        for layer in range(layers - blocks, layers)
+    }
+    if heads in ("norm", "all"):
+        wanted |= {"visual.ln_post.", "ln_final."}
+    if heads in ("projection", "all"):
+        wanted |= {"visual.proj", "text_projection"}
+    assert all(name.startswith(tuple(wanted)) for name in names)
+    assert all(any(name.startswith(part) for name in names) for part in wanted)
+
+
+def test_mean_over_4_is_sum_over_12():
+    """HL-CLIP's Likert 0..4 to 0..1, and UMT's sum of three ratings / 12, are one target."""
+    ratings = np.random.default_rng(0).integers(0, 5, (75, 3))
+    expected = torch.from_numpy(ratings.sum(axis=1) / 12).float()
+    torch.testing.assert_close(rating_target(ratings, "mean"), expected, rtol=0, atol=0)
+    assert rating_target(np.array([[0, 1, 4]]), "median").item() == 0.25
+    assert rating_target(np.array([[0, 1, 4]]), "max").item() == 1.0
+    assert rating_target(np.array([[0, 1, 4]]), "min").item() == 0.0
 
 
 def losses(data: CachedData, folder: Path, **changes) -> list[float]:
