@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.evaluate import evaluate
+from hlclip.cli.table import table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -19,6 +20,7 @@ def hlclip(
     \b
     Examples:
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
+      hlclip table                     the paper's tables from DVC's experiments
       hlclip --debug evaluate ...      to see where an error comes from
       hlclip evaluate --help           what a command wants, with examples
     """
@@ -26,3 +28,4 @@ def hlclip(
 
 
 app.command()(evaluate)
+app.command()(table)

@@ -1,7 +1,10 @@
 """Reruns are cheap and reproducible: real `dvc` runs of the whole pipeline."""
 
+import csv
+import io
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -86,17 +89,63 @@ def test_an_added_video_is_the_only_one_decoded_and_encoded(project: Project, tm
         assert len(after) == len(before[kind]) + 1
 
 
-def test_temporary_and_queued_experiments_reuse_the_store(project: Project):
-    stored = {kind: project.stored(kind) for kind in KINDS}
-    project.run("dvc", "exp", "run", "--temp", "--name", "temporary", "-S", "train.blocks=1")
-    project.run("dvc", "exp", "run", "--queue", "-S", "pool.window=1,7", "-S", "train.seed=0,1")
+@pytest.fixture(scope="module")
+def with_experiments(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Queued and temporary experiments, finished."""
+    project = finished.copy(tmp_path_factory.mktemp("experiments") / "project")
+    project.run("dvc", "exp", "run", "--temp", "--name", "temporary", "-S", "pool.window=5")
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.blocks=1,2", "-S", "train.seed=1,2")
     project.run("dvc", "exp", "run", "--run-all")
-    table = json.loads(project.run("dvc", "exp", "show", "--json"))
+    return project
+
+
+def test_temporary_and_queued_experiments_reuse_the_store(
+    finished: Project, with_experiments: Project
+):
+    table = json.loads(with_experiments.run("dvc", "exp", "show", "--json"))
     experiments = [e for line in table for e in line.get("experiments") or []]
     assert len(experiments) == 5
     assert all(e["revs"][0]["data"]["metrics"]["metrics.json"]["data"] for e in experiments)
-    assert stored == {kind: project.stored(kind) for kind in KINDS}
-    assert not list(project.root.glob(".dvc/tmp/**/*.h5"))
+    stored = {kind: finished.stored(kind).keys() for kind in KINDS}
+    assert stored == {kind: with_experiments.stored(kind).keys() for kind in KINDS}
+    assert not list(with_experiments.root.glob(".dvc/tmp/**/*.h5"))
+
+
+def test_the_table_averages_experiments_over_seeds(with_experiments: Project):
+    text = with_experiments.run("hlclip", "table", "--where", "pool.window=3", "--format", "csv")
+    lines = {(r["split"], r["variant"]): r for r in csv.DictReader(io.StringIO(text))}
+    assert lines["val", "HL-CLIP-1"]["runs"] == "2"
+    assert lines["val", "HL-CLIP-2"]["runs"] == "3"  # seeds 1 and 2, and 0 of the commit
+    shown = json.loads(with_experiments.run("dvc", "exp", "show", "--json"))
+    figures = [
+        revision["data"]["metrics"]["metrics.json"]["data"]["val"]["HL-CLIP-1"]["VeryGood"]["mAP"]
+        for line in shown
+        for experiment in line.get("experiments") or []
+        for revision in experiment["revs"]
+        if revision["data"]["params"]["params.yaml"]["data"]["train"]["blocks"] == 1
+    ]
+    assert float(lines["val", "HL-CLIP-1"]["mAP"]) == pytest.approx(statistics.mean(figures))
+    assert float(lines["val", "HL-CLIP-1"]["mAP_sd"]) == pytest.approx(statistics.stdev(figures))
+
+
+def test_the_table_refuses_to_average_what_differs(with_experiments: Project):
+    refused = with_experiments.run("hlclip", "table", check=False)
+    assert "pool.window = 5: temporary" in refused
+    assert "Traceback" not in refused
+    compared = with_experiments.run("hlclip", "table", "--by", "pool.window")
+    assert "HL-CLIP-2 (SP), pool.window=5" in compared
+    assert "Table 1" not in compared
+
+
+def test_the_table_leaves_out_figures_older_than_the_parameters(project: Project):
+    project.change_params(train__epochs=7)
+    shown = project.run("hlclip", "table")
+    assert "left out: workspace: params.yaml has changed" in shown
+    assert "HL-CLIP-2" in shown  # as committed
+    project.commit()
+    refused = project.run("hlclip", "table", check=False)
+    assert "no finished run" in refused
+    assert refused.count("left out") == 2
 
 
 def test_two_clean_clones_give_the_same_bytes(blank: Project, finished: Project, tmp_path: Path):
@@ -109,7 +158,7 @@ def test_two_clean_clones_give_the_same_bytes(blank: Project, finished: Project,
 def test_a_wrong_parameter_is_named_and_changes_nothing(project: Project):
     before = project.outputs()
     output = project.run("dvc", "exp", "run", "-S", "pool.window=4", check=False)
-    assert "pool: window must be odd" in output
+    assert "pool.window: expected an odd number" in output
     assert "Traceback" not in output
     project.change_params(pool__window=3)
     project.run("dvc", "repro")

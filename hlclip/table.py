@@ -1,0 +1,245 @@
+"""The paper's tables: mean and standard deviation over seeds, the paper's figures beside them."""
+
+import csv
+import io
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from tabulate import tabulate
+
+from hlclip.experiments import ExperimentsError, Run
+from hlclip.scores import ZERO_SHOT
+
+Format = Literal["terminal", "markdown", "csv"]
+Level = Literal["Fair", "Good", "VeryGood"]
+METRICS = ("mAP", "HIT@1")
+
+PAPER = {
+    ("val", ZERO_SHOT): (37.01, 63.03),
+    ("val", "HL-CLIP-1"): (39.70, 67.69),
+    ("val", "HL-CLIP-1 (SP)"): (41.97, 71.64),
+    ("val", "HL-CLIP-2"): (40.00, 68.99),
+    ("val", "HL-CLIP-2 (SP)"): (42.40, 72.42),
+    ("test", "HL-CLIP-2 (SP)"): (41.94, 70.60),
+}
+"""VeryGood mAP and HIT@1 on QVHighlights: arXiv 2404.01745, Table 2 (val) and Table 1 (test)."""
+
+PAPER_QUERIES = {"val": 1550, "test": 1542}
+
+_TITLES = {"val": "Table 2 (val)", "test": "Table 1 (test)"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant on one split."""
+
+    split: str
+    variant: str
+    setting: str
+    """Values of the compared parameters where they differ from the usual ones; else empty."""
+    runs: int
+    mean: dict[str, float]
+    """`mAP`, `HIT@1` in percent."""
+    deviation: dict[str, float] | None
+    """Sample standard deviation over the runs; None for one run, and for what does not train."""
+    paper: dict[str, float] | None
+
+
+def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
+    """The runs without repetitions, if they can stand in one table.
+
+    Args:
+        runs: finished runs.
+        by: parameters that may differ beside `train.blocks` and `train.seed`.
+
+    Raises:
+        ExperimentsError: no runs, several data sets, other parameters that differ, an unknown one
+            in `by`, or one configuration with two results.
+    """
+    if not runs:
+        raise ExperimentsError("no finished run: `dvc repro` or `dvc exp run` makes one")
+    unknown = [key for key in by if key not in runs[0].params]
+    if unknown:
+        known = ", ".join(sorted(runs[0].params))
+        raise ExperimentsError(f"unknown parameter {', '.join(unknown)}; expected one of {known}")
+    _refuse("runs on different data sets", {"data": _values(runs, lambda run: run.data[:7])})
+    free = {"train.blocks", "train.seed", *by}
+    fixed = sorted({key for run in runs for key in run.params} - free)
+    differing = {key: _values(runs, partial(_param, key)) for key in fixed}
+    _refuse("runs with different parameters", differing)
+    distinct: dict[tuple[object, ...], Run] = {}
+    for run in runs:
+        identity = tuple(run.params.get(key) for key in sorted(free))
+        same = distinct.setdefault(identity, run)
+        if same.figures != run.figures:
+            raise ExperimentsError(
+                f"{same.name} and {run.name} have the same parameters and different figures "
+                f"({_code_difference(same, run)}): choose with --rev or run one of them again"
+            )
+    return list(distinct.values())
+
+
+def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] = ()) -> list[Line]:
+    """Average comparable runs over their seeds.
+
+    With `by` only val is shown: a setting must not be chosen by its figures on test.
+
+    Args:
+        runs: as `comparable` returns them.
+        level: lowest rating that makes a highlight.
+        by: parameters whose values get lines of their own.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    usual = {key: Counter(run.params[key] for run in runs).most_common(1)[0][0] for key in by}
+    for run in runs:
+        unusual = {key: run.params[key] for key in by if run.params[key] != usual[key]}
+        for split in ["val"] if by else run.figures:
+            for variant in run.figures.get(split, {}):
+                setting = ", ".join(
+                    f"{key}={value}"
+                    for key, value in unusual.items()
+                    if _trains(variant) or not key.startswith("train.")
+                )
+                groups.setdefault((split, variant, setting), []).append(run)
+    return [
+        _line(*group, members, level)
+        for group, members in sorted(groups.items(), key=lambda item: _order(*item[0]))
+    ]
+
+
+def render(table: Sequence[Line], runs: Sequence[Run], *, style: Format, level: Level) -> str:
+    """The table as text; terminal and Markdown end with notes on what the figures are."""
+    if style == "csv":
+        return _as_csv(table, level)
+    parts = []
+    for split in dict.fromkeys(line.split for line in table):
+        here = [line for line in table if line.split == split]
+        body = [
+            [
+                _label(line),
+                *(_cell(line, metric) for metric in METRICS),
+                line.runs,
+                *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in METRICS),
+            ]
+            for line in here
+        ]
+        heads = ["", "mAP", "HIT@1", "runs", "paper: mAP", "paper: HIT@1"]
+        title = f"{_TITLES.get(split, split)}, highlights rated >= {level}, in percent"
+        grid = "github" if style == "markdown" else "simple"
+        align = ("left", "left", "left", "right", "right", "right")
+        parts.append(
+            f"{title}\n\n{tabulate(body, heads, grid, colalign=align, disable_numparse=True)}"
+        )
+    return "\n\n".join([*parts, "\n".join(_notes(table, runs))])
+
+
+def _line(split: str, variant: str, setting: str, runs: list[Run], level: Level) -> Line:
+    figures = [run.figures[split][variant][level] for run in runs]
+    if not _trains(variant):  # the same in every run
+        figures = figures[:1]
+    paper = PAPER.get((split, variant)) if level == "VeryGood" and not setting else None
+    return Line(
+        split,
+        variant,
+        setting,
+        runs=len(figures),
+        mean={metric: statistics.fmean(f[metric] for f in figures) for metric in METRICS},
+        deviation={metric: statistics.stdev(f[metric] for f in figures) for metric in METRICS}
+        if len(figures) > 1
+        else None,
+        paper=dict(zip(METRICS, paper, strict=True)) if paper else None,
+    )
+
+
+def _trains(variant: str) -> bool:
+    return not variant.startswith(ZERO_SHOT)
+
+
+def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str, str]:
+    """val before test, CLIP before HL-CLIP-1 before HL-CLIP-2, each before its SP."""
+    splits = ("train", "val", "test")
+    model = variant.removesuffix(" (SP)") if _trains(variant) else ""
+    return splits.index(split), model, variant.endswith("(SP)"), setting, variant
+
+
+def _label(line: Line) -> str:
+    name = line.variant.replace(ZERO_SHOT, "CLIP")
+    return f"{name}, {line.setting}" if line.setting else name
+
+
+def _cell(line: Line, metric: str) -> str:
+    mean = f"{line.mean[metric]:.2f}"
+    return f"{mean} ± {line.deviation[metric]:.2f}" if line.deviation else mean
+
+
+def _notes(table: Sequence[Line], runs: Sequence[Run]) -> list[str]:
+    notes = ["± is the standard deviation (n - 1) over runs with different train.seed."]
+    queries = runs[0].queries
+    other = {split: n for split, n in queries.items() if PAPER_QUERIES.get(split, n) != n}
+    if other and any(line.paper for line in table):
+        counts = ", ".join(f"{n} {split} queries" for split, n in other.items())
+        notes.append(
+            f"The paper's figures are of QVHighlights. These runs are on other data ({counts}): "
+            "the two cannot be compared."
+        )
+    for split, missing in runs[0].without_video.items():
+        if missing:
+            notes.append(f"{missing} of {queries[split]} {split} queries have no video: score 0.")
+    versions = [run for run in runs if run.code != runs[0].code]
+    if versions:
+        names = ", ".join(run.name for run in versions)
+        notes.append(f"Made by other code than {runs[0].name}: {names}.")
+    return notes
+
+
+def _as_csv(table: Sequence[Line], level: Level) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ("split", "variant", "setting", "level", "runs")
+    of_metric = ("{}", "{}_sd", "paper_{}")
+    writer.writerow([*names, *(name.format(m) for m in METRICS for name in of_metric)])
+    for line in table:
+        row = [line.split, line.variant, line.setting, level, line.runs]
+        for metric in METRICS:
+            row.append(f"{line.mean[metric]:.4f}")
+            row.append(f"{line.deviation[metric]:.4f}" if line.deviation else "")
+            row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
+        writer.writerow(row)
+    return out.getvalue().rstrip("\n")
+
+
+def _values(runs: Sequence[Run], value: Callable[[Run], str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        names.setdefault(value(run), []).append(run.name)
+    return names
+
+
+def _param(key: str, run: Run) -> str:
+    return run.params.get(key, "absent")
+
+
+def _refuse(what: str, found: Mapping[str, dict[str, list[str]]]) -> None:
+    differing = {key: values for key, values in found.items() if len(values) > 1}
+    if not differing:
+        return
+    shown = [
+        f"  {key} = {value}: {', '.join(names)}"
+        for key, values in differing.items()
+        for value, names in values.items()
+    ]
+    remedy = "choose some with --where KEY=VALUE or --rev"
+    if "data" not in differing:
+        remedy += f", or compare them with {' '.join('--by ' + key for key in differing)}"
+    raise ExperimentsError("\n".join([f"{what} are not averaged:", *shown, remedy]))
+
+
+def _code_difference(one: Run, other: Run) -> str:
+    changed = sorted(
+        name for name in one.code | other.code if one.code.get(name) != other.code.get(name)
+    )
+    return f"their code differs in {', '.join(changed)}" if changed else "with the same code"
