@@ -99,6 +99,21 @@ class Encoder:
             config["interpolation"],
         )
 
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Tokens of a frame and their width, as they are cached."""
+        tokens, width = self.visual.positional_embedding.shape
+        return tokens, width
+
+    @property
+    def text_width(self) -> int:
+        """Width of the tokens of a query, as they are cached."""
+        return self.text.positional_embedding.shape[1]
+
+    def text_length(self, query: str) -> int:
+        """Tokens of a query, as they are cached: up to the pooled one."""
+        return self._pooled_text(self.tokenizer([query])) + 1
+
     def fingerprint(self) -> str:
         """sha256 over all weights by name: which file format they came in does not matter."""
         digest = hashlib.sha256()
@@ -148,10 +163,14 @@ class Encoder:
         tokens = text.token_embedding(ids) + text.positional_embedding[:length]
         mask = _causal_mask(length, device) if text.causal else None
         tokens = _run(text.transformer, tokens, mask, self.cached_blocks)[0]
-        if text.pool == "last":
-            return tokens.cpu()
-        ends = ids[0].argmax() if text.pool == "argmax" else (ids[0] == text.eos_id).int().argmax()
-        return tokens[: int(ends) + 1].cpu()
+        return tokens[: self._pooled_text(ids) + 1].cpu()
+
+    def _pooled_text(self, ids: Tensor) -> int:
+        """Position of the token that is read out of [1, tokens] ids."""
+        if self.text.pool == "last":
+            return ids.shape[1] - 1
+        ends = ids if self.text.pool == "argmax" else (ids == self.text.eos_id).int()
+        return int(ends[0].argmax())
 
 
 def load_encoder(
@@ -179,6 +198,35 @@ def load_encoder(
         what = f"model {model!r} with pretrained {pretrained!r}"
         raise EncoderError(f"encoder: open_clip cannot load {what}: {error}") from error
     return Encoder(loaded, tokenizer, name=model, cached_blocks=cached_blocks)
+
+
+def untrained_encoder(
+    model: str, pretrained: str | None, *, cached_blocks: int, device: str = "cpu"
+) -> Encoder:
+    """What `load_encoder` loads, with random weights: its shapes, its preprocessing, its speed.
+
+    Weights are neither read nor fetched; an `hf-hub:` model must be in the hub's cache.
+
+    Raises:
+        EncoderError: as `load_encoder`.
+    """
+    _check_activation(model, pretrained)
+    known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
+    wanted = ("mean", "std", "interpolation", "resize_mode")
+    preprocess = {name: known[name] for name in wanted if name in known} if known else None
+    try:
+        made = open_clip.create_model(
+            model,
+            None,
+            load_weights=False,
+            pretrained_text=False,
+            force_preprocess_cfg=preprocess,
+            device=device,
+        )
+        tokenizer = open_clip.get_tokenizer(model)
+    except Exception as error:  # open_clip raises bare exceptions of many kinds
+        raise EncoderError(f"encoder: open_clip cannot make model {model!r}: {error}") from error
+    return Encoder(made, tokenizer, name=model, cached_blocks=cached_blocks)
 
 
 def _check_activation(model: str, pretrained: str | None) -> None:

@@ -52,7 +52,7 @@ def build_index(data: Data, *, cache: Path) -> Index:
         for split, name in data.annotations.items()
     }
     vids = {row.vid for rows in queries.values() for row in rows}
-    files = _find_videos(folder, vids)
+    files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     videos: dict[str, Video] = {}
     for vid, found in _inspect(files, root, cache):
@@ -76,7 +76,7 @@ def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]
         ) from error
 
 
-def _find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
+def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
     """vid -> file; a vid is compared with names in the folder and never used as a path."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.table import table
 
@@ -19,6 +20,7 @@ def hlclip(
 
     \b
     Examples:
+      hlclip doctor                    what would stop a run
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip table                     the paper's tables from DVC's experiments
       hlclip --debug evaluate ...      to see where an error comes from
@@ -27,5 +29,6 @@ def hlclip(
     context.obj = debug
 
 
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(table)
