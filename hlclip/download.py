@@ -12,11 +12,14 @@ import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3 import Retry
+from urllib3 import BaseHTTPResponse, Retry
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
 from hlclip.disk import alone, require_space
@@ -25,7 +28,26 @@ from hlclip.files import write_json
 
 log = logging.getLogger(__name__)
 
-RETRY = Retry(
+
+class Patience(Retry):
+    """urllib3's retries, told: where nothing answers they take a minute."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        left = super().increment(method, url, response, error, _pool, _stacktrace)
+        why = _reason(error) if response is None else f"the server answers {response.status}"
+        log.warning("%s: %s; trying again", url, why)
+        return left
+
+
+PATIENT = Patience(
     total=7,  # without a byte between them: pauses of 0, 1, 2, 4, 8, 16 and 32 seconds
     backoff_factor=0.5,
     retry_after_max=300,
@@ -51,7 +73,7 @@ class _Source:
     """Bytes of the whole file, where the server says."""
 
 
-def download(url: str, path: Path, *, sha256: str | None = None, retry: Retry = RETRY) -> None:
+def download(url: str, path: Path, *, sha256: str | None = None, retry: Patience = PATIENT) -> None:
     """Download `url` to `path`, going on where an earlier call was cut or killed.
 
     A `path` that is there is left as it is. Otherwise it appears whole and verified or not at all:
@@ -87,7 +109,9 @@ def download(url: str, path: Path, *, sha256: str | None = None, retry: Retry = 
         _note(part).unlink(missing_ok=True)
 
 
-def _fetch(session: requests.Session, url: str, part: Path, *, retry: Retry, checked: bool) -> None:
+def _fetch(
+    session: requests.Session, url: str, part: Path, *, retry: Patience, checked: bool
+) -> None:
     """Complete `part`. The session repeats requests; bodies that break off are resumed here."""
     patience = retry
     while True:
@@ -96,9 +120,8 @@ def _fetch(session: requests.Session, url: str, part: Path, *, retry: Retry, che
             if _go_on(session, url, part, checked=checked):
                 return
         except HTTPError as error:
-            came = part.stat().st_size
-            log.warning("%s: cut off at byte %d (%s); going on", url, came, _reason(error))
-            patience = (retry if came > before else patience).increment("GET", url, error=error)
+            fresh = part.stat().st_size > before
+            patience = (retry if fresh else patience).increment("GET", url, error=error)
             patience.sleep()
 
 
@@ -211,7 +234,7 @@ def _verify(part: Path, sha256: str, url: str) -> None:
         )
 
 
-def _reason(error: requests.RequestException | HTTPError) -> object:
+def _reason(error: Exception | None) -> object:
     """The cause under the wrappings that requests and urllib3 put around it."""
     inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
     cause = inner.reason if isinstance(inner, MaxRetryError) else inner
