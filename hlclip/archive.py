@@ -62,7 +62,7 @@ def extract_videos(
     """Extract `<vid><suffix>` for every one of `vids`, from wherever it lies in a .tar.gz.
 
     Of a member only the last part of its name is looked at, and only to find it among `vids`: where
-    it is written does not depend on the archive. Files that are there are not replaced, unless empty.
+    it is written does not depend on the archive. Only empty files are ever replaced.
 
     Args:
         archive: gzip-compressed tar.

@@ -1,4 +1,4 @@
-"""What a folder holds of a released data set: which files are the release, which videos are there."""
+"""What a folder holds of a data set: which files are the release, which videos are there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,5 +74,6 @@ def _describe(path: Path, release: Release, known: Release | None) -> tuple[str,
         return f"{came}, as released", vids
     if known is not None:
         return f"not the release: this is {known.name}", vids
-    expected = f"{release.rows:,} on {release.vids:,}"
-    return f"not the release: {came} (released: {expected}) or other bytes", vids
+    if (len(rows), len(vids)) == (release.rows, release.vids):
+        return f"not the release: {came} as there, but other bytes", vids
+    return f"not the release: {came}, expected {release.rows:,} on {release.vids:,}", vids

@@ -224,7 +224,7 @@ def test_a_tar_that_was_cut_before_it_was_compressed(archive: Path, folder: Path
 def test_any_damaged_byte_of_a_header_is_survived(archive: Path, folder: Path) -> None:
     content = packed([("v/b.mp4", b"b" * 600), ("v/c.mp4", b"c" * 600)])
     generator = random.Random(0)  # noqa: S311
-    for place in [*range(0, 512, 3), *range(1536, 2048, 3)]:
+    for place in [*range(0, 512, 7), *range(1536, 2048, 7)]:
         damaged = bytearray(content)
         damaged[place] = generator.choice([0, 0x80, 0xFF, damaged[place] ^ 1])
         archive.write_bytes(gzip.compress(damaged, 1))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from hlclip.cli.data import data
+from hlclip.cli.data import data_sets
 from hlclip.cli.evaluate import evaluate
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -27,4 +27,4 @@ def hlclip(
 
 
 app.command()(evaluate)
-app.add_typer(data, name="data")
+app.add_typer(data_sets, name="data")

@@ -9,12 +9,13 @@ import typer
 
 from hlclip.archive import extract_videos
 from hlclip.cli.terminal import plain_errors
-from hlclip.disk import in_gigabytes, require_space, same_disk
+from hlclip.disk import in_words, require_space, same_disk
+from hlclip.download import DownloadError, download
 from hlclip.errors import HlclipError
 from hlclip.holdings import Holdings, look
 from hlclip.releases import ANNOTATIONS, VIDEOS, Release, VideoArchive
 
-data = typer.Typer(no_args_is_help=True)
+data_sets = typer.Typer(no_args_is_help=True)
 
 _LICENCE = """\
 QVHighlights' annotations are licensed CC BY-NC-SA 4.0: name the authors, no commercial use, share
@@ -23,7 +24,7 @@ remain their owners'. Whether your use is allowed is for you to decide."""
 _SHOWN = 5
 
 
-@data.callback()
+@data_sets.callback()
 def group() -> None:
     """Public data sets: what is there, and how to get the rest.
 
@@ -34,7 +35,7 @@ def group() -> None:
     """
 
 
-@data.command()
+@data_sets.command()
 def qvhighlights(
     context: typer.Context,
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set.")] = Path(
@@ -98,30 +99,28 @@ def qvhighlights(
             raise HlclipError(f"{archive}: no such file; with --videos it is downloaded to there")
         extract = videos or archive is not None
         archive = archive or root.absolute().parent / VIDEOS.name
-        _ask(holdings, archive if videos else None, yes=yes)
+        _ask(holdings, archive if videos else None, mirror, yes=yes)
         holdings = _get_annotations(root, holdings, mirror)
         different: list[str] = []
         if extract and holdings.missing:
             different = _get_videos(root, holdings, archive, mirror)
             holdings = look(root, ANNOTATIONS)
         _show(root, holdings)
-        if different or (extract and not holdings.whole):
+        if different or holdings.different or (extract and holdings.missing):
             raise typer.Exit(1)
 
 
-def _ask(holdings: Holdings, archive: Path | None, *, yes: bool) -> None:
+def _ask(holdings: Holdings, archive: Path | None, mirror: str | None, *, yes: bool) -> None:
     """Nothing is downloaded before the licence was seen."""
-    wanted = [release.name for release in holdings.absent]
+    wanted = [_at(mirror, release) for release in holdings.absent]
     if archive is not None and not archive.exists() and (holdings.absent or holdings.missing):
-        wanted.append(f"{VIDEOS.name} (about {in_gigabytes(VIDEOS.size)})")
+        wanted.append(f"{_at(mirror, VIDEOS)} (about {in_words(VIDEOS.size)})")
     if wanted and not yes:
-        typer.echo(f"{_LICENCE}\n\nTo download: {', '.join(wanted)}")
+        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *wanted]))
         typer.confirm("Go on? (--yes answers this)", abort=True)
 
 
 def _get_annotations(root: Path, holdings: Holdings, mirror: str | None) -> Holdings:
-    from hlclip.download import DownloadError, download
-
     for release in holdings.absent:
         path = root / "annotations" / release.name
         try:
@@ -133,8 +132,6 @@ def _get_annotations(root: Path, holdings: Holdings, mirror: str | None) -> Hold
 
 def _get_videos(root: Path, holdings: Holdings, archive: Path, mirror: str | None) -> list[str]:
     """Download the archive unless it is there, extract it, tell what it held; vids that differ."""
-    from hlclip.download import DownloadError, download
-
     folder = root / "videos"
     _require_room(archive, folder)
     if not archive.exists():
