@@ -143,7 +143,7 @@ def _get_videos(root: Path, holdings: Holdings, archive: Path, mirror: str | Non
     typer.echo(f"{archive}: {len(result.extracted):,} videos extracted to {folder}")
     lacking = set(holdings.missing) - set(result.extracted)
     if lacking:
-        typer.echo(f"  not in it: {len(lacking):,} missing videos: {_some(lacking)}")
+        typer.echo(f"  {len(lacking):,} missing videos are not in it: {_some(lacking)}")
     if result.different:
         typer.echo(
             f"  {len(result.different):,} videos that were there have another size than in the "
@@ -153,7 +153,7 @@ def _get_videos(root: Path, holdings: Holdings, archive: Path, mirror: str | Non
     if result.ignored:
         reasons = [f"{name!r} ({why})" for name, why in result.ignored.items()]
         typer.echo(f"  {len(reasons):,} members ignored: {_some(reasons)}")
-    if not lacking:
+    if not lacking and not result.different:
         typer.echo(f"  no longer needed: rm {shlex.quote(str(archive))}")
     return result.different
 
@@ -163,7 +163,8 @@ def _require_room(archive: Path, folder: Path) -> None:
     part = archive.with_name(f"{archive.name}.part")
     size = archive.stat().st_size if archive.exists() else VIDEOS.size
     come = size if archive.exists() else part.stat().st_size if part.exists() else 0
-    there = sum(path.stat().st_size for path in folder.rglob(f"*{VIDEOS.suffix}"))
+    files = (path for path in folder.rglob(f"*{VIDEOS.suffix}") if path.is_file())
+    there = sum(path.stat().st_size for path in files)
     to_come, to_extract = max(size - come, 0), max(size - there, 0)
     folder.mkdir(parents=True, exist_ok=True)
     archive.parent.mkdir(parents=True, exist_ok=True)
