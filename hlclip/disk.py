@@ -53,7 +53,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DiskError(
-            f"{folder}: {purpose} needs {in_gigabytes(needed)}, {in_gigabytes(free)} are free; "
+            f"{folder}: {purpose} needs {in_words(needed)}, {in_words(free)} are free; "
             "make room or choose another disk, then run again"
         )
 
@@ -63,7 +63,7 @@ def same_disk(one: Path, other: Path) -> bool:
     return os.stat(one).st_dev == os.stat(other).st_dev
 
 
-def in_gigabytes(size: int) -> str:
+def in_words(size: int) -> str:
     """Bytes as a person reads them: in units of 10^9, 10^6 or as they are."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6)):
         if size >= factor:

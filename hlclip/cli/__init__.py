@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from hlclip.cli.data import data_sets
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.table import table
@@ -20,6 +21,7 @@ def hlclip(
 
     \b
     Examples:
+      hlclip data qvhighlights --check what there is of QVHighlights
       hlclip doctor                    what would stop a run
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip table                     the paper's tables from DVC's experiments
@@ -29,6 +31,7 @@ def hlclip(
     context.obj = debug
 
 
+app.add_typer(data_sets, name="data")
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(table)
