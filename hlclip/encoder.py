@@ -150,7 +150,7 @@ class Encoder:
         """Tokens entering the text tower's first cached block, up to the pooled one.
 
         Under a causal mask nothing behind the pooled (end-of-text) token can reach it, so the rest
-        is cut; the pooled token is always the last. A query longer than the context is truncated
+        is never computed; the pooled token is always the last. A query longer than the context is truncated
         by open_clip's tokenizer and keeps its end-of-text token.
 
         Returns:
@@ -159,11 +159,11 @@ class Encoder:
         text = self.text
         device = text.token_embedding.weight.device
         ids = self.tokenizer([query]).to(device)
+        ids = ids[:, : self._pooled_text(ids) + 1]
         length = ids.shape[1]
         tokens = text.token_embedding(ids) + text.positional_embedding[:length]
         mask = _causal_mask(length, device) if text.causal else None
-        tokens = _run(text.transformer, tokens, mask, self.cached_blocks)[0]
-        return tokens[: self._pooled_text(ids) + 1].cpu()
+        return _run(text.transformer, tokens, mask, self.cached_blocks)[0].cpu()
 
     def _pooled_text(self, ids: Tensor) -> int:
         """Position of the token that is read out of [1, tokens] ids."""

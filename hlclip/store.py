@@ -27,7 +27,7 @@ from hlclip.errors import HlclipError
 from hlclip.files import replacing
 from hlclip.manifests import Header, Item
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
 
 
