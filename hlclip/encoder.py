@@ -150,8 +150,8 @@ class Encoder:
         """Tokens entering the text tower's first cached block, up to the pooled one.
 
         Under a causal mask nothing behind the pooled (end-of-text) token can reach it, so the rest
-        is never computed; the pooled token is always the last. A query longer than the context is truncated
-        by open_clip's tokenizer and keeps its end-of-text token.
+        is never computed; the pooled token is always the last. A query longer than the context is
+        truncated by open_clip's tokenizer and keeps its end-of-text token.
 
         Returns:
             float32 [tokens, width], on the CPU.

@@ -15,7 +15,10 @@ class TooManyMissingError(HlclipError):
 
 
 def tolerate(failed: Mapping[str, str], *, total: int, share: float) -> None:
-    """Name every failed video with its reason; go on if they are few enough.
+    """Name failed videos with their reasons; go on if they are few enough.
+
+    What is tolerated is named in the manifest that the stage then writes, so that a log of a data
+    set with thousands of missing videos stays readable: it names some. An error names all.
 
     Args:
         failed: vid -> reason, everything that failed so far in this data set.
@@ -27,23 +30,23 @@ def tolerate(failed: Mapping[str, str], *, total: int, share: float) -> None:
     """
     if not failed:
         return
-    for vid in sorted(failed):
-        log.warning("  without video: %s: %s", vid, failed[vid])
     found = len(failed) / total
     enough = math.ceil(found * 1e4) / 1e4  # rounded up, so that the advice works
     summary = f"{len(failed)} of {total} videos ({found:.2%}) are missing or unusable"
-    if found <= share:
-        log.warning("%s; tolerated (data.max_missing is %g)", summary, share)
-        return
-    shown = [f"  {vid}: {failed[vid]}" for vid in sorted(failed)[:_SHOWN]]
-    if len(failed) > _SHOWN:
-        shown.append(f"  ... and {len(failed) - _SHOWN} more")
-    raise TooManyMissingError(
-        "\n".join(
-            [
-                f"{summary}, more than data.max_missing = {share:g}:",
-                *shown,
-                f"Add or repair these files, or go on without them: -S data.max_missing={enough:g}",
-            ]
+    named = [f"  {vid}: {failed[vid]}" for vid in sorted(failed)]
+    if found > share:
+        raise TooManyMissingError(
+            "\n".join(
+                [
+                    f"{summary}, more than data.max_missing = {share:g}:",
+                    *named,
+                    f"{summary}. Add or repair them, or go on without them: "
+                    f"-S data.max_missing={enough:g}",
+                ]
+            )
         )
+    if len(named) > _SHOWN:
+        named[_SHOWN:] = [f"  ... and {len(named) - _SHOWN} more, named in the manifest"]
+    log.warning(
+        "%s; tolerated (data.max_missing is %g), without:\n%s", summary, share, "\n".join(named)
     )

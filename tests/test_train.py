@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_pat
     assert facts["chosen"]["val_mAP"] == float(best["val_mAP"])
     assert facts["train"]["blocks"] == 2
     assert facts["weights"] == data.images.header["weights"]
+
+
+def test_the_test_split_is_never_read(data, tmp_path):
+    """Neither weights nor the epoch that is kept can depend on test."""
+    first = train(data, settings(), tmp_path / "a")
+    without = replace(data.index, queries={s: data.index.queries[s] for s in ("train", "val")})
+    assert train(replace(data, index=without), settings(), tmp_path / "b") == first
 
 
 def test_the_checkpoint_loads_into_a_plain_open_clip_model(data, tmp_path):

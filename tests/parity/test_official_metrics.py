@@ -249,3 +249,16 @@ def test_ground_truth_as_its_own_prediction(qvhighlights_dir: Path) -> None:
     assert ranked["HL-min-VeryGood"] == {"HL-mAP": 65.78, "HL-Hit1": 97.74}
     summed = evaluate(truth, scores=[row.ratings().sum(axis=1) for row in rows])
     assert summed["HL-min-VeryGood"] == {"HL-mAP": 60.81, "HL-Hit1": 95.68}
+
+
+def test_random_scores_find_what_chance_finds(qvhighlights_dir: Path) -> None:
+    rows = read_annotations(qvhighlights_dir / "highlight_val_release.jsonl")
+    truth = ground_truth(rows)
+    random = np.random.default_rng(0)
+    clips = [row.clips() for row in rows]
+    found = [
+        evaluate(truth, scores=[random.random(count) for count in clips])["HL-min-VeryGood"]
+        for _ in range(5)
+    ]
+    assert np.mean([f["HL-mAP"] for f in found]) == pytest.approx(15.4, abs=0.3)
+    assert np.mean([f["HL-Hit1"] for f in found]) == pytest.approx(21.6, abs=1.0)
