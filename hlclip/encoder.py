@@ -173,7 +173,6 @@ def load_encoder(
             be cut.
     """
     found = find_weights(model, pretrained)
-    check_activation(model, pretrained)
     own = model
     if isinstance(found, HubFile) and pretrained is None:
         own = (
@@ -181,6 +180,7 @@ def load_encoder(
         )
     config = read_config(own, model)
     towers = Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
+    check_activation(model, pretrained)
     tokenizer = load_tokenizer(own, model, config)
     path = found if isinstance(found, Path) else fetch(found)
     expected = {key: tuple(tensor.shape) for key, tensor in towers.model.state_dict().items()}

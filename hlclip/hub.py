@@ -38,7 +38,7 @@ class HubFile:
     """ORG/NAME"""
     names: tuple[str, ...]
     remedy: str
-    """What to do when the hub does not give it; `{url}` and `{name}` are filled in."""
+    """What to do when the hub does not give it; `{url}`, `{name}` and `{page}` are filled in."""
     revision: str = constants.DEFAULT_REVISION
 
 
@@ -107,7 +107,8 @@ def _not_fetched(file: HubFile, name: str, error: Exception) -> WeightsError:
 
 
 def _remedy(file: HubFile, name: str) -> str:
-    return file.remedy.format(url=url(file, name), name=name)
+    page = f"{constants.ENDPOINT}/{file.repo}/tree/{file.revision}"
+    return file.remedy.format(url=url(file, name), name=name, page=page)
 
 
 def _reason(error: Exception) -> str:

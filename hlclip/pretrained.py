@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def read_config(own: str, model: str) -> dict[str, Any]:
     try:
         config = open_clip.get_model_config(own)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
         raise EncoderError(f"{model}: {CONFIG_NAME} cannot be read: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise EncoderError(f"{model}: {CONFIG_NAME} holds no model, expected a `model_cfg`")

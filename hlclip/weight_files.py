@@ -9,6 +9,7 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -144,14 +145,16 @@ def _torch_shapes(path: Path, again: str) -> Shapes:
     try:
         content: Any = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:  # of many kinds: what is in the file decides
-        # torch explains at length and advises to trust the file; what it found comes last.
-        reason = first_line(str(error).partition("WeightsUnpickler error:")[2] or error)
-        if "global" in reason.lower():
+        # torch's own message is long and advises to load the file unsafely: one line is of use.
+        strange = [line.strip() for line in str(error).splitlines() if "nsupported" in line]
+        if strange and "global" in strange[0].lower():
             raise WeightsError(
                 f"{path}: holds more than tensors, which could run anything when it is unpickled, "
-                f"and is not read ({reason})",
+                f"and is not read ({strange[0].rstrip('.')})",
                 "Give a safetensors file, or one made by torch.save(model.state_dict(), ...)",
             ) from error
+        known = isinstance(error, UnpicklingError)
+        reason = "no pickle of tensors" if known else first_line(error)
         raise WeightsError(f"{path}: not a whole file of torch.save ({reason})", again) from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:

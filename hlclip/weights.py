@@ -115,12 +115,14 @@ def again(path: Path) -> str:
 
 
 def openai_models(archive: Path) -> list[str]:
-    """Models whose original weights, published by OpenAI, are this very file, by its sha256."""
+    """Models whose weights, as OpenAI published them, are this very file; plain name first."""
     digest = sha256_of(archive)
-    addresses = {
-        name: open_clip.get_pretrained_url(name, "openai") for name in open_clip.list_models()
-    }
-    return [name for name, address in addresses.items() if f"/{digest}/" in address]
+    known = [
+        name
+        for name in open_clip.list_models()
+        if f"/{digest}/" in open_clip.get_pretrained_url(name, "openai")
+    ]
+    return sorted(known, key=len)
 
 
 _GIVE_A_FILE = (
@@ -128,8 +130,8 @@ _GIVE_A_FILE = (
     "-S encoder.pretrained=/path/to/{name}"
 )
 _GIVE_A_FOLDER = (
-    f"On a machine that can, download {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} from where {{url}} "
-    "is into a folder, copy it here and run with -S encoder.model=local-dir:/path/to/folder"
+    f"On a machine that can, download {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} of {{page}} into a "
+    "folder, copy it here and run with -S encoder.model=local-dir:/path/to/folder"
 )
 
 
