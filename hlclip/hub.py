@@ -126,7 +126,7 @@ def _reason(error: Exception) -> str:
         case httpx2.TimeoutException():
             reason = f"{host} does not answer in time"
         case httpx2.TransportError():
-            reason = f"{host} cannot be reached ({first_line(error)})"
+            reason = f"the connection to {host} failed ({first_line(error)})"
         case _:
             reason = first_line(error)
     return reason

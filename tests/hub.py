@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -32,7 +32,11 @@ class Hub(ThreadingHTTPServer):
         self.files: dict[tuple[str, str], bytes | Path] = {}
         self.faults: dict[str, Fault] = {}
         self.asked: list[str] = []
+        """Method and path of each request; with a range, where it starts."""
         self.free = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client may hang up."""
 
     @property
     def endpoint(self) -> str:
@@ -76,7 +80,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = unquote(self.path)
-        self.server.asked.append(f"{self.command} {path}")
+        if path == "/api/agent-harnesses":  # the client's own, for its progress bars
+            self._end(404)
+            return
+        start = self.headers.get("Range", "")
+        self.server.asked.append(f"{self.command} {path} {start}".strip())
         if match := re.fullmatch(r"/storage/([^/]+/[^/]+)/([^/]+)", path):
             self._send(self._content(match[1], match[2]), self.server.faults.get(match[2]))
         elif match := re.fullmatch(r"/api/resolve-cache/models/([^/]+/[^/]+)/\w+/([^/]+)", path):
@@ -130,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if fault == "cut" or (fault == "cut once" and first == 0):
+        if fault in ("cut", "cut once"):
+            if fault == "cut once":
+                self.server.faults.clear()
             self.wfile.write(content[first:half])
             self.close_connection = True
         else:
