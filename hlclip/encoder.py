@@ -183,6 +183,9 @@ def load_encoder(
     check_activation(model, pretrained)
     tokenizer = load_tokenizer(own, model, config)
     path = found if isinstance(found, Path) else fetch(found)
+    if pretrained is None:
+        path = find_weights(own, None)  # of the folder's files, the one that open_clip will read
+        assert isinstance(path, Path)
     expected = {key: tuple(tensor.shape) for key, tensor in towers.model.state_dict().items()}
     loaded = load_model(own, pretrained, path, expected=expected, model=model, device=device)
     return Encoder(loaded, tokenizer, name=model, cached_blocks=cached_blocks, config=config)

@@ -48,7 +48,7 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
     Raises:
         WeightsError: no such model, tag, file or folder, or the config cannot be fetched.
     """
-    schema, name = parse_model_name(model)
+    schema, name = _parse(model)
     if schema == "local-dir":
         return _in_folder(Path(name))
     if schema == "hf-hub":
@@ -85,8 +85,8 @@ def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) 
         model, pretrained: as in `load_encoder`.
         timeout: seconds to wait for the hub.
     """
-    schema, name = parse_model_name(model)
     try:
+        schema, name = _parse(model)
         if schema == "hf-hub":
             config = cached(hub_config(name))
             found = _of_repository(name, revision=config.parent.name if config else "main")
@@ -133,6 +133,16 @@ _GIVE_A_FOLDER = (
     f"On a machine that can, download {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} of {{page}} into a "
     "folder, copy it here and run with -S encoder.model=local-dir:/path/to/folder"
 )
+
+
+def _parse(model: str) -> tuple[str | None, str]:
+    """Schema, `local-dir`, `hf-hub` or None, and what it is about."""
+    try:
+        return parse_model_name(model)
+    except ValueError as error:
+        raise WeightsError(
+            f"encoder.model: {model!r} names nothing", "Write local-dir:PATH or hf-hub:ORG/NAME"
+        ) from error
 
 
 def _in_folder(folder: Path) -> Path:

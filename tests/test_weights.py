@@ -463,7 +463,10 @@ def test_status_of_what_is_here(tmp_path: Path):
 
 
 def test_status_of_what_does_not_exist():
-    for model, pretrained in [("ViT-B-33", "openai"), (TINY, "no_such_tag"), ("hf-hub:a b", None)]:
+    named = [("ViT-B-33", "openai"), (TINY, "no_such_tag"), ("hf-hub:a b", None), ("hf-hub:", None)]
+    for model, pretrained in named:
+        with pytest.raises(EncoderError):
+            load_encoder(model, pretrained, cached_blocks=2)
         status = weights_status(model, pretrained)
         assert status.place == "nowhere"
         assert status.remedy
