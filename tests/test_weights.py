@@ -14,7 +14,6 @@ import torch
 from open_clip.model import CLIP, CustomTextCLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch._utils import _rebuild_tensor_v2
 
 from hlclip.activations import encoder_header
 from hlclip.encoder import Encoder, EncoderError, load_encoder
@@ -245,19 +244,12 @@ class Bomb:
         return os.mkdir, (str(self.makes),)
 
 
-class Stumble:
-    """Makes an unpickler that allows only tensors stumble with a TypeError."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_tensor_v2, (1,)
-
-
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
-@pytest.mark.parametrize("kind", ["saved", "old", "pickled", "stumbles first"])
+@pytest.mark.parametrize("kind", ["saved", "old", "pickled"])
 def test_a_pickle_that_would_run_something_is_refused_unrun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, suffix: str
 ):
-    # open_clip falls back to torch's default after a TypeError; this makes that default unsafe.
+    # Some set this for other programs: torch.load without weights_only then runs what it reads.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     made, path = tmp_path / "made", (tmp_path / "weights").with_suffix(suffix)
     content = {"logit_scale": Bomb(made)}
@@ -265,10 +257,8 @@ def test_a_pickle_that_would_run_something_is_refused_unrun(
         path.write_bytes(pickle.dumps(content))
     elif kind == "old":
         torch.save(content, path, _use_new_zipfile_serialization=False)
-    elif kind == "saved":
-        torch.save(content, path)
     else:
-        torch.save({"a": Stumble(), **content}, path)
+        torch.save(content, path)
     message = refused(path)
     assert ("holds more than tensors" in message) == (kind in ("saved", "old"))
     assert "weights_only" not in message  # torch advises to load it unsafely
