@@ -13,6 +13,7 @@ from hlclip.encoder import Encoder, EncoderError, load_encoder
 from hlclip.manifests import Index, Item, Manifest
 from hlclip.params import Encoder as EncoderParams
 from hlclip.store import Store, content_key
+from hlclip.weight_files import SUFFIXES
 
 
 def make_activations(
@@ -42,11 +43,15 @@ def make_activations(
 
 
 def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
-    """What identifies a trunk: names for people, the weights' fingerprint for certainty."""
+    """What identifies a trunk: names for people, the fingerprint for certainty.
+
+    A file has no name here: the same weights in another file give the same activations.
+    """
     preprocess = encoder.preprocess
+    pretrained = params.pretrained or "none"
     return {
         "model": _portable(params.model),
-        "pretrained": _portable(params.pretrained or "none"),
+        "pretrained": "file" if Path(pretrained).suffix in SUFFIXES else pretrained,
         "weights": encoder.fingerprint(),
         "cached_blocks": params.cached_blocks,
         "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),

@@ -23,12 +23,12 @@ from hlclip.machine import (
     memory_bytes,
 )
 from hlclip.params import Data, Params
+from hlclip.params import Encoder as EncoderParams
 from hlclip.qvhighlights import Annotation, AnnotationError, read_annotations
 from hlclip.releases import identify, named
 from hlclip.store import store_root
 from hlclip.video import VideoError, probe
-
-# from hlclip.weights import weights_status
+from hlclip.weights import weights_status
 
 _MEASURED_VIDEOS = 4
 
@@ -45,7 +45,7 @@ def examine(params: Params, *, measured: bool = True) -> Iterator[Finding]:
     found, device = check_device(params.train.device)
     yield found
     yield check_store(store_root())
-    #    yield weights_status(params.encoder.model, params.encoder.pretrained).finding()
+    yield _check_weights(params.encoder)
     found, encoder = _check_model(params)
     yield found
     findings, rows = _check_annotations(params.data)
@@ -58,6 +58,17 @@ def examine(params: Params, *, measured: bool = True) -> Iterator[Finding]:
     yield _check_disk(params, encoder, work)
     if measured:
         yield from _foretell(params, encoder, work, videos, device)
+
+
+def _check_weights(given: EncoderParams) -> Finding:
+    """Are the weights here, or at least within reach."""
+    status = weights_status(given.model, given.pretrained)
+    if status.place == "nowhere":
+        return problem("weights", status.where, status.remedy)
+    size = "" if status.size is None else f", {status.size / 1e6:.0f} MB"
+    if status.place == "hub":
+        return note("weights", f"not here yet; the first run fetches {status.where}{size}")
+    return ok("weights", f"{status.where}{size}")
 
 
 def _check_model(params: Params) -> tuple[Finding, Encoder | None]:

@@ -1,30 +1,33 @@
-"""open_clip's only door: load a CLIP model, look at it, and run its frozen trunk.
+"""A loaded CLIP model, cut: look at it, and run its frozen trunk.
 
 Each tower is cut in front of its last `cached_blocks` transformer blocks: the *trunk*, frozen,
-ends there and its tokens are cached, the *tail* (`hlclip.tail`) goes on from them. Whether a model
-can be cut is decided by looking at its modules, never by its name.
+ends there and its tokens are cached, the *tail* (`hlclip.tail`) goes on from them.
 """
 
 import hashlib
-import logging
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from hlclip.errors import HlclipError
-
-log = logging.getLogger(__name__)
-
-
-class EncoderError(HlclipError):
-    """The model cannot be loaded or cut; the message says which and why."""
+from hlclip.hub import HubFile, cached, fetch
+from hlclip.pretrained import (
+    check_activation,
+    load_model,
+    load_tokenizer,
+    read_config,
+    untrained_model,
+)
+from hlclip.towers import build_empty, text_tower, vision_tower
+from hlclip.weight_files import EncoderError
+from hlclip.weights import find_weights, hub_config
 
 
 @dataclass(frozen=True)
@@ -38,34 +41,32 @@ class Preprocess:
     interpolation: str
 
 
-@dataclass(frozen=True)
-class TextTower:
-    """The parts of a text tower, wherever the model class keeps them."""
-
-    token_embedding: nn.Embedding
-    positional_embedding: Tensor
-    transformer: nn.Module
-    ln_final: nn.Module
-    projection: Tensor | nn.Linear | None
-    causal: bool
-    pool: str
-    """How the pooled token is found: argmax or eos (end of text), last."""
-    eos_id: int
-
-
 class Encoder:
     """A loaded CLIP model, frozen, cut in front of its last `cached_blocks` blocks.
+
+    Args:
+        name: for messages.
+        config: open_clip's, for the fingerprint.
 
     Raises:
         EncoderError: the model is of a kind that cannot be cut, or has too few blocks.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str, cached_blocks: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str,
+        cached_blocks: int,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
+        self.config = config or {}
         self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.visual = _vision_tower(model, name)
-        self.text = _text_tower(model, name)
+        self.visual = vision_tower(model, name)
+        self.text = text_tower(model, name)
         self.cached_blocks = cached_blocks
         transformers: dict[str, Any] = {
             "image": self.visual.transformer,
@@ -115,8 +116,12 @@ class Encoder:
         return self._pooled_text(self.tokenizer([query])) + 1
 
     def fingerprint(self) -> str:
-        """sha256 over all weights by name: which file format they came in does not matter."""
-        digest = hashlib.sha256()
+        """sha256 over all weights by name, and the config, which has what weights do not show.
+
+        Heads and activation function, for example. Which kind of file the weights came in does
+        not matter.
+        """
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for key, tensor in sorted(self.model.state_dict().items()):
             array = tensor.detach().cpu().contiguous().numpy()
             digest.update(f"{key} {array.dtype} {array.shape}".encode())
@@ -178,6 +183,9 @@ def load_encoder(
 ) -> Encoder:
     """Load an open_clip model with its weights.
 
+    A model that cannot be cut is refused before its weights are fetched, and a file that is not
+    the model's before it is read. docs/weights.md says which files are taken, from where.
+
     Args:
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`.
         pretrained: tag or weights file; None where the model brings its own.
@@ -185,19 +193,27 @@ def load_encoder(
         device: where the trunk runs.
 
     Raises:
-        EncoderError: unknown model or tag, weights missing or not for this model, activation
-            function not the one the weights were trained with, or a model that cannot be cut.
+        EncoderError: unknown model or tag, weights missing, damaged, unsafe or not for this model,
+            activation function not the one the weights were trained with, or a model that cannot
+            be cut.
     """
-    _check_activation(model, pretrained)
-    try:
-        loaded = open_clip.create_model(
-            model, pretrained, device=device, require_pretrained=True, weights_only=True
+    found = find_weights(model, pretrained)
+    own = model
+    if isinstance(found, HubFile) and pretrained is None:
+        own = (
+            f"local-dir:{fetch(hub_config(found.repo)).parent}"  # the commit's files, in the cache
         )
-        tokenizer = open_clip.get_tokenizer(model)
-    except Exception as error:  # open_clip raises bare exceptions of many kinds
-        what = f"model {model!r} with pretrained {pretrained!r}"
-        raise EncoderError(f"encoder: open_clip cannot load {what}: {error}") from error
-    return Encoder(loaded, tokenizer, name=model, cached_blocks=cached_blocks)
+    config = read_config(own, model)
+    towers = Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
+    check_activation(model, pretrained)
+    tokenizer = load_tokenizer(own, model, config)
+    path = found if isinstance(found, Path) else fetch(found)
+    if pretrained is None:
+        path = find_weights(own, None)  # of the folder's files, the one that open_clip will read
+        assert isinstance(path, Path)
+    expected = {key: tuple(tensor.shape) for key, tensor in towers.model.state_dict().items()}
+    loaded = load_model(own, pretrained, path, expected=expected, model=model, device=device)
+    return Encoder(loaded, tokenizer, name=model, cached_blocks=cached_blocks, config=config)
 
 
 def untrained_encoder(
@@ -205,42 +221,24 @@ def untrained_encoder(
 ) -> Encoder:
     """What `load_encoder` loads, with random weights: its shapes, its preprocessing, its speed.
 
-    Weights are neither read nor fetched; an `hf-hub:` model must be in the hub's cache.
+    Nothing is fetched and no weights are read; the config of an `hf-hub:` model must be in the
+    hub's cache.
 
     Raises:
         EncoderError: as `load_encoder`.
     """
-    _check_activation(model, pretrained)
-    known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
-    wanted = ("mean", "std", "interpolation", "resize_mode")
-    preprocess = {name: known[name] for name in wanted if name in known} if known else None
-    try:
-        made = open_clip.create_model(
-            model,
-            None,
-            load_weights=False,
-            pretrained_text=False,
-            force_preprocess_cfg=preprocess,
-            device=device,
-        )
-        tokenizer = open_clip.get_tokenizer(model)
-    except Exception as error:  # open_clip raises bare exceptions of many kinds
-        raise EncoderError(f"encoder: open_clip cannot make model {model!r}: {error}") from error
-    return Encoder(made, tokenizer, name=model, cached_blocks=cached_blocks)
-
-
-def _check_activation(model: str, pretrained: str | None) -> None:
-    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
-    known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
-    config = open_clip.get_model_config(model) if known else None
-    if known and config and known.get("quick_gelu", False) != config.get("quick_gelu", False):
-        wanted = (
-            f"{model}-quickgelu" if known.get("quick_gelu") else model.removesuffix("-quickgelu")
-        )
-        raise EncoderError(
-            f"encoder: pretrained {pretrained!r} was trained with another activation function than "
-            f"model {model!r} has, its features would be wrong: set encoder.model to {wanted}"
-        )
+    own = model
+    if model.startswith("hf-hub:"):
+        config_file = cached(hub_config(model.removeprefix("hf-hub:")))
+        if config_file is None:
+            raise EncoderError(f"{model}: not fetched yet, so nothing is known of its shape")
+        own = f"local-dir:{config_file.parent}"
+    config = read_config(own, model)
+    build_empty(config, model)  # refuses what cannot be cut
+    check_activation(model, pretrained)
+    tokenizer = load_tokenizer(own, model, config)
+    made = untrained_model(own, pretrained, device)
+    return Encoder(made, tokenizer, name=model, cached_blocks=cached_blocks, config=config)
 
 
 def _run(transformer: Any, tokens: Tensor, mask: Tensor | None, cached_blocks: int) -> Tensor:
@@ -251,53 +249,3 @@ def _run(transformer: Any, tokens: Tensor, mask: Tensor | None, cached_blocks: i
 
 def _causal_mask(length: int, device: torch.device) -> Tensor:
     return torch.full((length, length), float("-inf"), device=device).triu_(1)
-
-
-def _vision_tower(model: nn.Module, name: str) -> VisionTransformer:
-    visual = getattr(model, "visual", None)
-    if not isinstance(visual, VisionTransformer):
-        raise EncoderError(
-            f"{name}: the image tower is a {type(visual).__name__}; only "
-            "open_clip's VisionTransformer has blocks that can be cached and fine-tuned"
-        )
-    if visual.attn_pool is not None or visual.pool_type not in ("tok", "avg"):
-        raise EncoderError(
-            f"{name}: the image tower pools by attention or not at all; only class "
-            "token and average pooling are supported"
-        )
-    return visual
-
-
-def _text_tower(model: nn.Module, name: str) -> TextTower:
-    text: Any
-    if isinstance(model, CLIP):
-        text = model
-        pool, eos_id, mask = text.text_pool_type, text.text_eos_id, text.attn_mask
-    elif isinstance(model, CustomTextCLIP) and isinstance(model.text, TextTransformer):
-        text = model.text
-        pool, eos_id, mask = text.pool_type, text.eos_id, text.attn_mask
-        if text.cls_emb is not None or text.use_pad_mask:
-            raise EncoderError(
-                f"{name}: its text tower masks padding (class token or pad mask), "
-                "which the cached tokens cannot reproduce"
-            )
-    else:
-        tower = getattr(model, "text", model)
-        raise EncoderError(
-            f"{name}: the text tower is a {type(tower).__name__}; only open_clip's "
-            "own text transformer can be cached and fine-tuned"
-        )
-    cuttable = pool in ("argmax", "eos") if mask is not None else pool == "last"
-    if not cuttable:
-        kind = "causal" if mask is not None else "bidirectional"
-        raise EncoderError(f"{name}: a {kind} text tower with {pool!r} pooling is not supported")
-    return TextTower(
-        text.token_embedding,
-        text.positional_embedding,
-        text.transformer,
-        text.ln_final,
-        text.text_projection,
-        mask is not None,
-        pool,
-        eos_id,
-    )

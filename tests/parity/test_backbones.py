@@ -1,0 +1,236 @@
+"""Every model that open_clip knows: taken, and then equal to it, or refused with a reason."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP, CustomTextCLIP
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hlclip.activations import make_activations
+from hlclip.encoder import Encoder, EncoderError, load_encoder
+from hlclip.frames import make_frames
+from hlclip.index import build_index
+from hlclip.params import Data, Frames, load_params
+from hlclip.params import Encoder as EncoderParams
+from hlclip.score import score_splits
+from hlclip.scores import ZERO_SHOT
+from hlclip.store import Store
+from hlclip.towers import build_empty
+from hlclip.train import train_tail
+from tests.films import film
+from tests.models import tiny_config
+from tests.parity.test_encoder import assert_features_equal, normalised
+
+ROOT = Path(__file__).parents[2]
+REASONS = {
+    "image tower of timm": r"the image tower is timm's \S+; only open_clip's own",
+    "ResNet": r"the image tower is a ModifiedResNet; only open_clip's VisionTransformer",
+    "text tower of transformers": r"the text tower is \S+ of transformers; only open_clip's own",
+    "CoCa": r"is a CoCa model: it pools by attention",
+}
+
+
+def config_of(name: str) -> dict[str, Any]:
+    config = open_clip.get_model_config(name)
+    assert config is not None
+    return config
+
+
+def verdict(name: str) -> str:
+    """Taken, or the reason of refusal, from a model of real shape without memory."""
+    try:
+        Encoder(build_empty(config_of(name), name), None, name=name, cached_blocks=2)
+    except EncoderError as error:
+        message = str(error)
+        (reason,) = [key for key, says in REASONS.items() if re.match(f"{name}: {says}", message)]
+        return reason
+    needs = config_of(name)["text_cfg"].get("hf_tokenizer_name")
+    return "taken, with a tokenizer of transformers" if needs else "taken"
+
+
+@pytest.mark.slow
+def test_every_model_is_taken_or_refused_by_name():
+    verdicts = {name: verdict(name) for name in open_clip.list_models()}
+    for name, found in verdicts.items():
+        config = config_of(name)
+        own_image = isinstance(config["vision_cfg"].get("layers"), int)
+        own_text = "hf_model_name" not in config["text_cfg"]
+        clip = "multimodal_cfg" not in config
+        assert found.startswith("taken") == (own_image and own_text and clip), name
+    documented = dict(
+        re.findall(r"^\| (.+?) \| (\d+) \|", (ROOT / "docs/weights.md").read_text(), re.MULTILINE)
+    )
+    version = re.search(r"open_clip (\d+\.\d+\.\d+)", (ROOT / "docs/weights.md").read_text())
+    assert version is not None
+    if version[1] == open_clip.__version__:
+        counts = Counter(verdicts.values())
+        assert {key: int(count) for key, count in documented.items()} == counts
+
+
+TAKEN = [
+    name
+    for name, config in open_clip.factory._MODEL_CONFIGS.items()
+    if isinstance(config["vision_cfg"].get("layers"), int)
+    and "hf_model_name" not in config["text_cfg"]
+    and "multimodal_cfg" not in config
+]
+
+
+def shrunk(config: dict[str, Any]) -> dict[str, Any]:
+    """The same model with few, narrow layers: all that is not a size stays."""
+    patch = config["vision_cfg"]["patch_size"]
+    small = {"layers": 3, "width": 32, "head_width": 16, "image_size": 3 * patch}
+    vision = {**config["vision_cfg"], **small}
+    text = {**config["text_cfg"], "layers": 3, "width": 32, "heads": 2, "vocab_size": 1000}
+    return {**config, "embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+
+
+def built(config: dict[str, Any]) -> CLIP | CustomTextCLIP:
+    """A model with random weights; zero biases and unit norms would hide mistakes."""
+    config = dict(config)
+    custom = config.pop("custom_text", False)
+    torch.manual_seed(0)
+    model = (CustomTextCLIP if custom else CLIP)(**config)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def letters(context: int, end: int):
+    """A tokenizer without files: a letter is a token, `end` follows, then padding."""
+
+    def tokenize(texts: list[str]) -> Tensor:
+        ids = torch.zeros(len(texts), context, dtype=torch.long)
+        for row, text in zip(ids, texts, strict=True):
+            tokens = [*(10 + ord(letter) % 900 for letter in text[: context - 1]), end]
+            row[: len(tokens)] = torch.tensor(tokens)
+        return ids
+
+    return tokenize
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_model_that_is_taken_equals_open_clips(name: str):
+    model = built(shrunk(config_of(name)))
+    size = 3 * config_of(name)["vision_cfg"]["patch_size"]
+    constants = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
+    open_clip.model.set_model_preprocess_cfg(
+        model, {**constants, "size": size, "interpolation": "bicubic", "resize_mode": "shortest"}
+    )
+    encoder = Encoder(model, None, name=name, cached_blocks=2)
+    text = encoder.text
+    context = len(text.positional_embedding)
+    encoder.tokenizer = letters(context, text.eos_id if text.pool == "eos" else 999)
+    frames = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    assert encoder.image_tokens(frames, batch=2).shape == (3, 10, 32)
+    assert len(encoder.text_tokens("a dog")) == (context if text.pool == "last" else 6)
+    assert_features_equal(encoder, frames, tolerance=1e-6)
+
+
+# From films to scores
+
+
+def few_layers(name: str) -> dict[str, Any]:
+    """A built-in model at its real widths, with two cached blocks and one in the trunk."""
+    config = config_of(name)
+    for tower in ("vision_cfg", "text_cfg"):
+        config[tower]["layers"] = 3
+    return config
+
+
+def siglip_like() -> dict[str, Any]:
+    """As SigLIP: text read in both directions, its last token pooled; averaged patches."""
+    config = tiny_config(vision={"pool_type": "avg", "no_ln_pre": True})
+    text = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    config["text_cfg"] |= {**text, "norm_kwargs": {"eps": 1e-6}}
+    return {**config, "custom_text": True, "init_logit_bias": -10, "quick_gelu": False}
+
+
+BACKBONES = {
+    "ViT-B-16": (few_layers("ViT-B-16-quickgelu"), "shortest", (197, 768), 512),
+    "ViT-L-14": (few_layers("ViT-L-14-quickgelu"), "shortest", (257, 1024), 768),
+    "SigLIP-like": (siglip_like(), "squash", (17, 64), 32),
+}
+
+
+def data_set(root: Path) -> Data:
+    """Two films of six seconds, a train and a val row."""
+    (root / "videos").mkdir(parents=True)
+    for number, split in enumerate(("train", "val")):
+        film(root / "videos" / f"{split}.mp4", size=("96x64", "64x96")[number])
+        row = {"qid": number, "vid": split, "query": f"a picture that moves, {split}"}
+        rated = {"relevant_clip_ids": [1], "saliency_scores": [[4, 4, 3]]}
+        (root / f"{split}.jsonl").write_text(json.dumps({**row, "duration": 6, **rated}) + "\n")
+    params = load_params(ROOT / "params.yaml").data
+    splits = {"train": "train.jsonl", "val": "val.jsonl"}
+    return params.model_copy(update={"root": str(root), "annotations": splits})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
+    config, resize, image_shape, text_width = BACKBONES[name]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    constants = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    preprocess = {**constants, "resize_mode": resize}
+    content = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    state = {key: tensor.half() for key, tensor in built(config).state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+
+    size = config["vision_cfg"]["image_size"]
+    index = build_index(data_set(tmp_path / "data"), cache=tmp_path / "hashes")
+    shape = {"size": size, "resize": resize, "interpolation": "bicubic"}
+    pictures = Frames.model_validate(shape)
+    store = tmp_path / "store"
+    frames = make_frames(index, pictures, data_root=tmp_path / "data", max_missing=0, store=store)
+    model = {"model": f"local-dir:{folder}", "pretrained": None, "cached_blocks": 2}
+    params = EncoderParams.model_validate({**model, "dtype": "float32", "batch": 2})
+    images, texts = make_activations(index, frames, params, store=store)
+    for item in images.items.values():
+        assert Store(store, "images", images.header).read(item).shape == (3, *image_shape)
+    for item in texts.items.values():
+        assert Store(store, "texts", texts.header).read(item).shape[1] == text_width
+
+    settings = load_params(ROOT / "params.yaml").train.model_copy(
+        update={"epochs": 1, "batch": 1, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
+    )
+    checkpoint = tmp_path / "tail.safetensors"
+    train_tail(
+        index, images, texts, params, settings,
+        store=store, checkpoint=checkpoint, history=tmp_path / "history.csv",
+    )  # fmt: skip
+    scores = score_splits(
+        index, images, texts, params, settings, ["val"], store=store, checkpoint=checkpoint
+    )["val"]
+
+    full = load_encoder(params.model, None, cached_blocks=2)
+    shown = Store(store, "frames", frames.header).read(frames.items["val"])
+    (row,) = index.queries["val"]
+
+    def expected() -> Tensor:
+        with torch.no_grad():
+            image = full.model.encode_image(normalised(full, shown), normalize=True)
+            text = full.model.encode_text(full.tokenizer([row.query]), normalize=True)
+        return (image @ text.T)[:, 0]
+
+    torch.testing.assert_close(
+        torch.tensor(scores.cosines[ZERO_SHOT][0]), expected(), atol=2e-6, rtol=0
+    )
+    tuned = load_file(checkpoint)
+    full.model.load_state_dict(tuned, strict=False)
+    torch.testing.assert_close(
+        torch.tensor(scores.cosines["HL-CLIP-2"][0]), expected(), atol=2e-6, rtol=0
+    )
+    assert not np.array_equal(scores.cosines["HL-CLIP-2"], scores.cosines[ZERO_SHOT])
