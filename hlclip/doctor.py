@@ -153,19 +153,23 @@ def _check_videos(
         unreadable = {vid: reason for vid, reason in zip(files, bar, strict=True) if reason}
     reasons |= unreadable
     good = {vid: path for vid, path in files.items() if vid not in unreadable}
+    linked = []
+    if folder.is_symlink():
+        remedy = "make it a folder and link the files in it"
+        linked = [note("videos", f"{folder} is a link: DVC does not look behind it", remedy)]
     if not reasons:
-        return [ok("videos", f"all {len(vids)} found in {folder}")], good
+        return [*linked, ok("videos", f"all {len(vids)} found in {folder}")], good
     share = len(reasons) / len(vids)
     missing = len(reasons) - len(unreadable)
     found = f"{missing} of {len(vids)} missing, {len(unreadable)} unreadable ({share:.2%})"
     names = [f"{vid}: {reasons[vid]}" for vid in sorted(reasons)]
     if share <= data.max_missing:
-        return [note("videos", f"{found}; tolerated", names=names)], good
+        return [*linked, note("videos", f"{found}; tolerated", names=names)], good
     remedy = "add or repair them"
     if good:
         tolerant = math.ceil(share * 1e4) / 1e4  # rounded up, so that the advice works
         remedy += f", or go on without: -S data.max_missing={tolerant:g}, their rows then score 0"
-    return [problem("videos", found, remedy, names)], good
+    return [*linked, problem("videos", found, remedy, names)], good
 
 
 def _reason(path: Path) -> str | None:
