@@ -55,7 +55,7 @@ def build_index(data: Data, *, cache: Path) -> Index:
     files = _find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     videos: dict[str, Video] = {}
-    for vid, found in _inspect(files, root, cache):
+    for vid, found in inspect_videos(files, root, cache):
         if isinstance(found, Video):
             videos[vid] = found
         else:
@@ -92,10 +92,15 @@ def _find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
     return files
 
 
-def _inspect(
+def inspect_videos(
     files: Mapping[str, Path], root: Path, cache: Path
 ) -> Iterator[tuple[str, Video | VideoError]]:
-    """Hash and probe each file, or take both from the cache where the file has not changed."""
+    """Hash and probe each file, or take both from the cache where the file has not changed.
+
+    Args:
+        files: vid -> file below `root`.
+        cache: see `build_index`.
+    """
     with closing(_open_cache(cache)) as known, ThreadPoolExecutor() as pool:
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
