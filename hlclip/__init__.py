@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from hlclip.scorer import Scorer as Scorer
     from hlclip.scorer import load_scorer as load_scorer
     from hlclip.sheet import contact_sheet as contact_sheet
+    from hlclip.video import VideoError as VideoError
 
 _HOME = {
     "Curve": "moments",
     "HlclipError": "errors",
     "Moment": "moments",
     "Scorer": "scorer",
+    "VideoError": "video",
     "best_moments": "moments",
     "contact_sheet": "sheet",
     "cut_moments": "cut",

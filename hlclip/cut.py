@@ -18,6 +18,7 @@ from hlclip.errors import HlclipError
 from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.files import replacing
 from hlclip.moments import Moment
+from hlclip.paths import check_film
 from hlclip.video import CONTAINERS, is_cover
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,11 @@ def cut_moments(
         The ranges that the film shows.
 
     Raises:
-        CutError: `out` is there already or is the video itself, no moments, or ffmpeg fails.
+        CutError: no moments, or ffmpeg fails.
+        HlclipError: `out` is there already, or is the video itself.
     """
     video, out = Path(video), Path(out)
-    check_target(video, out, overwrite=overwrite)
+    check_film(video, out, overwrite=overwrite)
     ranges = _joined((moment.start_seconds, moment.end_seconds) for moment in moments)
     if not ranges:
         raise CutError(f"{out}: got no moments, expected at least one")
@@ -80,22 +82,6 @@ def cut_moments(
         with replacing(out) as temporary:
             os.replace(film, temporary)
     return ranges
-
-
-def check_target(video: Path, out: Path, *, overwrite: bool) -> None:
-    """Refuse a place for the film before any work is done.
-
-    Raises:
-        CutError: see `cut_moments`.
-    """
-    if not out.suffix:
-        raise CutError(f"{out}: has no suffix, expected a film's name, such as {out}.mp4")
-    if out.is_dir():
-        raise CutError(f"{out}: is a folder, expected the name of a film")
-    if out.exists() and video.exists() and out.samefile(video):
-        raise CutError(f"{out}: is the video itself, which is never overwritten")
-    if out.exists() and not overwrite:
-        raise CutError(f"{out}: is there already; choose another name or allow to overwrite it")
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:

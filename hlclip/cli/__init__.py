@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.evaluate import evaluate
+from hlclip.cli.highlight import highlight
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -18,6 +19,7 @@ def hlclip(
 
     \b
     Examples:
+      hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip --debug evaluate ...      to see where an error comes from
       hlclip evaluate --help           what a command wants, with examples
@@ -26,3 +28,4 @@ def hlclip(
 
 
 app.command()(evaluate)
+app.command()(highlight)
