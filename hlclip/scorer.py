@@ -5,10 +5,8 @@ data set is not encoded twice. A video of hours passes through in parts of ten m
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count, groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,15 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from hlclip.activations import cast_tokens, image_header, text_header
 from hlclip.checkpoint import CheckpointError, load_tail, read_facts
 from hlclip.device import pick_device
 from hlclip.encoder import Encoder, EncoderError, load_encoder
 from hlclip.errors import HlclipError
-from hlclip.frames import frames_header, stream_frames
+from hlclip.frames import frames_header
 from hlclip.index import inspect_videos
+from hlclip.long_video import BATCH, token_parts
 from hlclip.manifests import Video
 from hlclip.moments import Curve
 from hlclip.params import Encoder as EncoderParams
@@ -38,13 +36,6 @@ from hlclip.video import VideoError
 DEFAULT_CHECKPOINT = Path("outputs/train.safetensors")
 """Where the pipeline leaves the tuned weights."""
 
-PART_CLIPS = 300
-"""Clips of a video that are in memory at a time."""
-
-BATCH = 25
-"""Frames per forward pass; divides `PART_CLIPS`."""
-
-_Piece = TypeVar("_Piece")
 _Read = TypeVar("_Read")
 
 
@@ -144,7 +135,14 @@ class Scorer:
         key = content_key(self._features.header, content_key(self._frames, video.sha256))
 
         def make() -> NDArray[np.float32]:
-            parts = self._token_parts(path, video)
+            parts = token_parts(
+                path,
+                video,
+                encoder=self._encoder,
+                dtype=self._params.dtype,
+                frames=self._frames,
+                images=self._images,
+            )
             return np.concatenate([self._image_features(tokens) for tokens in parts])
 
         return self._features.read(self._features.get_or_make(key, make))
@@ -154,53 +152,6 @@ class Scorer:
         batches = torch.from_numpy(tokens).split(BATCH)
         features = [self._tail.image(batch.to(self._device).float()).cpu() for batch in batches]
         return torch.cat(features).numpy()
-
-    def _token_parts(self, path: Path, video: Video) -> Iterator[NDArray[np.floating]]:
-        """Tokens of a video, [clips, tokens, width], at most `PART_CLIPS` clips at a time.
-
-        A video that fits into one part has the pipeline's key. The parts of a longer one have their
-        own, so that an interrupted run goes on in the part that it was in.
-        """
-        frames_key = content_key(self._frames, video.sha256)
-        whole = content_key(self._images.header, frames_key)
-        clips = round(video.info.duration / self.clip_seconds)
-        pieces = enumerate(_ahead(stream_frames(path, self._frames, most=BATCH)))
-        with tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
-
-            def encode(frames: NDArray[np.uint8]) -> NDArray[np.floating]:
-                tokens = self._encoder.image_tokens(frames, batch=BATCH)
-                bar.update(len(frames))
-                return cast_tokens(tokens, self._params.dtype, path.name)
-
-            if clips <= PART_CLIPS or self._images.path(whole).exists():
-                item = self._images.get_or_make(
-                    whole, lambda: np.concatenate([encode(frames) for _, frames in pieces])
-                )
-                yield self._images.read(item)
-                return
-
-            parts = groupby(pieces, key=lambda piece: piece[0] // (PART_CLIPS // BATCH))
-
-            def make(wanted: int) -> NDArray[np.floating]:
-                for number, part in parts:
-                    if number == wanted:
-                        return np.concatenate([encode(frames) for _, frames in part])
-                raise _EndOfVideoError
-
-            for number in count():
-                key = content_key(self._images.header, f"{frames_key} {PART_CLIPS} {number}")
-                try:
-                    item = self._images.get_or_make(key, partial(make, number))
-                except _EndOfVideoError:
-                    return
-                yield self._images.read(item)
-                bar.update(number * PART_CLIPS + item.length - bar.n)
-                if item.length < PART_CLIPS:
-                    return
-
-
-class _EndOfVideoError(Exception):
-    """There is no such part: the one before was the last, and full."""
 
 
 def load_scorer(
@@ -276,15 +227,6 @@ def _encoder_params(model: str | None, pretrained: str | None, blocks: int) -> E
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise EncoderError(f"model {model!r}, pretrained {pretrained!r}: {problem}") from None
-
-
-def _ahead(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    """The same pieces; the next is decoded while the current one is encoded."""
-    with ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(next, pieces, None)
-        while (piece := upcoming.result()) is not None:
-            upcoming = reader.submit(next, pieces, None)
-            yield piece
 
 
 def _repaired(read: Callable[[], _Read]) -> _Read:

@@ -135,9 +135,7 @@ def highlight(
                 _print_moments(answers[-1])
         if not answers and not failed:
             raise HlclipError("got no query; give some, or type them, one a line")
-        files: list[Path] = []
-        if answers:
-            files += _write_scores(answers, out, window=window)
+        files = _write_scores(answers, out, window=window)
         for answer in answers:
             with _counted(failed, answer.curve.video):
                 files += _draw(answer, out, files, window=window, plot=plot, sheet=sheet)
@@ -216,6 +214,8 @@ def _print_moments(answer: Answer) -> None:
 
 
 def _write_scores(answers: Sequence[Answer], out: Path, *, window: int) -> list[Path]:
+    if not answers:
+        return []
     files = [out / "scores.jsonl", out / "scores.csv"]
     write_jsonl(files[0], answers, window=window)
     write_csv(files[1], answers, window=window)
