@@ -128,10 +128,11 @@ def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
                 key = max(0.0, first[0] - zero)
                 if pieces and key <= pieces[-1].end:
                     pieces[-1] = replace(pieces[-1], end=max(end, pieces[-1].end))
-                elif second is None or second[1] or key > start:
-                    pieces.append(_Piece(start, end, start))  # every frame is a key frame
                 else:
-                    pieces.append(_Piece(key, end, key + _SEEK_MARGIN_SECONDS))
+                    # No margin where the next key frame lies within it: every frame may be one.
+                    dense = second is None or second[1]
+                    seek = start if dense else min(key + _SEEK_MARGIN_SECONDS, end)
+                    pieces.append(_Piece(min(key, start), end, seek))
     except (FFmpegError, OSError, StopIteration) as error:
         raise CutError(f"{video}: no key frame can be found ({error})") from error
     return pieces
