@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hlclip.sheet import contact_sheet as contact_sheet
     from hlclip.video import VideoError as VideoError
 
-_HOME = {
+PUBLIC = {
     "Curve": "moments",
     "HlclipError": "errors",
     "Moment": "moments",
@@ -40,12 +40,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in PUBLIC:
         raise AttributeError(f"module 'hlclip' has no attribute {name!r}")
-    value = getattr(import_module(f"hlclip.{_HOME[name]}"), name)
+    value = getattr(import_module(f"hlclip.{PUBLIC[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *PUBLIC})

@@ -20,6 +20,8 @@ _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
 _DOTS = 110
 """Pixels an inch."""
 
+_MOST_PICTURES = 24
+
 _ACCENT, _QUIET, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
 
 
@@ -91,8 +93,7 @@ def _draw_strip(axes: Axes, curve: Curve) -> None:
     """As many frames as fit side by side, each in the middle of its share of the time."""
     dots = round(_STRIP * _DOTS)
     first = pictures(curve.video, [curve.duration / 2], height=dots)[0]
-    fit = int(_WIDTH * _DOTS / (first.width + 3))
-    shares = max(1, min(fit, len(curve.saliency)))
+    shares = min(max(1, int(_WIDTH * _DOTS / (first.width + 3))), _MOST_PICTURES)
     seconds_a_dot = curve.duration / (_WIDTH * _DOTS)
     middles = (np.arange(shares) + 0.5) * curve.duration / shares
     for middle, shown in zip(
