@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hlclip.device import pick_device
 from hlclip.encoder import Encoder, EncoderError, load_encoder
-from hlclip.manifests import Index, Item, Manifest
+from hlclip.manifests import Header, Index, Item, Manifest
 from hlclip.params import Encoder as EncoderParams
 from hlclip.store import Store, content_key
 
@@ -34,27 +34,21 @@ def make_activations(
         device=str(pick_device("auto")),
     )
     _check_frames(encoder, frames)
+    header = encoder_header(encoder, params)
     return (
-        _encode_videos(encoder, frames, store, params),
-        _encode_queries(encoder, index, store, params),
+        _encode_videos(encoder, frames, store, header, params),
+        _encode_queries(encoder, index, store, header, params),
     )
 
 
-def image_header(
-    encoder: Encoder, params: EncoderParams, clip_seconds: float
-) -> dict[str, str | int | float]:
-    """Header of a video's tokens."""
-    return {
-        **encoder_header(encoder, params),
-        "dtype": params.dtype,
-        "tower": "image",
-        "clip_seconds": clip_seconds,
-    }
+def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
+    """Header of a video's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
 
 
-def text_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
-    """Header of a query's tokens."""
-    return {**encoder_header(encoder, params), "dtype": params.dtype, "tower": "text"}
+def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
+    """Header of a query's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "text"}
 
 
 def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
@@ -80,9 +74,10 @@ def _encode_videos(
     encoder: Encoder,
     frames: Manifest,
     store: Path,
+    shared: Header,
     params: EncoderParams,
 ) -> Manifest:
-    header = image_header(encoder, params, float(frames.header["clip_seconds"]))
+    header = image_header(shared, params.dtype, float(frames.header["clip_seconds"]))
     source = Store(store, "frames", frames.header)
     target = Store(store, "images", header)
     items: dict[str, Item] = {}
@@ -104,9 +99,10 @@ def _encode_queries(
     encoder: Encoder,
     index: Index,
     store: Path,
+    shared: Header,
     params: EncoderParams,
 ) -> Manifest:
-    header = text_header(encoder, params)
+    header = text_header(shared, params.dtype)
     target = Store(store, "texts", header)
     queries = sorted({row.query for rows in index.queries.values() for row in rows})
     items: dict[str, Item] = {}

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from hlclip.activations import cast_tokens, image_header, text_header
+from hlclip.activations import cast_tokens, encoder_header, image_header, text_header
 from hlclip.checkpoint import CheckpointError, load_tail, read_facts
 from hlclip.device import pick_device
 from hlclip.encoder import Encoder, EncoderError, load_encoder
@@ -23,7 +23,7 @@ from hlclip.errors import HlclipError
 from hlclip.frames import frames_header
 from hlclip.index import inspect_videos
 from hlclip.long_video import BATCH, token_parts
-from hlclip.manifests import Video
+from hlclip.manifests import Header, Video
 from hlclip.moments import Curve
 from hlclip.params import Encoder as EncoderParams
 from hlclip.params import Frames
@@ -46,6 +46,7 @@ class Scorer:
         encoder: trunk of both towers.
         tail: the rest of it, tuned or not; stays on the encoder's device.
         params: what the encoder was loaded with.
+        header: see `encoder_header`.
         variant: names the tail in the store.
         clip_seconds: length of a clip.
         store: folder of the store.
@@ -57,6 +58,7 @@ class Scorer:
         tail: Tail,
         params: EncoderParams,
         *,
+        header: Header,
         variant: str,
         clip_seconds: float,
         store: Path,
@@ -70,9 +72,9 @@ class Scorer:
         self._device = next(tail.parameters()).device
         self._root = store
         self._frames = frames_header(Frames.model_validate(frames), clip_seconds)
-        images = image_header(encoder, params, clip_seconds)
+        images = image_header(header, params.dtype, clip_seconds)
         self._images = Store(store, "images", images)
-        self._texts = Store(store, "texts", text_header(encoder, params))
+        self._texts = Store(store, "texts", text_header(header, params.dtype))
         self._features = Store(store, "features", {**images, "variant": variant})
 
     def score(self, video: Path | str, queries: Sequence[str]) -> list[Curve]:
@@ -198,16 +200,18 @@ def load_scorer(
     encoder = load_encoder(
         params.model, params.pretrained, cached_blocks=params.cached_blocks, device=str(place)
     )
+    header = encoder_header(encoder, params)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
     if checkpoint is not None and facts["train"]["blocks"]:
-        load_tail(Path(checkpoint), tail, weights=encoder.fingerprint())
+        load_tail(Path(checkpoint), tail, weights=str(header["weights"]))
         with Path(checkpoint).open("rb") as file:
             variant = hashlib.file_digest(file, "sha256").hexdigest()
     return Scorer(
         encoder,
         tail.to(place).requires_grad_(False),
         params,
+        header=header,
         variant=variant,
         clip_seconds=float(facts["clip_seconds"]),
         store=store or store_root(),

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hlclip import long_video
-from hlclip.activations import image_header
+from hlclip.activations import encoder_header, image_header
 from hlclip.encoder import Encoder, load_encoder
 from hlclip.frames import extract_frames, frames_header, stream_frames
 from hlclip.index import inspect_videos
@@ -55,7 +55,9 @@ def images(tmp_path: Path, encoder: Encoder, model: str) -> Store:
     params = EncoderParams.model_validate(
         {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
     )
-    return Store(tmp_path / "store", "images", image_header(encoder, params, 2.0))
+    return Store(
+        tmp_path / "store", "images", image_header(encoder_header(encoder, params), "float16", 2.0)
+    )
 
 
 def look_at(path: Path, tmp_path: Path) -> Video:
