@@ -1,1 +1,51 @@
-"""Open reference implementation of HL-CLIP: CLIP fine-tuned for video highlight detection."""
+"""Open reference implementation of HL-CLIP: CLIP fine-tuned for video highlight detection.
+
+    from hlclip import best_moments, load_scorer
+
+    scorer = load_scorer("outputs/train.safetensors")
+    for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
+        print(curve.query, best_moments(curve, top=3))
+
+The names below are the public ones. They are imported at first use: `import hlclip` loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hlclip.cut import cut_moments as cut_moments
+    from hlclip.errors import HlclipError as HlclipError
+    from hlclip.moments import Curve as Curve
+    from hlclip.moments import Moment as Moment
+    from hlclip.moments import best_moments as best_moments
+    from hlclip.plot import plot_curve as plot_curve
+    from hlclip.scorer import Scorer as Scorer
+    from hlclip.scorer import load_scorer as load_scorer
+    from hlclip.sheet import contact_sheet as contact_sheet
+    from hlclip.video import VideoError as VideoError
+
+PUBLIC = {
+    "Curve": "moments",
+    "HlclipError": "errors",
+    "Moment": "moments",
+    "Scorer": "scorer",
+    "VideoError": "video",
+    "best_moments": "moments",
+    "contact_sheet": "sheet",
+    "cut_moments": "cut",
+    "load_scorer": "scorer",
+    "plot_curve": "plot",
+}
+"""Public name -> its module."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'hlclip' has no attribute {name!r}")
+    value = getattr(import_module(f"hlclip.{PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})

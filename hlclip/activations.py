@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hlclip.device import pick_device
 from hlclip.encoder import Encoder, EncoderError, load_encoder
-from hlclip.manifests import Index, Item, Manifest
+from hlclip.manifests import Header, Index, Item, Manifest
 from hlclip.params import Encoder as EncoderParams
 from hlclip.store import Store, content_key
 from hlclip.weight_files import SUFFIXES
@@ -35,11 +35,21 @@ def make_activations(
         device=str(pick_device("auto")),
     )
     _check_frames(encoder, frames)
-    shared = {**encoder_header(encoder, params), "dtype": params.dtype}
+    header = encoder_header(encoder, params)
     return (
-        _encode_videos(encoder, frames, store, shared, params),
-        _encode_queries(encoder, index, store, shared, params),
+        _encode_videos(encoder, frames, store, header, params),
+        _encode_queries(encoder, index, store, header, params),
     )
+
+
+def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
+    """Header of a video's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
+
+
+def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
+    """Header of a query's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "text"}
 
 
 def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
@@ -69,10 +79,10 @@ def _encode_videos(
     encoder: Encoder,
     frames: Manifest,
     store: Path,
-    shared: dict[str, str | int | float],
+    shared: Header,
     params: EncoderParams,
 ) -> Manifest:
-    header = {**shared, "tower": "image", "clip_seconds": frames.header["clip_seconds"]}
+    header = image_header(shared, params.dtype, float(frames.header["clip_seconds"]))
     source = Store(store, "frames", frames.header)
     target = Store(store, "images", header)
     items: dict[str, Item] = {}
@@ -80,7 +90,7 @@ def _encode_videos(
 
     def encode(vid: str, pictures: Item) -> np.ndarray:
         tokens = encoder.image_tokens(source.read(pictures), batch=params.batch)
-        return _cast(tokens, params.dtype, vid)
+        return cast_tokens(tokens, params.dtype, vid)
 
     with tqdm(total=total, desc="images", unit="frame", disable=None) as bar:
         for vid, pictures in sorted(frames.items.items()):
@@ -94,16 +104,16 @@ def _encode_queries(
     encoder: Encoder,
     index: Index,
     store: Path,
-    shared: dict[str, str | int | float],
+    shared: Header,
     params: EncoderParams,
 ) -> Manifest:
-    header = {**shared, "tower": "text"}
+    header = text_header(shared, params.dtype)
     target = Store(store, "texts", header)
     queries = sorted({row.query for rows in index.queries.values() for row in rows})
     items: dict[str, Item] = {}
 
     def encode(query: str) -> np.ndarray:
-        return _cast(encoder.text_tokens(query), params.dtype, query)
+        return cast_tokens(encoder.text_tokens(query), params.dtype, query)
 
     # One by one, so that a query's bytes do not depend on which others are in the data set.
     for query in tqdm(queries, desc="texts", unit="query", disable=None):
@@ -123,7 +133,12 @@ def _check_frames(encoder: Encoder, frames: Manifest) -> None:
             )
 
 
-def _cast(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
+def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
+    """Tokens as they are stored.
+
+    Raises:
+        EncoderError: a value does not fit into `dtype`; says which item by `name`.
+    """
     array = tokens.to(getattr(torch, dtype)).numpy()
     if not np.isfinite(array).all():
         raise EncoderError(f"{name}: tokens do not fit into {dtype}; set encoder.dtype to float32")

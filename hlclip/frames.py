@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from hlclip.tolerance import tolerate
 from hlclip.video import CONTAINERS, VideoError
 
 log = logging.getLogger(__name__)
+
+_PIECE = 64
+"""Frames that are read from ffmpeg at a time."""
 
 
 def make_frames(
@@ -81,18 +86,44 @@ def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
     Raises:
         VideoError: ffmpeg fails, or finds no frame.
     """
+    return np.concatenate(list(stream_frames(path, header, most=_PIECE)))
+
+
+def stream_frames(path: Path, header: Header, *, most: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames of `extract_frames`, at most `most` at a time: a video of hours need not fit.
+
+    Every piece but the last is full. A piece that is not full comes after ffmpeg has ended well.
+    """
     size = int(header["size"])
-    command = _ffmpeg_command(path, header)
-    ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    clip_bytes = size * size * 3
+    clips = 0
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            _ffmpeg_command(path, header),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+        assert process.stdout is not None
+        try:
+            while len(piece := process.stdout.read(most * clip_bytes)) == most * clip_bytes:
+                clips += most
+                yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
+            status = process.wait()
+        finally:
+            process.kill()  # the reader may have stopped early
+            process.wait()
+            process.stdout.close()
+        stderr.seek(0)
+        said = stderr.read().decode(errors="replace")
     # Without addresses and folders, so that a reason in the manifest is the same in every run.
-    said = re.sub(r" @ 0x[0-9a-f]+", "", ended.stderr.decode(errors="replace"))
+    said = re.sub(r" @ 0x[0-9a-f]+", "", said)
     complaints = said.replace(str(path.absolute()), path.name).strip().splitlines()
-    frame_bytes = size * size * 3
-    clips, rest = divmod(len(ended.stdout), frame_bytes)
-    if ended.returncode != 0 or rest:
-        reason = complaints[-1] if complaints else f"exit status {ended.returncode}"
+    last, rest = divmod(len(piece), clip_bytes)
+    if status != 0 or rest:
+        reason = complaints[-1] if complaints else f"exit status {status}"
         raise VideoError(f"ffmpeg failed: {reason}")
-    if clips == 0:
+    if clips + last == 0:
         seconds = float(header["clip_seconds"]) / 2
         reason = complaints[-1] if complaints else f"shorter than half a clip ({seconds:g} s)"
         raise VideoError(f"no frame could be decoded: {reason}")
@@ -103,7 +134,8 @@ def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
             len(complaints),
             complaints[-1],
         )
-    return np.frombuffer(ended.stdout, np.uint8).reshape(clips, size, size, 3)
+    if last:
+        yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
 
 
 def _make_one(video: Video, data_root: Path, frames: Store) -> Item:

@@ -55,7 +55,7 @@ def build_index(data: Data, *, cache: Path) -> Index:
     files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     videos: dict[str, Video] = {}
-    for vid, found in _inspect(files, root, cache):
+    for vid, found in inspect_videos(files, root, cache):
         if isinstance(found, Video):
             videos[vid] = found
         else:
@@ -92,10 +92,16 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
     return files
 
 
-def _inspect(
-    files: Mapping[str, Path], root: Path, cache: Path
+def inspect_videos(
+    files: Mapping[str, Path], root: Path, cache: Path, *, progress: bool = True
 ) -> Iterator[tuple[str, Video | VideoError]]:
-    """Hash and probe each file, or take both from the cache where the file has not changed."""
+    """Hash and probe each file, or take both from the cache where the file has not changed.
+
+    Args:
+        files: vid -> file below `root`.
+        cache: see `build_index`.
+        progress: show a bar on a terminal.
+    """
     with closing(_open_cache(cache)) as known, ThreadPoolExecutor() as pool:
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
@@ -109,7 +115,13 @@ def _inspect(
                 relative = files[vid].relative_to(root).as_posix()
                 yield vid, Video(relative, row[0], VideoInfo(**json.loads(row[1])))
         results = pool.map(lambda vid: _look_at(files[vid], root), fresh)
-        bar = tqdm(results, total=len(fresh), desc="videos", unit="video", disable=None)
+        bar = tqdm(
+            results,
+            total=len(fresh),
+            desc="videos",
+            unit="video",
+            disable=None if progress else True,
+        )
         for (vid, (path, stat)), found in zip(fresh.items(), bar, strict=True):
             if isinstance(found, Video):
                 row = (path, stat, found.sha256, json.dumps(asdict(found.info)))

@@ -38,7 +38,7 @@ def probe(path: Path) -> VideoInfo:
         options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         # Titles come in every encoding, and nobody reads them here.
         with av.open(str(path.absolute()), options=options, metadata_errors="replace") as container:
-            streams = [s for s in container.streams.video if not _is_cover(s)]
+            streams = [s for s in container.streams.video if not is_cover(s)]
             if not streams:
                 kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
                 raise VideoError(f"no video stream (streams: {kinds})")
@@ -54,7 +54,8 @@ def probe(path: Path) -> VideoInfo:
         raise VideoError(f"not readable as a video ({error.strerror or error})") from error
 
 
-def _is_cover(stream: VideoStream) -> bool:
+def is_cover(stream: VideoStream) -> bool:
+    """A cover picture, which containers hold as a video stream of one frame."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 

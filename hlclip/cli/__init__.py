@@ -7,6 +7,7 @@ import typer
 from hlclip.cli.data import data_sets
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
+from hlclip.cli.highlight import highlight
 from hlclip.cli.table import table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -21,12 +22,13 @@ def hlclip(
 
     \b
     Examples:
-      hlclip data qvhighlights --check what there is of QVHighlights
-      hlclip doctor                    what would stop a run
+      hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
-      hlclip table                     the paper's tables from DVC's experiments
-      hlclip --debug evaluate ...      to see where an error comes from
-      hlclip evaluate --help           what a command wants, with examples
+      hlclip data qvhighlights --check      what there is of QVHighlights
+      hlclip doctor                         what would stop a run
+      hlclip table                          the paper's tables from DVC's experiments
+      hlclip highlight --help               what a command wants, with examples
+      hlclip --debug evaluate ...           to see where an error comes from
     """
     context.obj = debug
 
@@ -34,4 +36,5 @@ def hlclip(
 app.add_typer(data_sets, name="data")
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(highlight)
 app.command()(table)
