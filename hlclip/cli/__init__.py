@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.evaluate import evaluate
+from hlclip.cli.report import report
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -26,3 +27,4 @@ def hlclip(
 
 
 app.command()(evaluate)
+app.command()(report)
