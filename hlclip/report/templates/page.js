@@ -63,8 +63,10 @@
     const now = { makeSpec, width: place.clientWidth };
     drawn.set(place, now);
     if (before && before.result) before.result.finalize();
+    // Vega names and describes the element that it is given: not the one that has our description.
+    const canvas = place.firstElementChild || place.appendChild(document.createElement("div"));
     const options = { mode: "vega-lite", renderer: "svg", actions: false, config: theme() };
-    const result = await vegaEmbed(place, makeSpec(place.clientWidth), options);
+    const result = await vegaEmbed(canvas, makeSpec(place.clientWidth), options);
     if (drawn.get(place) === now) now.result = result;
     else result.finalize();
   }
@@ -122,7 +124,7 @@
 
   function sayRatings(split, query, clip) {
     const given = ratingsOf(split, query, clip);
-    return given === null ? "" : `, rated ${given.join(", ")}`;
+    return given === null ? "" : `, rated ${given.join(",\u00a0")}`;
   }
 
   function pictures(split, query) {
@@ -154,7 +156,7 @@
     const parts = [`qid ${split.qids[query]}`, `video ${split.vids[query]}`,
       `${split.clips[query]} clips`];
     const reason = split.missing[query];
-    if (reason) parts.push(`no video (${reason}): every clip scores 0`);
+    if (reason) parts.push(`no video (${reason}), so every clip scores 0`);
     const precision = Object.keys(split.precision).length ? data.variants.map((name) =>
       `${name} ${split.precision[name][query].toFixed(1)} → ` +
       split.precision[name + SP][query].toFixed(1)) : [];
@@ -203,6 +205,10 @@
       item.querySelector(".about").textContent = about(split, query);
       item.querySelector(".pictures").append(...pictures(split, query));
       const chart = item.querySelector(".chart");
+      if (split.missing[query]) {
+        chart.remove();
+        return;
+      }
       chart.setAttribute("aria-label", describe(split, query));
       draw(chart, (width) => saliencySpec(split, query, width));
     });
