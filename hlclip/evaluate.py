@@ -15,6 +15,7 @@ from hlclip.metrics import GROUPS, GroundTruth, ground_truth, highlight_metrics
 from hlclip.params import Pool
 from hlclip.pooling import pool_padded
 from hlclip.predictions import Prediction, write_submission
+from hlclip.saliency import write_examples
 from hlclip.scores import SplitScores
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def evaluate_splits(
     metrics: Path,
     predictions: Path,
     plot: Path,
+    examples: Path,
 ) -> dict[str, Metrics]:
     """Measure each variant without and with saliency pooling.
 
@@ -54,6 +56,7 @@ def evaluate_splits(
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
+        examples: CSV file to write: saliency of three queries of val, see `hlclip.saliency`.
 
     Returns:
         split -> what was measured; splits without ground truth are left out.
@@ -92,6 +95,9 @@ def evaluate_splits(
         writer.writerow(["split", "variant", "window", "mAP", "HIT@1"])
         for (name, window), figures in compared.items():
             writer.writerow(["val", name, window, figures["mAP"], figures["HIT@1"]])
+    val = splits.get("val")
+    curves = {} if val is None else dict(_variants(val, pool, windows, clip_seconds))
+    write_examples(examples, val, curves, clip_seconds=clip_seconds)
     if measured:
         log.info("%s", table(measured))
     return measured

@@ -17,6 +17,7 @@ def main() -> None:
         metrics=Path("metrics.json"),
         predictions=Path("outputs/predictions"),
         plot=Path("outputs/window.csv"),
+        examples=Path("outputs/saliency.csv"),
     )
 
 

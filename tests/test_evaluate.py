@@ -50,6 +50,7 @@ def run(folder: Path, splits: dict[str, SplitScores], pool: Pool = POOL):
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",
         plot=folder / "window.csv",
+        examples=folder / "saliency.csv",
     )
 
 

@@ -8,6 +8,7 @@ from hlclip.cli.data import data_sets
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
+from hlclip.cli.report import report
 from hlclip.cli.table import table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -37,4 +38,5 @@ app.add_typer(data_sets, name="data")
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(highlight)
+app.command()(report)
 app.command()(table)

@@ -1,0 +1,58 @@
+"""`hlclip report`: one HTML page about a finished run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hlclip.cli.terminal import plain_errors
+
+
+def report(
+    context: typer.Context,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="[FOLDER]", help="Holds params.yaml, metrics.json and outputs/."),
+    ] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html."),
+    ] = None,
+    thumbnails: Annotated[
+        int,
+        typer.Option(
+            metavar="QUERIES", min=0, help="So many queries get pictures, about 10 kB each."
+        ),
+    ] = 240,
+) -> None:
+    """One HTML page about a finished run, to be opened in any browser.
+
+    Made after `dvc repro`. The page holds the table of figures, the training curves, the metric
+    over the pooling window, every query with its saliency curves before and after pooling against
+    the annotators' ratings, frames at the peaks, and the videos that are missing. It is one file
+    that needs no network, so it can be mailed.
+
+    Frames come from the store ($HLCLIP_STORE or .hlclip/store); where they were deleted the page
+    says so and goes without.
+
+    \b
+    Examples:
+      dvc repro && hlclip report
+      hlclip report --out hlclip-2.html
+      hlclip report --thumbnails 0       a small file
+    """
+    with plain_errors(context):
+        from hlclip.report.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
+        from hlclip.report.run import read_run  # noqa: PLC0415
+        from hlclip.store import store_root  # noqa: PLC0415
+
+        run = read_run(folder)
+        path = out or folder / "outputs" / "report.html"
+        made = write_report(run, path, store=store_root(), thumbnails=thumbnails)
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        if made.without:
+            typer.echo(
+                f"{made.without} of {made.wanted} queries have no pictures: their frames are not "
+                "in the store",
+                err=True,
+            )

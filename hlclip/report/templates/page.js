@@ -1,0 +1,292 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const find = (id) => document.getElementById(id);
+  const PAGE = 20;
+  const SP = " (SP)";
+  const last = data.variants[data.variants.length - 1];
+
+  // --- What is packed: curves and ratings of all queries, one after the other. ---
+
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const splits = Object.entries(data.splits).map(([name, split]) => {
+    const starts = [0];
+    for (const clips of split.clips) starts.push(starts[starts.length - 1] + clips);
+    const curves = {};
+    for (const [variant, text] of Object.entries(split.curves)) {
+      curves[variant] = new Int16Array(bytes(text).buffer);
+    }
+    const words = split.queries.map((query, i) =>
+      `${query} ${split.qids[i]} ${split.vids[i]}`.toLowerCase());
+    const ratings = split.ratings === null ? null : bytes(split.ratings);
+    return { ...split, name, starts, curves, words, ratings };
+  });
+
+  const clock = (seconds) =>
+    `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+  const signs = new Intl.NumberFormat("en",
+    { signDisplay: "negative", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  const signed = (value) => (value >= 0.05 ? "+" : "") + signs.format(value);
+
+  function ratingsOf(split, query, clip) {
+    if (split.ratings === null) return null;
+    const at = 3 * (split.starts[query] + clip);
+    return Array.from(split.ratings.subarray(at, at + 3));
+  }
+
+  function curveOf(split, query, variant) {
+    const part = split.curves[variant].subarray(split.starts[query], split.starts[query + 1]);
+    return Array.from(part, (value) => value / data.scale);
+  }
+
+  // --- Charts: drawn again when the theme or the width changes. ---
+
+  const drawn = new Map();
+
+  function theme() {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const font = getComputedStyle(document.body).fontFamily;
+    const text = { labelColor: colour("--quiet"), titleColor: colour("--quiet"), labelFont: font,
+      titleFont: font, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11 };
+    return {
+      background: "transparent", font, view: { stroke: null },
+      axis: { ...text, gridColor: colour("--line"), domainColor: colour("--line"),
+        tickColor: colour("--line"), labelOverlap: true },
+      axisY: { minExtent: 32, maxExtent: 32 },
+      legend: { ...text, labelFontSize: 12, orient: "top", labelColor: colour("--text") },
+    };
+  }
+
+  async function draw(place, makeSpec) {
+    const before = drawn.get(place);
+    const now = { makeSpec, width: place.clientWidth };
+    drawn.set(place, now);
+    if (before && before.result) before.result.finalize();
+    // Vega names and describes the element that it is given: not the one that has our description.
+    const canvas = place.firstElementChild || place.appendChild(document.createElement("div"));
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, config: theme() };
+    const result = await vegaEmbed(canvas, makeSpec(place.clientWidth), options);
+    if (drawn.get(place) === now) now.result = result;
+    else result.finalize();
+  }
+
+  function drawAgain(onlyIfResized) {
+    for (const [place, { makeSpec, width, result }] of drawn) {
+      if (!place.isConnected) {
+        if (result) result.finalize();
+        drawn.delete(place);
+      } else if (place.clientWidth && (!onlyIfResized || place.clientWidth !== width)) {
+        draw(place, makeSpec);
+      }
+    }
+  }
+
+  let waiting;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => drawAgain(true), 150);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAgain(false));
+
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    draw(place, () => structuredClone(data.charts[place.dataset.chart]));
+  }
+
+  // --- One query: a line in a list that opens to curves and pictures. ---
+
+  function saliencySpec(split, query, width) {
+    const spec = structuredClone(data.saliency);
+    if (split.ratings === null) spec.vconcat = spec.vconcat.slice(0, data.variants.length);
+    for (const panel of spec.vconcat) panel.width = Math.max(width - 62, 120);
+    const pairs = data.variants.map((name) =>
+      [curveOf(split, query, name), curveOf(split, query, name + SP)]);
+    const clips = [], ratings = [];
+    for (let clip = 0; clip < split.clips[query]; clip += 1) {
+      const [start, end] = [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
+      const row = { start, end, middle: (start + end) / 2, time: `${clock(start)} to ${clock(end)}` };
+      pairs.forEach(([raw, pooled], n) => {
+        row[`raw${n}`] = raw[clip];
+        row[`sp${n}`] = pooled[clip];
+      });
+      const given = ratingsOf(split, query, clip);
+      row.ratings = given === null ? "none" : given.join(", ");
+      clips.push(row);
+      (given || []).forEach((rating, annotator) =>
+        ratings.push({ start, end, annotator: annotator + 1, rating }));
+    }
+    const pooled = pairs[pairs.length - 1][1];
+    const peaks = split.peaks[query].map((clip, i) =>
+      ({ middle: clips[clip].middle, sp: pooled[clip], number: i + 1 }));
+    spec.datasets = { clips, ratings, peaks };
+    return spec;
+  }
+
+  function sayRatings(split, query, clip) {
+    const given = ratingsOf(split, query, clip);
+    return given === null ? "" : `, rated ${given.join(",\u00a0")}`;
+  }
+
+  function pictures(split, query) {
+    const marked = split.peaks[query].map((clip, i) => ({ clip, label: `Peak ${i + 1}` }));
+    const favourite = split.favourites[query];
+    const same = marked.find(({ clip }) => clip === favourite);
+    if (same) same.label += ", rated highest";
+    else if (favourite !== undefined && favourite !== null) {
+      marked.push({ clip: favourite, label: "Rated highest" });
+    }
+    const sources = split.thumbnails[query] || {};
+    return marked.map(({ clip, label }) => {
+      const item = document.createElement("li");
+      const at = clock(clip * data.clipSeconds);
+      if (sources[clip]) {
+        const picture = document.createElement("img");
+        picture.src = sources[clip];
+        picture.alt = `Frame at ${at}`;
+        item.append(picture);
+      }
+      const name = document.createElement("b");
+      name.textContent = label;
+      item.append(name, ` ${at}${sayRatings(split, query, clip)}`);
+      return item;
+    });
+  }
+
+  function about(split, query) {
+    const parts = [`qid ${split.qids[query]}`, `video ${split.vids[query]}`,
+      `${split.clips[query]} clips`];
+    const reason = split.missing[query];
+    if (reason) parts.push(`no video (${reason}), so every clip scores 0`);
+    const precision = Object.keys(split.precision).length ? data.variants.map((name) =>
+      `${name} ${split.precision[name][query].toFixed(1)} → ` +
+      split.precision[name + SP][query].toFixed(1)) : [];
+    if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
+    if (precision.length && split.orders.AP[query] === null && !reason) {
+      parts.push("nobody found a clip very good, so AP is 0 by definition");
+    }
+    return parts.join(" · ");
+  }
+
+  function describe(split, query) {
+    const peaks = split.peaks[query].map((clip) =>
+      `${clock(clip * data.clipSeconds)}${sayRatings(split, query, clip)}`);
+    return `Saliency curves of ${data.variants.join(" and ")} before and after pooling` +
+      (split.ratings === null ? "." : ", with the ratings of three annotators.") +
+      (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "");
+  }
+
+  function badge(label, value) {
+    const part = document.createElement("span");
+    const number = document.createElement("b");
+    number.textContent = value;
+    part.append(`${label} `, number);
+    return part;
+  }
+
+  function badges(split, query) {
+    if (split.missing[query]) return [badge("", "no video")];
+    const found = [];
+    for (const [name, values] of Object.entries(split.orders)) {
+      if (values[query] === null) continue;
+      const short = name.replace("gain from ", "");
+      found.push(badge(short, name === "AP" ? values[query].toFixed(1) : signed(values[query])));
+    }
+    return found;
+  }
+
+  function listItem(split, query) {
+    const item = find("query").content.cloneNode(true).firstElementChild;
+    const details = item.querySelector("details");
+    item.querySelector(".text").textContent = split.queries[query];
+    item.querySelector(".badges").append(...badges(split, query));
+    details.addEventListener("toggle", () => {
+      if (!details.open || details.dataset.filled) return;
+      details.dataset.filled = "yes";
+      item.querySelector(".about").textContent = about(split, query);
+      item.querySelector(".pictures").append(...pictures(split, query));
+      const chart = item.querySelector(".chart");
+      if (split.missing[query]) {
+        chart.remove();
+        return;
+      }
+      chart.setAttribute("aria-label", describe(split, query));
+      draw(chart, (width) => saliencySpec(split, query, width));
+    });
+    return item;
+  }
+
+  // --- The best and the worst, and all queries: searched, sorted, twenty at a time. ---
+
+  function sorted(split, order, direction) {
+    const values = split.orders[order];
+    const all = split.queries.map((_, query) => query);
+    if (values === undefined) return all;
+    // What cannot be compared stands last in either direction.
+    return all.sort((a, b) => (values[a] === null) - (values[b] === null)
+      || direction * (values[a] - values[b]) || a - b);
+  }
+
+  const measured = splits.find((split) => split.orders.AP);
+  if (measured) {
+    const able = (query) => measured.orders.AP[query] !== null;
+    for (const [id, direction] of [["best", -1], ["worst", 1]]) {
+      const chosen = sorted(measured, "AP", direction).filter(able).slice(0, 3);
+      find(id).append(...chosen.map((query) => listItem(measured, query)));
+    }
+    find("extremes-split").textContent = measured.name;
+    find("extremes").hidden = false;
+    for (const id of ["best", "worst"]) {
+      const first = find(id).querySelector("details");
+      if (first) first.open = true;
+    }
+  }
+
+  const state = { page: 0 };
+  const option = (value) => new Option(value, value);
+  find("split").append(...splits.map((split) => option(split.name)));
+
+  function fillOrders() {
+    const split = splits.find(({ name }) => name === find("split").value);
+    const before = find("sort").value;
+    const names = Object.keys(split.orders);
+    find("sort").replaceChildren(...(names.length ? names : ["file order"]).map(option));
+    if (names.includes(before)) find("sort").value = before;
+  }
+
+  function show() {
+    const split = splits.find(({ name }) => name === find("split").value);
+    const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = sorted(split, find("sort").value, Number(find("direction").value))
+      .filter((query) => words.every((word) => split.words[query].includes(word)));
+    const pages = Math.max(Math.ceil(found.length / PAGE), 1);
+    state.page = Math.min(Math.max(state.page, 0), pages - 1);
+    const shown = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
+    find("list").replaceChildren(...shown.map((query) => listItem(split, query)));
+    drawAgain(true);
+    find("count").textContent = `${found.length} of ${split.queries.length} queries`;
+    find("page").textContent = `Page ${state.page + 1} of ${pages}`;
+    find("previous").disabled = state.page === 0;
+    find("next").disabled = state.page === pages - 1;
+  }
+
+  function first() {
+    state.page = 0;
+    show();
+  }
+
+  function turn(step) {
+    state.page += step;
+    show();
+    find("count").scrollIntoView({ block: "start" });
+  }
+
+  find("controls").addEventListener("submit", (event) => event.preventDefault());
+  find("search").addEventListener("input", first);
+  find("sort").addEventListener("change", first);
+  find("direction").addEventListener("change", first);
+  find("split").addEventListener("change", () => { fillOrders(); first(); });
+  find("previous").addEventListener("click", () => turn(-1));
+  find("next").addEventListener("click", () => turn(1));
+  fillOrders();
+  show();
+})();

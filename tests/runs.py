@@ -1,0 +1,141 @@
+"""A finished run in a folder: random scores, real files of every stage that the report reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlclip.checkpoint import save_tail
+from hlclip.evaluate import evaluate_splits
+from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo, write_index, write_manifests
+from hlclip.params import load_params
+from hlclip.qvhighlights import Annotation
+from hlclip.scores import pack, write_scores
+from hlclip.store import Store, content_key
+from hlclip.train import write_history
+
+HEADER = {"clip_seconds": 2.0, "interpolation": "bicubic", "resize": "shortest", "size": 64}
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+GONE = "gone <b>video</b>"
+"""The one video of val that is missing."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    folder: Path
+    store: Path
+
+
+def finished_run(
+    folder: Path,
+    *,
+    queries: int = 30,
+    clips: int = 12,
+    frame: int | None = 64,
+    blocks: int = 2,
+    blind: bool = False,
+    text: str = "A boat",
+) -> FinishedRun:
+    """Write a run: val and test of so many queries, the last of val without video.
+
+    Args:
+        frame: height and width of the frames in pixels; None: they were deleted from the store.
+        blocks: 0 is zero-shot.
+        blind: test has no ground truth.
+        text: begins the query of each row.
+    """
+    random = np.random.default_rng(0)
+    outputs, store = folder / "outputs", folder / "store"
+    params = load_params(PARAMS)
+    made_by = params.train.model_copy(update={"blocks": blocks})
+    before, after = f"blocks: {params.train.blocks} ", f"blocks: {blocks} "
+    (folder / "params.yaml").write_text(PARAMS.read_text().replace(before, after))
+    rows = {
+        split: [
+            _row(split, number, clips, random, text=text, blind=blind and split == "test")
+            for number in range(queries)
+        ]
+        for split in ("val", "test")
+    }
+    last = rows["val"][-1]
+    rows["val"][-1] = last.model_copy(update={"vid": GONE})
+    names = ["zero-shot"] + ([f"HL-CLIP-{blocks}"] if blocks else [])
+    splits = {
+        split: pack(
+            each,
+            {
+                name: {row.qid: _cosines(row, random) for row in each if row.vid != GONE}
+                for name in names
+            },
+        )
+        for split, each in rows.items()
+    }
+    write_scores(outputs / "score.safetensors", splits, clip_seconds=2.0)
+    evaluate_splits(
+        splits,
+        params.pool,
+        clip_seconds=2.0,
+        metrics=folder / "metrics.json",
+        predictions=outputs / "predictions",
+        plot=outputs / "window.csv",
+    )
+    facts = {"weights": "none", "train": made_by.model_dump(exclude={"device"})}
+    epochs = [
+        {"epoch": n, "loss": 0.2 / n, "lr": 0.001, "val_mAP": 40.0 + n % 3, "val_HIT@1": 60.0 - n}
+        for n in range(1, 5)
+    ]
+    save_tail(outputs / "train.safetensors", {}, facts | ({"chosen": epochs[1]} if blocks else {}))
+    write_history(outputs / "train.csv", epochs if blocks else [])
+
+    videos = [row.vid for each in rows.values() for row in each if row.vid != GONE]
+    items = {vid: Item(content_key(HEADER, vid), "0" * 32, clips) for vid in videos}
+    if frame is not None:
+        frames = Store(store, "frames", HEADER)
+        for vid, item in items.items():
+            items[vid] = frames.get_or_make(item.key, _film(clips, frame, random))
+    found = {
+        vid: Video(f"{vid}.mp4", vid, VideoInfo(2.0 * clips, 64, 64, "h264")) for vid in videos
+    }
+    write_index(outputs / "index.json", Index(2.0, dict(rows), found, {GONE: "no <file>"}))
+    write_manifests(
+        outputs / "frames.json", frames=Manifest(dict(HEADER), items, {GONE: "no <file>"})
+    )
+    return FinishedRun(folder, store)
+
+
+def _row(
+    split: str, number: int, clips: int, random: np.random.Generator, *, text: str, blind: bool
+) -> Annotation:
+    facts = {
+        "qid": number if split == "val" else f"t{number}",
+        "query": f"{text} number {number}",
+        "vid": f"{split}_{number:04}",
+        "duration": 2 * clips,
+    }
+    start = int(random.integers(0, clips - 3))
+    ratings = random.integers(1, 4, (3, 3))
+    if number > 0:  # the first query of a split has no very good clip
+        ratings[random.integers(3)] = 4
+    truth = {
+        "relevant_clip_ids": [start, start + 1, start + 2],
+        "saliency_scores": ratings.tolist(),
+    }
+    return Annotation.model_validate(facts if blind else facts | truth)
+
+
+def _cosines(row: Annotation, random: np.random.Generator) -> NDArray[np.float32]:
+    noise = random.normal(0, 0.15, row.clips())
+    truth = 0.0 if row.saliency_scores is None else row.ratings().mean(axis=1) / 4
+    return np.clip(noise + 0.5 * truth, -1, 1).astype(np.float32)
+
+
+def _film(clips: int, side: int, random: np.random.Generator) -> Callable[[], NDArray[np.uint8]]:
+    """Smooth pictures, as compressible as real ones."""
+
+    def make() -> NDArray[np.uint8]:
+        coarse = random.integers(0, 256, (clips, 8, 8, 3), dtype=np.uint8)
+        return coarse.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
+
+    return make
