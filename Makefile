@@ -11,7 +11,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
-	dvc metrics show
+	hlclip table
+	hlclip report
 
 test: $(INSTALLED)  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile

@@ -120,8 +120,8 @@ def render(table: Sequence[Line], runs: Sequence[Run], *, style: Format, level: 
         here = [line for line in table if line.split == split]
         body = [
             [
-                _label(line),
-                *(_cell(line, metric) for metric in METRICS),
+                label(line),
+                *(cell(line, metric) for metric in METRICS),
                 line.runs,
                 *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in METRICS),
             ]
@@ -166,12 +166,14 @@ def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str,
     return splits.index(split), model, variant.endswith("(SP)"), setting, variant
 
 
-def _label(line: Line) -> str:
+def label(line: Line) -> str:
+    """What a line is called: variant and setting."""
     name = line.variant.replace(ZERO_SHOT, "CLIP")
     return f"{name}, {line.setting}" if line.setting else name
 
 
-def _cell(line: Line, metric: str) -> str:
+def cell(line: Line, metric: str) -> str:
+    """Mean ± deviation, in percent."""
     mean = f"{line.mean[metric]:.2f}"
     return f"{mean} ± {line.deviation[metric]:.2f}" if line.deviation else mean
 

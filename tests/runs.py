@@ -80,6 +80,7 @@ def finished_run(
         metrics=folder / "metrics.json",
         predictions=outputs / "predictions",
         plot=outputs / "window.csv",
+        examples=outputs / "saliency.csv",
     )
     facts = {"weights": "none", "train": made_by.model_dump(exclude={"device"})}
     epochs = [

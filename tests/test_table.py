@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hlclip.experiments import ExperimentsError, Run, matching
+from hlclip.report.seeds import seed_tables
 from hlclip.table import comparable, lines, render
 
 BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
@@ -162,3 +163,15 @@ def test_csv_has_a_number_in_every_place():
     assert float(tuned["mAP"]) == pytest.approx(122.5 / 3, abs=1e-4)
     assert float(tuned["paper_mAP"]) == 40.0
     assert tuned["runs"] == "3"
+
+
+def test_the_report_has_the_seeds_of_the_workspaces_run():
+    here = replace(seeds()[0], name="workspace")
+    runs = [here, *seeds(), *seeds(train__blocks="1"), run("else", 50.0, train__lr="0.1")]
+    val, test = seed_tables(runs)
+    assert val.caption.startswith("val")
+    assert test.caption.startswith("test")
+    assert [cell.text for cell in val.rows["HL-CLIP-2"]] == ["40.83 ± 1.04", "70.83 ± 1.04", "3"]
+    assert [cell.text for cell in val.rows["CLIP"]] == ["30.00", "60.00", "1"]
+    assert seed_tables([here, run("else", 50.0, train__lr="0.1")]) == []
+    assert seed_tables(seeds()) == []

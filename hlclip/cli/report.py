@@ -27,10 +27,11 @@ def report(
 ) -> None:
     """One HTML page about a finished run, to be opened in any browser.
 
-    Made after `dvc repro`. The page holds the table of figures, the training curves, the metric
-    over the pooling window, every query with its saliency curves before and after pooling against
-    the annotators' ratings, frames at the peaks, and the videos that are missing. It is one file
-    that needs no network, so it can be mailed.
+    Made after `dvc repro`. The page holds the table of figures, mean and standard deviation where
+    DVC's experiments have other seeds of this run, the training curves, the metric over the pooling
+    window, every query with its saliency curves before and after pooling against the annotators'
+    ratings, frames at the peaks, and the videos that are missing. It is one file that needs no
+    network, so it can be mailed.
 
     Frames come from the store ($HLCLIP_STORE or .hlclip/store); where they were deleted the page
     says so and goes without.
@@ -42,13 +43,20 @@ def report(
       hlclip report --thumbnails 0       a small file
     """
     with plain_errors(context):
+        from hlclip.experiments import ExperimentsError, finished_runs  # noqa: PLC0415 (DVC)
         from hlclip.report.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
         from hlclip.report.run import read_run  # noqa: PLC0415
+        from hlclip.report.seeds import seed_tables  # noqa: PLC0415
         from hlclip.store import store_root  # noqa: PLC0415
 
         run = read_run(folder)
+        try:
+            seeds = seed_tables(finished_runs(folder)[0])
+        except ExperimentsError as error:  # a copy of a run, outside of its repository
+            typer.echo(f"without a table over seeds: {error}", err=True)
+            seeds = []
         path = out or folder / "outputs" / "report.html"
-        made = write_report(run, path, store=store_root(), thumbnails=thumbnails)
+        made = write_report(run, path, store=store_root(), thumbnails=thumbnails, further=seeds)
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
         if made.without:
             typer.echo(
