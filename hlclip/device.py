@@ -25,7 +25,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(
-            f"train.device: {name!r} cannot be used ({reason}); try auto or cpu"
+            f"device {name!r} cannot be used ({reason}); try auto or cpu"
         ) from error
     return device
 
