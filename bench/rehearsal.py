@@ -107,18 +107,28 @@ def draw_all(durations: dict[str, float], folder: Path) -> None:
 
 
 def draw(path: Path, seconds: float) -> None:
-    """Draw one video; its colours depend on its name, so that no two are alike."""
+    """Draw one video; its colours depend on its name, so that no two are alike.
+
+    The store knows videos by their content: two that are alike would be decoded once.
+    """
     if path.exists():
         return
-    hue = int.from_bytes(hashlib.sha256(path.stem.encode()).digest()[:2], "big") % 360
+    hue, saturation = colours(path.stem)
     source = ffmpeg.input(f"testsrc2=size=320x180:rate=5:duration={seconds}", format="lavfi")
     with replacing(path) as temporary:
         (
-            source.filter("hue", h=hue)
+            source.filter("hue", h=hue, s=saturation)
             .output(str(temporary), vcodec="libx264", preset="ultrafast", g=10, format="mp4")
             .overwrite_output()
             .run(cmd=ffmpeg_executable(), quiet=True)
         )
+
+
+def colours(vid: str) -> tuple[float, float]:
+    """Hue in degrees and saturation, 0.5 to 1.5: different for any two names."""
+    digest = hashlib.sha256(vid.encode()).digest()
+    hue, saturation = (int.from_bytes(digest[i : i + 3], "big") / 2**24 for i in (0, 3))
+    return 360 * hue, 0.5 + saturation
 
 
 def random_weights(path: Path) -> None:

@@ -24,9 +24,7 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise DeviceError(
-            f"device {name!r} cannot be used ({reason}); try auto or cpu"
-        ) from error
+        raise DeviceError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
     return device
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.rehearsal import Cost, as_table, by_tower, choose, draw, summary
+from bench.rehearsal import Cost, as_table, by_tower, choose, colours, draw, summary
 from hlclip.qvhighlights import Annotation
 from hlclip.video import probe
 
@@ -62,3 +62,7 @@ def test_a_drawn_video_has_the_annotated_duration(tmp_path: Path):
         draw(path, 6)
     assert probe(one).duration == pytest.approx(6, abs=0.2)
     assert one.read_bytes() != other.read_bytes()
+
+
+def test_no_two_videos_have_the_same_colours():
+    assert len({colours(f"vid{n}") for n in range(10_148)}) == 10_148
