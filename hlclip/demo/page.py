@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pandas as pd
+from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
 from hlclip.demo.upload import MAX_QUERIES
@@ -20,7 +21,7 @@ KEEP_MINUTES = 60
 
 LOOK: dict[str, Any] = {
     # No font of Gradio's themes: they come from Google.
-    "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    "theme": Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     # The trimming tool would be loaded from a content network.
     "css": """
         #film video { max-height: 55vh; }
@@ -142,6 +143,7 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
         table,
         time,
         saliency,
+        x_title=time,
         color=part,
         color_map={"video": _QUIET, "moments": _ACCENT},
         colors_in_legend=[],
@@ -154,7 +156,7 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
         for rank, (span, moment) in enumerate(zip(spans, moments, strict=True), start=1):
             # Figure spaces are as wide as digits, so that scores stand below one another.
             text = f"{rank:\u2007>2}   {span:\u2007<{width}}   {moment.score:.4f}"
-            gr.Button(text, size="sm").click(None, js=_PLAY % moment.start_seconds)
+            gr.Button(text, size="md").click(None, js=_PLAY % moment.start_seconds)
 
 
 def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:

@@ -1,11 +1,12 @@
 """Serves the page: where it listens, what it keeps, and how it ends."""
 
+import errno
 import os
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -94,13 +95,14 @@ def is_loopback(host: str) -> bool:
 def _free_port(host: str, port: int | None) -> int:
     """The port asked for, else the first free one, tried by listening there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem = "none is free"
     for candidate in _PORTS if port is None else [port]:
         try:
-            with closing(socket.create_server((host, candidate), family=family)):
+            with socket.create_server((host, candidate), family=family):
                 return candidate
         except OSError as error:
             problem = error.strerror
-            if isinstance(error, socket.gaierror):
-                break
-    ports = f"port {port}" if port else f"any port from {_PORTS[0]} to {_PORTS[-1]}"
+            if error.errno != errno.EADDRINUSE:
+                break  # the host, not the port
+    ports = f"ports {_PORTS[0]} to {_PORTS[-1]}" if port is None else f"port {port}"
     raise HlclipError(f"cannot listen at {host}, {ports} ({problem}); see --host and --port")
