@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.data import data_sets
+from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
@@ -35,6 +36,7 @@ def hlclip(
 
 
 app.add_typer(data_sets, name="data")
+app.command()(demo)
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(highlight)

@@ -1,0 +1,188 @@
+"""The page: a video and queries go in, curves and moments to click come out."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+from gradio.themes import Default
+from gradio_client.utils import is_http_url_like
+
+from hlclip.demo.upload import MAX_QUERIES
+from hlclip.errors import HlclipError
+from hlclip.moments import WINDOW, Curve, Moment, best_moments, clock
+from hlclip.pooling import pool
+
+KEEP_MINUTES = 60
+"""How long an upload is kept at most."""
+
+LOOK: dict[str, Any] = {
+    # No font of Gradio's themes: they come from Google.
+    "theme": Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    # The trimming tool would be loaded from a content network.
+    "css": """
+        #film video { max-height: 55vh; }
+        #film [aria-label="Trim video to selection"],
+        #film [aria-label="Reset video to initial value"] { display: none; }
+        .moments { gap: 4px; }
+        .moments button {
+            justify-content: flex-start; white-space: pre; font-variant-numeric: tabular-nums;
+        }
+    """,
+    # Whatever Gradio's code may want to load from elsewhere, the browser refuses.
+    "head": """<meta http-equiv="Content-Security-Policy" content="default-src 'self' data: blob:
+        'unsafe-inline' 'unsafe-eval'">""",
+}
+"""For `launch`."""
+
+_WAITING = "Curves and moments will be here."
+_FOUND = (
+    "Click a moment to play it. Scores are cosines: they compare moments of one query, and mean "
+    "nothing by themselves."
+)
+_EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
+_ACCENT, _QUIET = "#ea580c", "#9ca3af"
+
+_PLAY = """() => {
+    const video = document.querySelector("#film video");
+    if (!video) return;
+    video.currentTime = %s;
+    video.scrollIntoView({ behavior: "smooth", block: "nearest" });
+    video.play().catch(() => {});
+}"""
+"""What the browser runs when a moment is clicked."""
+
+
+def build_page(
+    score: Callable[[str | None, str], list[Curve]], *, max_mb: int, max_minutes: float
+) -> gr.Blocks:
+    """The page, to be launched.
+
+    Args:
+        score: uploaded file and text of queries -> a curve a query; its HlclipErrors are shown. It
+            is called once at a time.
+        max_mb, max_minutes: limits that the page states.
+    """
+
+    def find(
+        video: str | None,
+        text: str,
+        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008 - how Gradio wants it
+    ) -> tuple[list[Curve], str]:
+        try:
+            return score(video, text), _FOUND
+        except HlclipError as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+
+    def forget() -> tuple[list[Curve], str]:
+        return [], _WAITING
+
+    seconds = KEEP_MINUTES * 60
+    with gr.Blocks(
+        title="hlclip", analytics_enabled=False, delete_cache=(seconds // 10, seconds)
+    ) as page:
+        found = gr.State([])
+        gr.Markdown(
+            "# Find the moments of a video\n"
+            f"Up to {max_mb} MB and {max_minutes:g} minutes. The video goes to the computer that "
+            f"serves this page and nowhere else, and is deleted after {KEEP_MINUTES} minutes."
+        )
+        with gr.Row():
+            with gr.Column():
+                film = gr.Video(label="Video", sources=["upload"], elem_id="film")
+                _refuse_urls(film)
+                queries = gr.Textbox(
+                    label=f"Queries, one a line, up to {MAX_QUERIES}",
+                    placeholder="a dog on the beach",
+                    lines=2,
+                    max_lines=MAX_QUERIES,
+                    max_length=2000,
+                )
+                gr.Examples(_EXAMPLES, queries, label="For example", api_visibility="private")
+                with gr.Accordion("Advanced", open=False):
+                    top = gr.Slider(1, 20, value=5, step=1, label="Moments a query, at most")
+                    window = gr.Slider(
+                        1, 15, value=WINDOW, step=2, label="Clips of 2 s averaged around each"
+                    )
+                button = gr.Button("Find moments", variant="primary")
+            with gr.Column():
+                status = gr.Markdown(_WAITING, min_height=64)
+
+                @gr.render(inputs=[found, top, window], show_progress="hidden")
+                def show(found: list[Curve], top: int, window: int) -> None:
+                    for curve in found:
+                        _show_curve(curve, best_moments(curve, top=top, window=window), window)
+
+        gr.on(
+            [button.click, queries.submit],
+            find,
+            [film, queries],
+            [found, status],
+            show_progress_on=status,
+            api_visibility="private",
+        )
+        gr.on(
+            [film.upload, film.clear],
+            forget,
+            None,
+            [found, status],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    return page.queue(default_concurrency_limit=1, max_size=16)
+
+
+def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
+    table = _table(curve, moments, window)
+    part, time, saliency = table.columns
+    gr.LinePlot(
+        table,
+        time,
+        saliency,
+        x_title=time,
+        color=part,
+        color_map={"video": _QUIET, "moments": _ACCENT},
+        colors_in_legend=[],
+        label=curve.query,
+        height=220,
+    )
+    spans = [f"{clock(m.start_seconds)} - {clock(m.end_seconds)}" for m in moments]
+    width = max(map(len, spans))
+    with gr.Column(elem_classes="moments"):
+        for rank, (span, moment) in enumerate(zip(spans, moments, strict=True), start=1):
+            # Figure spaces are as wide as digits, so that scores stand below one another.
+            text = f"{rank:\u2007>2}   {span:\u2007<{width}}   {moment.score:.4f}"
+            gr.Button(text, size="md").click(None, js=_PLAY % moment.start_seconds)
+
+
+def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:
+    """The pooled curve as a line, and each moment's part of it as a line of its own above."""
+    pooled = pool(curve.saliency, window)
+    middles = (np.arange(len(pooled)) + 0.5) * curve.clip_seconds
+    points = [("video", *point) for point in zip(middles, pooled, strict=True)]
+    for moment in moments:
+        inside = middles[moment.clips.start : moment.clips.stop]
+        times = [moment.start_seconds, *inside, moment.end_seconds]
+        heights = np.interp(times, middles, pooled)
+        points += [("moments", *point) for point in zip(times, heights, strict=True)]
+        points.append(("moments", moment.end_seconds, None))  # ends the line
+    unit, seconds = ("minutes", 60) if curve.duration > 180 else ("seconds", 1)
+    table = pd.DataFrame(points, columns=["part", unit, "saliency"])
+    table[unit] /= seconds
+    return table
+
+
+def _refuse_urls(film: gr.Video) -> None:
+    """Take uploaded files alone: Gradio would fetch what a made-up request names by its URL."""
+    take = film.async_move_resource_to_block_cache
+
+    async def take_files(url_or_file_path: str | Path | None) -> str | None:
+        if is_http_url_like(url_or_file_path):
+            raise gr.Error("Only uploaded files are taken.", print_exception=False)
+        return await take(url_or_file_path)
+
+    film.async_move_resource_to_block_cache = take_files

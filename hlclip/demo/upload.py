@@ -1,0 +1,46 @@
+"""What a visitor sends: checked against the limits, then scored."""
+
+from pathlib import Path
+
+from hlclip.errors import HlclipError
+from hlclip.moments import Curve, clock
+from hlclip.scorer import Scorer
+from hlclip.video import VideoError, probe
+
+MAX_QUERIES = 8
+"""Of one request."""
+
+
+def score_upload(
+    scorer: Scorer, video: str | None, text: str, *, max_minutes: float
+) -> list[Curve]:
+    """Saliency of an uploaded video for each line of a text.
+
+    Args:
+        video: the uploaded file; None where there is none yet.
+        text: queries, one a line; blank lines and repetitions are passed over.
+        max_minutes: longest video that is taken, by what its header says.
+
+    Raises:
+        HlclipError: what is wrong, in words for the visitor: no path of this machine in it.
+    """
+    if video is None:
+        raise HlclipError("Upload a video first.")
+    queries = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    if not queries:
+        raise HlclipError("Type at least one query: what should the moments show?")
+    if len(queries) > MAX_QUERIES:
+        raise HlclipError(f"Got {len(queries)} queries, expected at most {MAX_QUERIES} at a time.")
+    path = Path(video)
+    if not path.is_file():
+        raise HlclipError("The video is no longer kept here: upload it again.")
+    try:
+        seconds = probe(path).duration
+        if seconds > max_minutes * 60:
+            raise HlclipError(
+                f"The video is {clock(seconds)} long, expected at most {max_minutes:g} minutes."
+            )
+        return scorer.score(path, queries)
+    except VideoError as error:
+        reason = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
+        raise HlclipError(f"This file cannot be used as a video: {reason}") from error
