@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +82,10 @@ def main(
         shutil.copy(annotations / release.name, data / "annotations")
     weights = folder.absolute() / "weights.safetensors"
     if not weights.exists():
-        random_weights(weights)
+        # In a process of its own: the largest memory of a parent counts as that of its children.
+        maker = get_context("spawn").Process(target=random_weights, args=(weights,))
+        maker.start()
+        maker.join()
     project = prepare(folder.absolute() / "project", data, weights, epochs)
     costs = [cost for stage in STAGES for cost in run_stage(project, stage)]
     report = summary(costs, rows, drawn)
