@@ -145,7 +145,7 @@ def test_killed_at_any_moment_the_rerun_ends_with_the_same_bytes(data, tmp_path)
         "from tests.cached import cached_data\n"
         "from tests.test_train import settings, train\n"
         f"data = cached_data(Path({str(tmp_path / 'store')!r}), {data.params.model!r})\n"
-        "train(data, settings(epochs=100, select='last'), Path(sys.argv[1]))\n"
+        "train(data, settings(epochs=60, select='last'), Path(sys.argv[1]))\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     states = tmp_path / "store" / "training"
@@ -368,7 +368,7 @@ def test_cuda_trains_like_the_cpu(data, tmp_path, precision, tolerance):
 
 
 def test_an_unknown_device_is_named(data, tmp_path):
-    with pytest.raises(DeviceError, match=r"train\.device: 'tpu9'"):
+    with pytest.raises(DeviceError, match="device 'tpu9'"):
         train(data, settings(device="tpu9"), tmp_path)
 
 

@@ -62,7 +62,8 @@ def test_another_window_runs_evaluate_only(project: Project):
     assert stages_run(output) == ["evaluate"]
     after = project.outputs()
     changed = {name for name in before if before[name] != after[name]}
-    assert changed <= {"metrics.json"} | {n for n in before if n.endswith("-SP.jsonl")}
+    pooled = {n for n in before if n.endswith("-SP.jsonl")}
+    assert changed <= {"metrics.json", "outputs/saliency.csv"} | pooled
     assert any(name.endswith("-SP.jsonl") for name in changed)
 
 
@@ -94,7 +95,7 @@ def with_experiments(finished: Project, tmp_path_factory: pytest.TempPathFactory
     """Queued and temporary experiments, finished."""
     project = finished.copy(tmp_path_factory.mktemp("experiments") / "project")
     project.run("dvc", "exp", "run", "--temp", "--name", "temporary", "-S", "pool.window=5")
-    project.run("dvc", "exp", "run", "--queue", "-S", "train.blocks=1,2", "-S", "train.seed=1,2")
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.blocks=1", "-S", "train.seed=1,2")
     project.run("dvc", "exp", "run", "--run-all")
     return project
 
@@ -104,7 +105,7 @@ def test_temporary_and_queued_experiments_reuse_the_store(
 ):
     table = json.loads(with_experiments.run("dvc", "exp", "show", "--json"))
     experiments = [e for line in table for e in line.get("experiments") or []]
-    assert len(experiments) == 5
+    assert len(experiments) == 3
     assert all(e["revs"][0]["data"]["metrics"]["metrics.json"]["data"] for e in experiments)
     stored = {kind: finished.stored(kind).keys() for kind in KINDS}
     assert stored == {kind: with_experiments.stored(kind).keys() for kind in KINDS}
@@ -115,7 +116,7 @@ def test_the_table_averages_experiments_over_seeds(with_experiments: Project):
     text = with_experiments.run("hlclip", "table", "--where", "pool.window=3", "--format", "csv")
     lines = {(r["split"], r["variant"]): r for r in csv.DictReader(io.StringIO(text))}
     assert lines["val", "HL-CLIP-1"]["runs"] == "2"
-    assert lines["val", "HL-CLIP-2"]["runs"] == "3"  # seeds 1 and 2, and 0 of the commit
+    assert lines["val", "HL-CLIP-2"]["runs"] == "1"  # of the commit
     shown = json.loads(with_experiments.run("dvc", "exp", "show", "--json"))
     figures = [
         revision["data"]["metrics"]["metrics.json"]["data"]["val"]["HL-CLIP-1"]["VeryGood"]["mAP"]
