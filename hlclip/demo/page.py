@@ -129,7 +129,7 @@ def build_page(
             forget,
             None,
             [found, status],
-            queue=False,
+            concurrency_limit=None,  # waits for nobody
             show_progress="hidden",
             api_visibility="private",
         )
