@@ -1,13 +1,21 @@
 """Where the tests find real data: `HLCLIP_TEST_DATA`, a folder of data that hlclip may not ship."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio_ffmpeg
 import pytest
 from hypothesis import settings
 
 from hlclip.ffmpeg import ffmpeg_executable
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "chrome")
 
 settings.register_profile("hlclip", derandomize=True, deadline=None, max_examples=150)
 settings.load_profile("hlclip")
@@ -48,3 +56,20 @@ def pinned_ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> None:
     (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
     ffmpeg_executable.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Playwright's own Chromium where it was installed, else the machine's."""
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    with playwright_api.sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = own if own.exists() else next(filter(None, map(shutil.which, CHROMIUM)), None)
+        if found is None:
+            pytest.skip("no Chromium: `playwright install chromium` or `apt-get install chromium`")
+        # As root, as in a container, Chromium's sandbox cannot start.
+        arguments = ["--disable-gpu", "--disable-background-networking"]
+        arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield browser
+        browser.close()

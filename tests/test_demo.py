@@ -10,7 +10,9 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,17 @@ from hlclip.scorer import Scorer, load_scorer
 from tests.films import film
 from tests.models import save_model, tiny_config
 
-pytest.importorskip("gradio", reason="no Gradio: pip install -e '.[demo]'")
+if find_spec("gradio") is None:
+    pytest.skip("no Gradio: pip install -e '.[demo]'", allow_module_level=True)
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo.server import is_loopback
+from hlclip.demo.address import is_loopback
 from hlclip.demo.upload import score_upload
-from tests.browser import browser, watch  # noqa: F401 - a fixture
+from tests.browser import watch
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "model"
+COMMAND = [sys.executable, "-c", "from hlclip.cli import app; app()", "demo"]
 HOSTILE = "<img src=x onerror=alert(1)> **soldier**"
 
 
@@ -97,7 +101,7 @@ def test_a_taken_port_and_an_open_host_are_named() -> None:
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hlclip.cli.demo.find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["hlclip.cli.demo"], "find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 2
     assert result.stderr == "hlclip demo needs Gradio: pip install 'hlclip[demo]'\n"
@@ -114,34 +118,40 @@ class Server:
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
 
-def start(folder: Path, *options: str) -> Server:
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[Server]:
     for name in ("run", "tmp"):
         (folder / name).mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from hlclip.cli import app; app()", "demo"]
-        + ["--model", f"local-dir:{SAMPLE}", "--device", "cpu", *options],
-        cwd=folder / "run",
-        env={**os.environ, "TMPDIR": str(folder / "tmp")},
-        stdout=subprocess.PIPE,
-        stderr=(folder / "tmp").with_name("stderr").open("w"),
-        text=True,
-    )
-    assert process.stdout is not None
-    found = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-    assert found, (folder / "stderr").read_text()
-    return Server(found[0], process, folder)
+    log = folder / "stderr"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [*COMMAND, "--model", f"local-dir:{SAMPLE}", "--device", "cpu", *options],
+            cwd=folder / "run",
+            env={**os.environ, "TMPDIR": str(folder / "tmp")},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            found = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert found, log.read_text()
+            yield Server(found[0], process, folder)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start(tmp_path_factory.mktemp("demo"), "--max-mb", "4", "--max-minutes", "2")
-    yield started
-    started.process.kill()
-    started.process.wait()
+    folder = tmp_path_factory.mktemp("demo")
+    with started(folder, "--max-mb", "4", "--max-minutes", "2") as server:
+        yield server
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:  # noqa: F811
+def page(browser: Browser, server: Server) -> Iterator[Page]:
     """The page, opened; fails when it logs an error or asks anything of another host."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     faults = watch(page, home=server.url)
@@ -194,7 +204,7 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
 
 @pytest.mark.slow
 def test_a_text_file_is_refused_in_words(page: Page, tmp_path: Path) -> None:
-    notes = tmp_path / "<b>notes</b>.mp4"
+    notes = tmp_path / "<b>notes.mp4"
     notes.write_text("no video")
     ask(page, notes, "a dog")
     toast = page.get_by_test_id("toast-body")
@@ -215,7 +225,7 @@ def test_a_large_file_is_refused_in_words(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_browser_asks_no_other_host(browser: Browser, server: Server) -> None:  # noqa: F811
+def test_the_browser_asks_no_other_host(browser: Browser, server: Server) -> None:
     page = browser.new_page()
     page.goto(server.url)
     expect(queries(page)).to_be_visible(timeout=60_000)
@@ -267,18 +277,18 @@ def test_nothing_is_left_when_it_ends(
     number: signal.Signals,
     browser: Browser,
     footage_dir: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    started = start(tmp_path)
-    page = browser.new_page()
-    page.goto(started.url)
-    ask(page, footage_dir / "videos/friday.mp4", "a woman in a hat")
-    if number == signal.SIGTERM:  # the other ends in the middle of the work
-        expect(page.locator(".moments button")).not_to_have_count(0, timeout=60_000)
-    assert any(path.name == "friday.mp4" for path in started.left())
-    assert [oct(path.stat().st_mode)[-3:] for path in (tmp_path / "tmp").iterdir()] == ["700"]
-    started.process.send_signal(number)
-    assert started.process.wait(30) == 0
-    page.close()
-    assert started.left() == [tmp_path / "stderr"]
-    assert (tmp_path / "stderr").read_text() == ""
+    with started(tmp_path) as server, closing(browser.new_page()) as page:
+        page.goto(server.url)
+        ask(page, footage_dir / "videos/tears_of_steel_battle.webm", "a robot")
+        if number == signal.SIGTERM:  # the other ends in the middle of the work
+            expect(page.locator(".moments button")).not_to_have_count(0, timeout=60_000)
+        assert any(path.suffix == ".webm" for path in server.left())
+        (private,) = (tmp_path / "tmp").iterdir()
+        assert private.stat().st_mode & 0o777 == 0o700
+        server.process.send_signal(number)
+        assert server.process.wait(30) == 0
+        assert list((tmp_path / "tmp").iterdir()) == []
+        assert server.left() == [tmp_path / "stderr"]
+        assert (tmp_path / "stderr").read_text() == ""

@@ -1,6 +1,7 @@
 """`hlclip demo`: a page for people without a terminal."""
 
 import logging
+import os
 import signal
 import time
 from contextlib import suppress
@@ -13,6 +14,7 @@ import typer
 
 import hlclip
 from hlclip.cli.terminal import plain_errors
+from hlclip.demo.address import free_port, is_loopback
 from hlclip.errors import HlclipError
 
 
@@ -71,20 +73,27 @@ def demo(
     with plain_errors(context):
         if find_spec("gradio") is None:
             raise HlclipError("hlclip demo needs Gradio: pip install 'hlclip[demo]'")
-        from hlclip.demo.server import is_loopback, serving  # noqa: PLC0415
-
         if not is_loopback(host):
             typer.echo(
                 f"--host {host}: whoever reaches this machine can upload videos and use its "
                 "processor; there is no password, and nothing is encrypted",
                 err=True,
             )
+        port = free_port(host, port)
         # Before open_clip sets up another; warnings are lines on stderr.
         logging.basicConfig(format="%(message)s")
         # The folder goes on `kill`, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt), TemporaryDirectory(prefix="hlclip-demo-") as name:
             folder = Path(name)
+            # Gradio reads these at its import.
+            os.environ |= {
+                "GRADIO_TEMP_DIR": str(folder / "uploads"),
+                "GRADIO_ANALYTICS_ENABLED": "False",
+                "GRADIO_ALLOWED_PATHS": "",
+            }
+            from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
+
             scorer = hlclip.load_scorer(
                 checkpoint,
                 model=model,

@@ -17,19 +17,20 @@ from hlclip.moments import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.pooling import pool
 
 KEEP_MINUTES = 60
-"""How long an upload is kept at most."""
+"""How long an upload is kept, give or take a tenth."""
 
 LOOK: dict[str, Any] = {
     # No font of Gradio's themes: they come from Google.
     "theme": Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     # The trimming tool would be loaded from a content network.
     "css": """
-        #film video { max-height: 55vh; }
+        #film video { max-height: 55vh; object-fit: contain; }
         #film [aria-label="Trim video to selection"],
         #film [aria-label="Reset video to initial value"] { display: none; }
         .moments { gap: 4px; }
         .moments button {
-            justify-content: flex-start; white-space: pre; font-variant-numeric: tabular-nums;
+            justify-content: flex-start; white-space: pre;
+            font-weight: normal; font-variant-numeric: tabular-nums;
         }
     """,
     # Whatever Gradio's code may want to load from elsewhere, the browser refuses.
@@ -88,7 +89,8 @@ def build_page(
         gr.Markdown(
             "# Find the moments of a video\n"
             f"Up to {max_mb} MB and {max_minutes:g} minutes. The video goes to the computer that "
-            f"serves this page and nowhere else, and is deleted after {KEEP_MINUTES} minutes."
+            "serves this page and nowhere else, and is deleted after about "
+            f"{KEEP_MINUTES} minutes."
         )
         with gr.Row():
             with gr.Column():
@@ -129,7 +131,7 @@ def build_page(
             forget,
             None,
             [found, status],
-            queue=False,
+            concurrency_limit=None,  # waits for nobody
             show_progress="hidden",
             api_visibility="private",
         )
@@ -148,7 +150,6 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
         color_map={"video": _QUIET, "moments": _ACCENT},
         colors_in_legend=[],
         label=curve.query,
-        height=220,
     )
     spans = [f"{clock(m.start_seconds)} - {clock(m.end_seconds)}" for m in moments]
     width = max(map(len, spans))

@@ -1,23 +1,15 @@
-"""Serves the page: where it listens, what it keeps, and how it ends."""
+"""Serves the page: what it keeps, and how it ends."""
 
-import errno
-import os
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 from hlclip.demo.page import LOOK, build_page
 from hlclip.demo.upload import score_upload
-from hlclip.errors import HlclipError
 from hlclip.moments import Curve
 from hlclip.scorer import Scorer
-
-_PORTS = range(7860, 7960)
-"""Tried one after another where none is asked for."""
 
 
 @contextmanager
@@ -26,7 +18,7 @@ def serving(
     folder: Path,
     *,
     host: str,
-    port: int | None,
+    port: int,
     max_mb: int,
     max_minutes: float,
 ) -> Iterator[str]:
@@ -35,16 +27,12 @@ def serving(
     Args:
         scorer: its store must be `folder / "store"`.
         folder: private and empty; the caller removes it.
-        host: name or address to listen at.
-        port: None for a free one.
+        host, port: where to listen, see `free_port`.
         max_mb: largest upload.
         max_minutes: longest video.
 
     Yields:
         The page's address.
-
-    Raises:
-        HlclipError: nothing can listen at this host and port.
     """
     busy = threading.Lock()
 
@@ -53,13 +41,9 @@ def serving(
             try:
                 return score_upload(scorer, video, text, max_minutes=max_minutes)
             finally:
-                # The features are kept, which later queries need; the tokens are 40 times larger.
+                # The features are kept, which later queries need; the tokens are far larger.
                 shutil.rmtree(folder / "store" / "images", ignore_errors=True)
 
-    port = _free_port(host, port)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.pop("GRADIO_ALLOWED_PATHS", None)
     page = build_page(score, max_mb=max_mb, max_minutes=max_minutes)
     try:
         _, url, _ = page.launch(
@@ -82,27 +66,3 @@ def serving(
         page.close(verbose=False)
         with busy:
             pass
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server there."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _free_port(host: str, port: int | None) -> int:
-    """The port asked for, else the first free one, tried by listening there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    problem = "none is free"
-    for candidate in _PORTS if port is None else [port]:
-        try:
-            with socket.create_server((host, candidate), family=family):
-                return candidate
-        except OSError as error:
-            problem = error.strerror
-            if error.errno != errno.EADDRINUSE:
-                break  # the host, not the port
-    ports = f"ports {_PORTS[0]} to {_PORTS[-1]}" if port is None else f"port {port}"
-    raise HlclipError(f"cannot listen at {host}, {ports} ({problem}); see --host and --port")
