@@ -43,6 +43,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: not a whole safetensors file, or not written by hlclip.
     """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -101,7 +101,10 @@ def _check_annotations(data: Data) -> tuple[list[Finding], dict[str, list[Annota
     for split, name in data.annotations.items():
         path = Path(data.root) / name
         about = f"annotations {split}"
-        remedy = "`hlclip data qvhighlights` gets QVHighlights'; docs/data.md shows the format"
+        remedy = (
+            f"`hlclip data qvhighlights {data.root}` gets QVHighlights'; docs/data.md shows the "
+            "format of your own"
+        )
         try:
             rows[split] = read_annotations(path, data.clip_seconds)
             release, meant = identify(path), named(path.name)
@@ -144,7 +147,8 @@ def _check_videos(
         files = find_videos(folder, vids)
     except (OSError, DataError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        remedy = f"put the videos there as <vid>.<extension> ({len(vids)} are wanted)"
+        wanted = f"{len(vids)} of them" if vids else "the annotations say which"
+        remedy = f"put the videos there as <vid>.<extension>, {wanted}"
         return [problem("videos", f"{folder}: {reason}", remedy)], {}
     reasons = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     with ThreadPoolExecutor() as pool:

@@ -63,7 +63,10 @@ def finished_runs(
         with Repo.open(str(repository)) as repo:
             locks = {row["rev"]: _locked_params(repo, row) for row in rows if _commit(row)}
     except (DvcException, SCMError) as error:
-        raise ExperimentsError(f"DVC cannot show the experiments: {error}") from error
+        raise ExperimentsError(
+            f"DVC cannot show experiments of {repository.absolute()}: {error}; run this in a "
+            "clone of the repository"
+        ) from error
     runs, unfinished = [], []
     for row in rows:
         name = row.get("Experiment") or row["rev"]
@@ -85,8 +88,11 @@ def matching(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     """
     for condition in conditions:
         key, equals, value = condition.partition("=")
-        if not equals or any(key not in run.params for run in runs):
-            raise ExperimentsError(f"{condition!r}: expected a parameter, as in train.blocks=2")
+        if not equals:
+            raise ExperimentsError(f"{condition!r}: expected KEY=VALUE, as in train.blocks=2")
+        if runs and not all(key in run.params for run in runs):
+            known = ", ".join(sorted(runs[0].params))
+            raise ExperimentsError(f"{condition!r}: unknown parameter, expected one of {known}")
         kept = [run for run in runs if run.params[key] == value]
         if runs and not kept:
             there = ", ".join(sorted({run.params[key] for run in runs}))

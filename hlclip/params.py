@@ -198,8 +198,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(
-            f"{path}: cannot be read ({error.strerror}); run hlclip stages from the "
-            "folder that holds params.yaml"
+            f"{path}: cannot be read ({error.strerror}); run this in the folder "
+            "that holds it, or name the file"
         ) from error
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.

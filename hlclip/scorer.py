@@ -181,6 +181,10 @@ def load_scorer(
         EncoderError: the model cannot be loaded.
         DeviceError: the device is not there.
     """
+    if pretrained is not None and model is None:
+        raise EncoderError(
+            f"pretrained {pretrained!r} without a model: name both (--model and --pretrained)"
+        )
     if checkpoint is None and model is None:
         checkpoint = DEFAULT_CHECKPOINT
         if not checkpoint.is_file():

@@ -66,6 +66,15 @@ def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
     if unknown:
         known = ", ".join(sorted(runs[0].params))
         raise ExperimentsError(f"unknown parameter {', '.join(unknown)}; expected one of {known}")
+    if "train.seed" in by:
+        raise ExperimentsError("train.seed is what is averaged over: compare something else")
+    for key in by:
+        values = {run.params[key] for run in runs}
+        if len(values) == 1:
+            raise ExperimentsError(
+                f"nothing to compare: all runs have {key} = {values.pop()}; run others with "
+                f"`dvc exp run -S {key}=...`"
+            )
     _refuse("runs on different data sets", {"data": _values(runs, lambda run: run.data[:7])})
     free = {"train.blocks", "train.seed", *by}
     fixed = sorted({key for run in runs for key in run.params} - free)
@@ -234,8 +243,9 @@ def _refuse(what: str, found: Mapping[str, dict[str, list[str]]]) -> None:
         for key, values in differing.items()
         for value, names in values.items()
     ]
-    remedy = "choose some with --where KEY=VALUE or --rev"
+    remedy = "choose the experiments of one commit or branch with --rev"
     if "data" not in differing:
+        remedy = "choose some with --where KEY=VALUE or --rev"
         remedy += f", or compare them with {' '.join('--by ' + key for key in differing)}"
     raise ExperimentsError("\n".join([f"{what} are not averaged:", *shown, remedy]))
 

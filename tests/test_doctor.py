@@ -192,9 +192,8 @@ def test_the_command_ends_with_what_to_do(project: Project):
     assert bad.exit_code == 1
     listed = bad.stdout.split("To do:")[1].strip().splitlines()
     assert [line.split(":")[0].strip() for line in listed] == [
-        "1. annotations train",
-        "2. annotations val",
-        "3. videos",
+        "1. annotations train, annotations val",
+        "2. videos",
     ]
 
 

@@ -161,7 +161,7 @@ def test_queries_are_typed_one_a_line(model: str, here: Path) -> None:
         (["holiday.mp4", "a dog", "--cut", "holiday.mp4", "--force"], "is the video itself"),
         (["holiday.mp4", "a dog", "--video", "b.mp4", "--cut", "c.mp4"], "film of one video"),
         (["holiday.mp4", "a dog", "--device", "tpu9"], "'tpu9' cannot be used"),
-        (["holiday.mp4", "a dog", "--checkpoint", "none"], "none: not a whole safetensors file"),
+        (["holiday.mp4", "a dog", "--checkpoint", "none"], "none: no such checkpoint"),
     ],
 )
 def test_bad_input_is_a_line_and_leaves_nothing(

@@ -197,7 +197,7 @@ def test_not_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_no_file_says_where_to_run(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParamsError, match=r"cannot be read \(.+\); run hlclip stages from"):
+    with pytest.raises(ParamsError, match=r"cannot be read \(.+\); run this in the folder"):
         load_params(tmp_path / name)
 
 

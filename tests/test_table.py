@@ -120,13 +120,22 @@ def test_an_unknown_parameter_is_refused():
         comparable(seeds(), by=["train.lrr"])
 
 
+def test_comparing_needs_two_values_and_never_seeds():
+    with pytest.raises(ExperimentsError, match=r"all runs have train\.lr = 0\.0003"):
+        comparable(seeds(), by=["train.lr"])
+    with pytest.raises(ExperimentsError, match="averaged over"):
+        comparable(seeds(), by=["train.seed"])
+
+
 def test_matching_selects_and_says_what_there_is():
     runs = seeds() + seeds(train__blocks="1")
     assert {r.params["train.blocks"] for r in matching(runs, ["train.blocks=1"])} == {"1"}
     with pytest.raises(ExperimentsError, match=r"train\.blocks = 1, 2"):
         matching(runs, ["train.blocks=3"])
-    with pytest.raises(ExperimentsError, match="expected a parameter"):
+    with pytest.raises(ExperimentsError, match="unknown parameter, expected one of pool"):
         matching(runs, ["blocks=3"])
+    with pytest.raises(ExperimentsError, match="expected KEY=VALUE"):
+        matching(runs, ["blocks"])
 
 
 @pytest.mark.parametrize("style", ["terminal", "markdown"])

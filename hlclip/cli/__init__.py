@@ -1,5 +1,6 @@
 """The command line: what a person runs. A module per command; heavy imports wait inside them."""
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -15,10 +16,19 @@ from hlclip.cli.table import table
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hlclip {version('hlclip')}")
+        raise typer.Exit
+
+
 @app.callback()
 def hlclip(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
     """HL-CLIP: CLIP fine-tuned for video highlight detection.
 

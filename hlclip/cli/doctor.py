@@ -65,9 +65,15 @@ def doctor(
         typer.echo(json_format.dumps([asdict(finding) for finding in findings], indent=1))
     elif problems:
         typer.echo("\nTo do:")
-        for number, finding in enumerate(problems, 1):
-            typer.echo(f"{number:2}. {finding.about}: {finding.remedy}")
+        remedies: dict[str, list[str]] = {}
+        for finding in problems:
+            remedies.setdefault(finding.remedy, []).append(finding.about)
+        for number, (remedy, about) in enumerate(remedies.items(), 1):
+            typer.echo(f"{number:2}. {', '.join(about)}: {remedy}")
     else:
-        typer.echo("\nReady to run: dvc exp run")
+        typer.echo("\nReady to run:")
+        if params.name != "params.yaml":
+            typer.echo(f"  cp {params} params.yaml")
+        typer.echo("  dvc exp run" + ("" if root is None else f" -S data.root={root}"))
     if problems:
         raise typer.Exit(1)

@@ -46,7 +46,7 @@ def evaluate(
     \b
     Examples:
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
-      hlclip evaluate predictions.jsonl highlight_test_with_gt.jsonl --json metrics.json
+      hlclip evaluate predictions.jsonl highlight_test_with_gt.jsonl --json official.json
       hlclip evaluate mine.jsonl my_annotations.jsonl --clip-seconds 1
     """
     with plain_errors(context):

@@ -117,10 +117,7 @@ def highlight(
         pool([0.0], window)  # refuses an even window before the model is loaded
         _check_queries(queries or [])
         videos = name_videos(find_videos([video, *(more or [])]))
-        if cut is not None:
-            if len(videos) > 1:
-                raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
-            check_film(next(iter(videos)), cut, overwrite=force)
+        _check_cut(list(videos), cut, exact=exact, force=force)
         if out.exists() and not out.is_dir():
             raise HlclipError(f"--out {out}: is a file, expected a folder")
         # Before open_clip sets up another; warnings are lines on stderr.
@@ -149,6 +146,16 @@ def highlight(
             typer.echo(f"{len(failed)} of {len(videos)} videos could not be used", err=True)
         if failed or not answers:
             raise typer.Exit(1 if answers else 2)
+
+
+def _check_cut(videos: Sequence[Path], cut: Path | None, *, exact: bool, force: bool) -> None:
+    if cut is None:
+        if exact or force:
+            raise HlclipError("--exact and --force speak of the film: give --cut OUT.mp4 too")
+        return
+    if len(videos) > 1:
+        raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
+    check_film(videos[0], cut, overwrite=force)
 
 
 def _check_queries(queries: Sequence[str]) -> None:
