@@ -198,6 +198,9 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     page.keyboard.press("Tab")
     expect(moments).to_have_count(4)  # drawn anew without being asked
 
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
     page.get_by_role("button", name="Clear").click()
     expect(moments).to_have_count(0)
 
