@@ -151,9 +151,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
+def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page, opened; fails when it logs an error or asks anything of another host."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 900})
     faults = watch(page, home=server.url)
     page.goto(server.url)
     expect(queries(page)).to_be_visible(timeout=60_000)
@@ -174,6 +174,7 @@ def ask(page: Page, video: Path, text: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", [1280, 390], indirect=True, ids=["desktop", "phone"])
 def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Path) -> None:
     expect(page.get_by_text("Up to 4 MB and 2 minutes")).to_be_visible()
     ask(page, footage_dir / "videos/tears_of_steel_battle.webm", f"a robotic arm\n{HOSTILE}")
@@ -197,6 +198,9 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     page.get_by_label("number input for Moments a query").fill("2")
     page.keyboard.press("Tab")
     expect(moments).to_have_count(4)  # drawn anew without being asked
+
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     page.get_by_role("button", name="Clear").click()
     expect(moments).to_have_count(0)

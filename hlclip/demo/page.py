@@ -116,7 +116,9 @@ def build_page(
                 @gr.render(inputs=[found, top, window], show_progress="hidden")
                 def show(found: list[Curve], top: int, window: int) -> None:
                     for curve in found:
-                        _show_curve(curve, best_moments(curve, top=top, window=window), window)
+                        moments = best_moments(curve, top=top, window=window)
+                        with gr.Accordion(curve.query):
+                            _show_curve(curve, moments, window)
 
         gr.on(
             [button.click, queries.submit],
@@ -149,7 +151,7 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
         color=part,
         color_map={"video": _QUIET, "moments": _ACCENT},
         colors_in_legend=[],
-        label=curve.query,
+        height=220,
     )
     spans = [f"{clock(m.start_seconds)} - {clock(m.end_seconds)}" for m in moments]
     width = max(map(len, spans))
