@@ -35,7 +35,10 @@ from hlclip.demo.upload import score_upload
 from tests.browser import watch
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "model"
-COMMAND = [sys.executable, "-c", "from hlclip.cli import app; app()", "demo"]
+# Where the tests run in the background, SIGINT comes ignored.
+CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+CODE += "from hlclip.cli import app; app()"
+COMMAND = [sys.executable, "-c", CODE, "demo"]
 HOSTILE = "<img src=x onerror=alert(1)> **soldier**"
 
 
