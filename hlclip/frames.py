@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.manifests import Header, Index, Item, Manifest, Video
-from hlclip.params import Frames
+from hlclip.params import Decoder, Frames
+from hlclip.pyav_frames import UnsuitedError, sampled_frames
 from hlclip.store import Store, content_key
 from hlclip.tolerance import tolerate
 from hlclip.video import CONTAINERS, VideoError
@@ -44,7 +45,7 @@ def make_frames(
 
     def make(vid: str) -> Item | VideoError:
         try:
-            return _make_one(index.videos[vid], data_root, frames)
+            return _make_one(index.videos[vid], data_root, frames, params.decoder)
         except VideoError as error:
             return error
 
@@ -65,11 +66,11 @@ def make_frames(
 
 
 def frames_header(params: Frames, clip_seconds: float) -> dict[str, str | int | float]:
-    """Everything that changes a pixel."""
-    return {"clip_seconds": clip_seconds, **params.model_dump()}
+    """Everything that changes a pixel; both decoders give the same."""
+    return {"clip_seconds": clip_seconds, **params.model_dump(exclude={"decoder"})}
 
 
-def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
+def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> NDArray[np.uint8]:
     """Decode one frame per clip.
 
     The field's convention, ffmpeg's `fps=1/clip_seconds`: frame k is what is shown at the middle of
@@ -79,6 +80,7 @@ def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
     Args:
         path: a video file.
         header: see `frames_header`.
+        decoder: `pyav` decodes less for the same pixels where a video allows it, else ffmpeg does.
 
     Returns:
         uint8 [clips, height, width, RGB], 0..255.
@@ -86,6 +88,11 @@ def extract_frames(path: Path, header: Header) -> NDArray[np.uint8]:
     Raises:
         VideoError: ffmpeg fails, or finds no frame.
     """
+    if decoder == "pyav":
+        try:
+            return sampled_frames(path, header, scaling(header))
+        except UnsuitedError as reason:
+            log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     return np.concatenate(list(stream_frames(path, header, most=_PIECE)))
 
 
@@ -138,19 +145,29 @@ def stream_frames(path: Path, header: Header, *, most: int) -> Iterator[NDArray[
         yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
 
 
-def _make_one(video: Video, data_root: Path, frames: Store) -> Item:
+def _make_one(video: Video, data_root: Path, frames: Store, decoder: Decoder) -> Item:
     key = content_key(frames.header, video.sha256)
-    return frames.get_or_make(key, lambda: extract_frames(data_root / video.path, frames.header))
+    path = data_root / video.path
+    return frames.get_or_make(key, lambda: extract_frames(path, frames.header, decoder))
 
 
-def _ffmpeg_command(path: Path, header: Header) -> list[str]:
-    size = header["size"]
+def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
+    """ffmpeg's filters from a decoded picture to a frame: name and options."""
+    size = str(header["size"])
     if header["resize"] == "shortest":
         # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
         width = f"if(lt(iw*sar,ih),{size},trunc({size}*iw*sar/ih))"
         height = f"if(lt(iw*sar,ih),trunc({size}*ih/(iw*sar)),{size})"
     else:
         width = height = size
+    return [
+        ("scale", {"w": width, "h": height, "flags": str(header["interpolation"])}),
+        ("format", {"pix_fmts": "rgb24"}),
+        ("crop", {"w": size, "h": size}),
+    ]
+
+
+def _ffmpeg_command(path: Path, header: Header) -> list[str]:
     # `file:` and the whitelists: a name or playlist must not make ffmpeg read anything else.
     source: Any = ffmpeg.input(
         f"file:{path.absolute()}",
@@ -158,16 +175,12 @@ def _ffmpeg_command(path: Path, header: Header) -> list[str]:
         format_whitelist=CONTAINERS,
         threads=1,
     )
-    picture = (
-        source["V:0"]
-        # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
-        # would begin again at 0. The output's constant rate fills up to a stream that begins late,
-        # as in the field, with its first frame that is sampled.
-        .filter("fps", f"1/{header['clip_seconds']!r}")
-        .filter("scale", width, height, flags=header["interpolation"])
-        .filter("format", "rgb24")
-        .filter("crop", size, size)
-    )
+    # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
+    # would begin again at 0. The output's constant rate fills up to a stream that begins late, as
+    # in the field, with its first frame that is sampled.
+    picture = source["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
+    for name, options in scaling(header):
+        picture = picture.filter(name, **options)
     output = picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
     return output.global_args("-nostdin", "-loglevel", "error").compile(cmd=ffmpeg_executable())
 

@@ -64,7 +64,12 @@ class Scorer:
         store: Path,
     ) -> None:
         preprocess = encoder.preprocess
-        frames = {name: getattr(preprocess, name) for name in Frames.model_fields}
+        frames = {
+            "size": preprocess.size,
+            "resize": preprocess.resize,
+            "interpolation": preprocess.interpolation,
+            "decoder": "ffmpeg",
+        }
         self.clip_seconds = clip_seconds
         self._encoder = encoder
         self._tail = tail

@@ -22,7 +22,7 @@ from hlclip.tolerance import TooManyMissingError
 from hlclip.video import VideoError, probe
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
-SHORTEST = Frames(size=32, resize="shortest", interpolation="bicubic")
+SHORTEST = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
 HEADER = frames_header(SHORTEST, 2.0)
 NTSC = Fraction(30000, 1001)
 

@@ -24,7 +24,10 @@ from tests.films import copy, ffmpeg
 from tests.models import save_model, tiny_config
 
 HEADER = frames_header(
-    Frames.model_validate({"size": 32, "resize": "shortest", "interpolation": "bicubic"}), 2.0
+    Frames.model_validate(
+        {"size": 32, "resize": "shortest", "interpolation": "bicubic", "decoder": "ffmpeg"}
+    ),
+    2.0,
 )
 
 

@@ -67,7 +67,7 @@ def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
         for n, query in enumerate(QUERIES)
     ]
     index = Index(2.0, {"test": rows}, {"v": Video(video.name, sha256, probe(video))}, {})
-    size = Frames.model_validate({"size": 32, "resize": "shortest", "interpolation": "bicubic"})
+    size = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
     frames = make_frames(index, size, data_root=video.parent, store=store, max_missing=0)
     params = EncoderParams.model_validate(
         {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
