@@ -13,7 +13,7 @@ import av
 import ffmpeg
 
 from hlclip.errors import HlclipError
-from hlclip.ffmpeg import Running, patience, video_input
+from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.files import replacing
 from hlclip.moments import Moment
 from hlclip.paths import check_film

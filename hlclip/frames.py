@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.ffmpeg import Running, patience, video_input
+from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.manifests import Header, Index, Item, Manifest, Video
 from hlclip.params import Frames
 from hlclip.store import Store, content_key

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hlclip.ffmpeg import Running, patience, video_input
+from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.video import VideoError
 
 _WIDEST = 20
