@@ -109,9 +109,9 @@ def inspect_videos(
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
             try:
-                path, stat = str(files[vid].resolve()), _stat(files[vid])
-            except (OSError, RuntimeError) as error:  # the latter for links that go round
-                yield vid, VideoError(f"cannot be read ({getattr(error, 'strerror', error)})")
+                stat, path = _stat(files[vid]), str(files[vid].resolve())
+            except OSError as error:
+                yield vid, VideoError(f"cannot be read ({error.strerror})")
                 continue
             row = known.execute(
                 "SELECT sha256, info FROM video_2 WHERE path = ? AND stat = ?", (path, stat)

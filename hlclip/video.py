@@ -103,11 +103,12 @@ def check_plain(path: Path) -> None:
         VideoError: no such file, or it is not a plain one.
     """
     try:
+        str(path.absolute()).encode()
         mode = path.stat().st_mode
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # a NUL in its name
-        raise VideoError(f"cannot be read ({error})") from error
+    except ValueError as error:  # bytes that are not UTF-8, or a NUL
+        raise VideoError(f"its name cannot be used ({error}); rename it") from error
     if stat.S_ISDIR(mode):
         raise VideoError("Is a directory, expected a video file")
     if not stat.S_ISREG(mode):
