@@ -3,7 +3,7 @@
 import os
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,9 +86,8 @@ def trusting(*arguments: object) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "a.ffconcat", "a.mpd", "a"])
 @pytest.mark.parametrize("playlist", PLAYLISTS)
 def test_a_playlist_reaches_nothing(
-    tmp_path: Path, secret: Path, web: Web, name: str, playlist: object
+    tmp_path: Path, secret: Path, web: Web, name: str, playlist: Callable[[str], str]
 ) -> None:
-    assert callable(playlist)
     path = copy(secret, tmp_path / secret.name).with_name(name)
     for place in (f"{web.url}/secret.ts", "secret.ts", str(secret), f"file:{secret}"):
         path.write_text(playlist(place))
@@ -98,9 +97,8 @@ def test_a_playlist_reaches_nothing(
 
 @pytest.mark.parametrize("playlist", PLAYLISTS)
 def test_the_same_playlist_reaches_the_net_where_it_is_trusted(
-    tmp_path: Path, web: Web, playlist: object
+    tmp_path: Path, web: Web, playlist: Callable[[str], str]
 ) -> None:
-    assert callable(playlist)
     # Or the tests above would pass by playlists that nobody can play.
     path = tmp_path / ("a.mpd" if playlist is dash else "a.m3u8")
     path.write_text(playlist(f"{web.url}/secret.ts"))
