@@ -324,12 +324,12 @@ def test_time_grows_with_the_video(
 ) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 4))
     clip = 32 * 32 * 3
-    # A clip each 0.1 s for 1 s, which the floor of 0.5 s alone would not bear.
-    stand_in(f"for n in $(seq 10); do head -c {clip} /dev/zero; sleep 0.1; done")
+    # A clip each 0.1 s for 2 s, which the floor of 0.5 s alone would not bear.
+    stand_in(f"for n in $(seq 20); do head -c {clip} /dev/zero; sleep 0.1; done")
     with pytest.raises(VideoError, match="not done after"):
         extract_frames(path, HEADER)
     monkeypatch.setattr(hlclip.ffmpeg_run, "SECONDS_A_SECOND", 1.0)
-    assert len(extract_frames(path, HEADER)) == 10
+    assert len(extract_frames(path, HEADER)) == 20
 
 
 @pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="no such limits here")
