@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check format constraints clean
+.PHONY: demo test check audit leaks format constraints clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -17,11 +17,21 @@ demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 test: $(INSTALLED)  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-check: $(INSTALLED)  ## style, types, architecture
+check: $(INSTALLED) leaks audit  ## style, types, architecture, secrets, known vulnerabilities
 	ruff check .
 	ruff format --check .
 	pyright
 	lint-imports
+
+# Hexadecimal digests of public files stand in the code; every other form of a key is looked for.
+leaks: $(INSTALLED)  ## nothing that looks like a key or password is tracked
+	git ls-files -z | xargs -0 detect-secrets-hook --disable-plugin HexHighEntropyString
+
+audit: $(INSTALLED)  ## known vulnerabilities of the exact versions, where their database can be reached
+	@if python -c 'import requests; requests.head("https://api.osv.dev", timeout=5)' 2>/dev/null; \
+	    then pip-audit -s osv -r constraints.txt --no-deps --disable-pip --progress-spinner off; \
+	    else echo "SKIPPED: known vulnerabilities were NOT looked up, api.osv.dev is out of reach" >&2; \
+	    fi
 
 format: $(INSTALLED)
 	ruff check --fix .

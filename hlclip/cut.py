@@ -2,8 +2,7 @@
 
 import logging
 import os
-import re
-import subprocess
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +11,13 @@ from typing import Any
 
 import av
 import ffmpeg
-from av.error import FFmpegError
 
 from hlclip.errors import HlclipError
-from hlclip.ffmpeg import ffmpeg_executable
+from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.files import replacing
 from hlclip.moments import Moment
 from hlclip.paths import check_film
-from hlclip.video import CONTAINERS, is_cover
+from hlclip.video import CONTAINERS, VideoError, is_cover, open_video
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +26,9 @@ Range = tuple[float, float]
 
 _SEEK_MARGIN_SECONDS = 0.14
 """ffmpeg seeks 3/23 s earlier than told in some containers, and would find the key frame before."""
+
+_ENCODING_BYTES = 16 * 2**30
+"""Memory of an ffmpeg that encodes, on all cores: each holds pictures of its own."""
 
 
 class CutError(HlclipError):
@@ -111,10 +112,9 @@ def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
     Raises:
         CutError: no key frame can be found.
     """
-    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     pieces: list[_Piece] = []
     try:
-        with av.open(str(video.absolute()), options=options, metadata_errors="replace") as file:
+        with open_video(video) as file:
             zero = (file.start_time or 0) / av.time_base
             stream = next(s for s in file.streams.video if not is_cover(s))
             for start, end in ranges:
@@ -133,7 +133,7 @@ def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
                     dense = second is None or second[1]
                     seek = start if dense else min(key + _SEEK_MARGIN_SECONDS, end)
                     pieces.append(_Piece(min(key, start), end, seek))
-    except (FFmpegError, OSError, StopIteration) as error:
+    except (VideoError, StopIteration) as error:
         raise CutError(f"{video}: no key frame can be found ({error})") from error
     return pieces
 
@@ -144,16 +144,17 @@ def _copy(video: Path, pieces: Sequence[_Piece], film: Path) -> None:
     for piece, part in zip(pieces, parts, strict=True):
         source = _input(video, piece.seek, piece.end)
         streams = [source["V:0"], source["a:0?"]]
-        _run(ffmpeg.output(*streams, str(part), c="copy", avoid_negative_ts="make_zero"), video)
+        copied = _output(part, *streams, c="copy", avoid_negative_ts="make_zero")
+        _run(copied, video, until=piece.end)
     listing = film.with_name("parts.txt")
-    listing.write_text("".join(f"file {part.name}\n" for part in parts))
+    listing.write_text("".join(f"file {shlex.quote(part.name)}\n" for part in parts))
     joined = ffmpeg.input(
-        f"file:{listing}",
+        f"file:{listing.absolute()}",
         format="concat",
         protocol_whitelist="file",
         format_whitelist=f"concat,{CONTAINERS}",
     )
-    _run(joined.output(str(film), c="copy", map="0"), video)
+    _run(_output(film, joined, c="copy", map="0"), video, until=pieces[-1].end)
 
 
 def _encode(video: Path, ranges: list[Range], film: Path) -> None:
@@ -169,34 +170,38 @@ def _encode(video: Path, ranges: list[Range], film: Path) -> None:
             streams.append(source["a:0"])
     joined = ffmpeg.concat(*streams, v=1, a=int(with_sound)).node
     outputs = [joined[number] for number in range(1 + with_sound)]
-    _run(ffmpeg.output(*outputs, str(film)), video)
+    _run(_output(film, *outputs), video, until=ranges[-1][1])
 
 
 def _input(video: Path, start: float, end: float) -> Any:
-    return ffmpeg.input(
-        f"file:{video.absolute()}",
-        ss=f"{start:.6f}",
-        t=f"{end - start:.6f}",
-        protocol_whitelist="file",
-        format_whitelist=CONTAINERS,
-    )
+    try:
+        return video_input(video, ss=f"{start:.6f}", t=f"{end - start:.6f}")
+    except VideoError as error:
+        raise CutError(f"{video}: {error}") from error
+
+
+def _output(film: Path, *streams: Any, **options: str) -> Any:
+    # `file:`, or a folder that is named like a protocol would be one.
+    return ffmpeg.output(*streams, f"file:{film.absolute()}", **options)
 
 
 def _has_sound(video: Path) -> bool:
-    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        with av.open(str(video.absolute()), options=options, metadata_errors="replace") as file:
+        with open_video(video) as file:
             return bool(file.streams.audio)
-    except (FFmpegError, OSError) as error:
-        raise CutError(f"{video}: cannot be read ({error})") from error
+    except VideoError as error:
+        raise CutError(f"{video}: {error}") from error
 
 
-def _run(output: Any, video: Path) -> None:
-    command = output.global_args("-nostdin", "-loglevel", "error").compile(cmd=ffmpeg_executable())
-    ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    if ended.returncode != 0:
-        said = ended.stderr.decode(errors="replace").strip().splitlines()
-        reason = (
-            re.sub(r" @ 0x[0-9a-f]+", "", said[0]) if said else f"exit status {ended.returncode}"
-        )
-        raise CutError(f"{video}: ffmpeg failed: {reason}")
+def _run(output: Any, video: Path, *, until: float) -> None:
+    """Run ffmpeg, which has to read `video` up to a second where its container has no index."""
+    try:
+        with Running(
+            output, video, stall_seconds=patience(until), memory=_ENCODING_BYTES
+        ) as running:
+            running.read(1, seconds=until)
+            status, said = running.end()
+    except VideoError as error:
+        raise CutError(f"{video}: {error}") from error
+    if status != 0:
+        raise CutError(f"{video}: ffmpeg failed: {said[0] if said else f'exit status {status}'}")

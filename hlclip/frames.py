@@ -2,31 +2,31 @@
 
 import logging
 import os
-import re
-import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.ffmpeg import ffmpeg_executable
+from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.manifests import Header, Index, Item, Manifest, Video
 from hlclip.params import Decoder, Frames
 from hlclip.pyav_frames import UnsuitedError, sampled_frames
 from hlclip.store import Store, content_key
 from hlclip.tolerance import tolerate
-from hlclip.video import CONTAINERS, VideoError
+from hlclip.video import MOST_SECONDS, VideoError
 
 log = logging.getLogger(__name__)
 
 _PIECE = 64
 """Frames that are read from ffmpeg at a time."""
+
+MOST_BYTES = 2 * 2**30
+"""Of the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
 
 
 def make_frames(
@@ -86,53 +86,60 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
         uint8 [clips, height, width, RGB], 0..255.
 
     Raises:
-        VideoError: ffmpeg fails, or finds no frame.
+        VideoError: ffmpeg fails, takes too long or finds no frame; or the frames take more than
+            `MOST_BYTES`.
     """
     if decoder == "pyav":
         try:
             return sampled_frames(path, header, scaling(header))
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
-    return np.concatenate(list(stream_frames(path, header, most=_PIECE)))
+    pieces: list[NDArray[np.uint8]] = []
+    with closing(stream_frames(path, header, most=_PIECE)) as stream:
+        for piece in stream:
+            pieces.append(piece)
+            if sum(piece.nbytes for piece in pieces) > MOST_BYTES:
+                raise VideoError(
+                    f"its frames take more than {MOST_BYTES:,} bytes of memory; cut it into parts"
+                )
+    return np.concatenate(pieces)
 
 
-def stream_frames(path: Path, header: Header, *, most: int) -> Iterator[NDArray[np.uint8]]:
+def stream_frames(
+    path: Path, header: Header, *, most: int
+) -> Generator[NDArray[np.uint8], None, None]:
     """The frames of `extract_frames`, at most `most` at a time: a video of hours need not fit.
 
     Every piece but the last is full. A piece that is not full comes after ffmpeg has ended well.
+
+    Raises:
+        VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
     """
-    size = int(header["size"])
+    size, clip_seconds = int(header["size"]), float(header["clip_seconds"])
     clip_bytes = size * size * 3
     clips = 0
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            _ffmpeg_command(path, header),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
-        assert process.stdout is not None
-        try:
-            while len(piece := process.stdout.read(most * clip_bytes)) == most * clip_bytes:
-                clips += most
-                yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
-            status = process.wait()
-        finally:
-            process.kill()  # the reader may have stopped early
-            process.wait()
-            process.stdout.close()
-        stderr.seek(0)
-        said = stderr.read().decode(errors="replace")
-    # Without addresses and folders, so that a reason in the manifest is the same in every run.
-    said = re.sub(r" @ 0x[0-9a-f]+", "", said)
-    complaints = said.replace(str(path.absolute()), path.name).strip().splitlines()
+    output = _ffmpeg_output(path, header)
+    with Running(output, path, stall_seconds=patience(clip_seconds)) as running:
+        while True:
+            piece = running.read(most * clip_bytes, seconds=most * clip_seconds)
+            if len(piece) < most * clip_bytes:
+                break
+            clips += most
+            if (clips - 1) * clip_seconds > MOST_SECONDS:
+                raise VideoError(
+                    f"its frames go on for more than {MOST_SECONDS / 3600:g} hours; repair its "
+                    "time stamps or cut it into parts"
+                )
+            yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
+        status, complaints = running.end()
     last, rest = divmod(len(piece), clip_bytes)
     if status != 0 or rest:
         reason = complaints[-1] if complaints else f"exit status {status}"
         raise VideoError(f"ffmpeg failed: {reason}")
     if clips + last == 0:
-        seconds = float(header["clip_seconds"]) / 2
-        reason = complaints[-1] if complaints else f"shorter than half a clip ({seconds:g} s)"
+        reason = (
+            complaints[-1] if complaints else f"shorter than half a clip ({clip_seconds / 2:g} s)"
+        )
         raise VideoError(f"no frame could be decoded: {reason}")
     if complaints:
         log.warning(
@@ -167,22 +174,14 @@ def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def _ffmpeg_command(path: Path, header: Header) -> list[str]:
-    # `file:` and the whitelists: a name or playlist must not make ffmpeg read anything else.
-    source: Any = ffmpeg.input(
-        f"file:{path.absolute()}",
-        protocol_whitelist="file",
-        format_whitelist=CONTAINERS,
-        threads=1,
-    )
+def _ffmpeg_output(path: Path, header: Header) -> Any:
     # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
     # would begin again at 0. The output's constant rate fills up to a stream that begins late, as
     # in the field, with its first frame that is sampled.
-    picture = source["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
+    picture = video_input(path, threads=1)["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
     for name, options in scaling(header):
         picture = picture.filter(name, **options)
-    output = picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
-    return output.global_args("-nostdin", "-loglevel", "error").compile(cmd=ffmpeg_executable())
+    return picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
 
 
 def _report_lengths(index: Index, items: dict[str, Item]) -> None:

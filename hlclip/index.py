@@ -21,6 +21,9 @@ from hlclip.video import VideoError, probe
 
 log = logging.getLogger(__name__)
 
+_CHUNK = 2**20
+"""Bytes that are hashed at a time."""
+
 
 class DataError(HlclipError):
     """The data set cannot be used as it is; the message names the files and what to do."""
@@ -81,7 +84,7 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         # A vid holds dots (`j7rJstUseKg_360.0_510.0`), so only the last suffix goes.
-        if path.stem not in vids or path.name.startswith(".") or not path.is_file():
+        if path.stem not in vids or path.name.startswith(".") or path.is_dir():
             continue
         if path.stem in files:
             raise DataError(
@@ -105,7 +108,11 @@ def inspect_videos(
     with closing(_open_cache(cache)) as known, ThreadPoolExecutor() as pool:
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
-            path, stat = str(files[vid].resolve()), _stat(files[vid])
+            try:
+                stat, path = _stat(files[vid]), str(files[vid].resolve())
+            except OSError as error:
+                yield vid, VideoError(f"cannot be read ({error.strerror})")
+                continue
             row = known.execute(
                 "SELECT sha256, info FROM video_2 WHERE path = ? AND stat = ?", (path, stat)
             ).fetchone()
@@ -151,9 +158,17 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
 
 def _look_at(path: Path, root: Path) -> Video | VideoError:
     try:
+        info = probe(path)  # before the hash: what is no video may have no end
+        before = _stat(path)
+        digest = hashlib.sha256()
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Video(path.relative_to(root).as_posix(), sha256, probe(path))
+            left = path.stat().st_size
+            while chunk := file.read(min(left, _CHUNK)):
+                digest.update(chunk)
+                left -= len(chunk)
+        if _stat(path) != before:
+            return VideoError("changed while it was read; run again when it is written")
+        return Video(path.relative_to(root).as_posix(), digest.hexdigest(), info)
     except VideoError as error:
         return error
     except OSError as error:

@@ -2,18 +2,18 @@
 
 import io
 import os
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import ffmpeg
 from PIL import Image
 
-from hlclip.ffmpeg import ffmpeg_executable
-from hlclip.video import CONTAINERS, VideoError
+from hlclip.ffmpeg_run import Running, patience, video_input
+from hlclip.video import VideoError
+
+_WIDEST = 20
+"""Widths of a picture to its height; one that is wider is squeezed."""
 
 _STEP_BACK_SECONDS = 1.0
 """How much earlier to look when a video shows nothing at a time, which happens at its end."""
@@ -34,23 +34,16 @@ def pictures(video: Path, seconds: Sequence[float], *, height: int) -> list[Imag
 
 
 def _picture(video: Path, second: float, *, height: int) -> Image.Image:
+    # Sizes are a line of pixels to some: neither nothing nor a picture of gigabytes comes of them.
+    width = f"clip(trunc({height}*iw*sar/ih),1,{_WIDEST * height})"
+    said: list[str] = []
     for start in (second, max(second - _STEP_BACK_SECONDS, 0), 0.0):
-        source: Any = ffmpeg.input(
-            f"file:{video.absolute()}",
-            ss=f"{start:.3f}",
-            protocol_whitelist="file",
-            format_whitelist=CONTAINERS,
-            threads=1,
-        )
-        picture = (
-            source["V:0"].filter("scale", f"trunc({height}*iw*sar/ih)", height).filter("setsar", 1)
-        )
+        source = video_input(video, ss=f"{start:.3f}", threads=1)
+        picture = source["V:0"].filter("scale", width, height).filter("setsar", 1)
         output = picture.output("pipe:", format="image2pipe", vcodec="png", **{"frames:v": 1})
-        command = output.global_args("-nostdin", "-loglevel", "error").compile(
-            cmd=ffmpeg_executable()
-        )
-        ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-        if ended.stdout:
-            return Image.open(io.BytesIO(ended.stdout)).convert("RGB")
-    said = ended.stderr.decode(errors="replace").strip().splitlines()
+        with Running(output, video, stall_seconds=patience(start)) as running:
+            png = running.read(_WIDEST * height * height * 8, seconds=start)
+            said = running.end()[1]
+        if png:
+            return Image.open(io.BytesIO(png)).convert("RGB")
     raise VideoError(f"{video}: no picture at {second:g} s ({said[-1] if said else 'no frame'})")

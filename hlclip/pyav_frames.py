@@ -15,7 +15,6 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from hlclip.h264 import H264Error, Kind, describe, length_size
 from hlclip.manifests import Header
-from hlclip.video import CONTAINERS, is_cover
+from hlclip.video import MOST_PIXELS, MOST_SECONDS, VideoError, is_cover, open_video
 
 Filters = list[tuple[str, dict[str, str]]]
 """Name and options of each."""
@@ -65,16 +64,11 @@ def sampled_frames(path: Path, header: Header, scaling: Filters) -> NDArray[np.u
             raise UnsuitedError("no frame")
         wanted = frozenset(shown)
         pictures = dict(_scaled(path, needed_packets(packets, wanted), wanted, scaling))
-    except (FFmpegError, H264Error, OSError) as error:
+    except (H264Error, VideoError) as error:
         raise UnsuitedError(str(error)) from error
     if lost := wanted - pictures.keys():
         raise UnsuitedError(f"{len(lost)} sampled pictures did not come out of the decoder")
     return np.stack([pictures[pts] for pts in shown])
-
-
-def _open(path: Path) -> InputContainer:
-    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-    return av.open(str(path.absolute()), options=options, metadata_errors="replace")
 
 
 def _stream(container: InputContainer) -> VideoStream:
@@ -88,7 +82,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
     """All packets in decoding order, the time stamp that is 0 s, and their unit in seconds."""
     packets = []
     sequences: set[bytes] = set()
-    with _open(path) as container:
+    with open_video(path) as container:
         stream = _stream(container)
         if not STAMPED.intersection(container.format.name.split(",")):
             name = container.format.name
@@ -131,6 +125,8 @@ def _shown_at_middles(
     times = sorted(packets, key=lambda packet: packet.pts)
     clips = [_nearest((packet.pts - offset) * unit / clip) for packet in times]
     end = _nearest((times[-1].pts + times[-1].duration - offset) * unit / clip)
+    if end * clip > MOST_SECONDS:
+        raise UnsuitedError("longer than any video may be")
     shown: list[int] = []
     for packet, begins, until in zip(times, clips, [*clips[1:], end], strict=True):
         if until > begins:
@@ -155,11 +151,11 @@ def _scaled(
     path: Path, needed: list[bool], wanted: frozenset[int], scaling: Filters
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the needed packets; time stamp and frame of each wanted picture."""
-    with _open(path) as container:
+    with open_video(path) as container:
         stream = _stream(container)
         stream.thread_count = 1
         # Damage is for ffmpeg, which conceals it.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
         scaler: _Scaler | None = None
         for picture in _decode(container, stream, needed):
             if picture.pts in wanted:

@@ -114,7 +114,7 @@ class Scorer:
         ]
 
     def _inspect(self, path: Path) -> Video:
-        if not path.is_file():
+        if not path.exists():
             raise VideoError("no such file")
         path = path.absolute()
         ((_, found),) = inspect_videos(

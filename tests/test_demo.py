@@ -76,7 +76,13 @@ def test_bad_uploads_are_named_without_their_folder(scorer: Scorer, tmp_path: Pa
     notes = tmp_path / "notes.mp4"
     notes.write_text("no video")
     short = film(tmp_path / "short.mp4", seconds=0.5)
-    for path, reason in ((notes, "not readable as a video"), (short, "no frame could be decoded")):
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("#EXTM3U\n#EXTINF:6,\nshort.mp4\n#EXT-X-ENDLIST\n")
+    for path, reason in (
+        (notes, "not readable as a video"),
+        (playlist, "not readable as a video"),
+        (short, "no frame could be decoded"),
+    ):
         with pytest.raises(HlclipError, match=f"^This file cannot be used.*: {reason}") as caught:
             score_upload(scorer, str(path), "a dog", max_minutes=1)
         assert str(tmp_path) not in str(caught.value)

@@ -70,8 +70,9 @@ def test_a_chart_shades_its_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["costs $5, or $6_x", "собака", "<b> & \\alpha {", "x" * 300])
-def test_any_query_is_a_title(query: str, tmp_path: Path) -> None:
-    curve = curve_of(film(tmp_path / "v.mp4"), 3, query)
+def test_any_query_and_name_is_a_title(query: str, tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4").rename(tmp_path / "$\\input{x}$ <script> %s {0}\n.mp4")
+    curve = curve_of(path, 3, query)
     plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
     contact_sheet(curve, best_moments(curve), tmp_path / "sheet.png")
     for name in ("plot.png", "sheet.png"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import hlclip.frames
+import hlclip.ffmpeg_run
 from hlclip.frames import extract_frames, frames_header, make_frames
 from hlclip.manifests import Index, Manifest, Video, VideoInfo, write_manifests
 from hlclip.params import Frames
@@ -402,7 +402,7 @@ def test_too_many_bad_ones_cost_no_good_one(
     assert len(there) == 4
     good = {vid: video for vid, video in data[1].videos.items() if vid.startswith("good")}
     index = Index(data[1].clip_seconds, data[1].queries, good, {})
-    monkeypatch.setattr(hlclip.frames, "ffmpeg_executable", lambda: "/nowhere/ffmpeg")
+    monkeypatch.setattr(hlclip.ffmpeg_run, "ffmpeg_executable", lambda: "/nowhere/ffmpeg")
     assert made((data[0], index), tmp_path).items.keys() == good.keys()  # nothing was decoded
     assert sorted(tmp_path.rglob("*.h5")) == there
 

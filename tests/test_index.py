@@ -151,7 +151,9 @@ def test_a_malformed_annotation_file_is_the_users_to_put_right(data: DataSet) ->
         data.index()
 
 
-@pytest.mark.parametrize("vid", ["../secret", "/etc/passwd", "a/b", "..", ".", "a\nb", "*", "a\0b"])
+@pytest.mark.parametrize(
+    "vid", ["../secret", "/etc/passwd", "a/b", "..", ".", "a\nb", "*", "a\0b", "x" * 300]
+)
 def test_a_vid_never_leaves_the_folder(data: DataSet, vid: str) -> None:
     data.annotate("val", "good", vid)
     data.add("good.mp4", "../secret.mp4", "a/b.mp4")

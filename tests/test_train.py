@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import pytest
@@ -119,6 +120,24 @@ def test_interrupted_after_any_epoch_it_resumes_to_the_same_weights(data, tmp_pa
         run(epochs, state)
         resumed = run(3, state)
         assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "run",))
+
+    state = tmp_path / "state.pt"
+    torch.save({"trained": Hostile()}, state)
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2)).train_only(2, "all")
+    queries = cached_queries(
+        data.index, "train", data.images, data.texts, store=data.store, target="mean"
+    )
+    with pytest.raises(UnpicklingError):
+        fit(tail, queries, settings(), device=torch.device("cpu"), validate=None, resume=state)
+    assert not (tmp_path / "run").exists()
+    torch.load(state, weights_only=False)  # it would have
+    assert (tmp_path / "run").exists()
 
 
 class StopAfter:
