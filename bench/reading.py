@@ -1,0 +1,34 @@
+"""Reading cached activations into training batches, against reading the same bytes bare."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from bench.pairs import Pair
+from bench.training import MODEL, VIDEOS, Cached
+from hlclip.encoder import untrained_encoder
+
+BATCHES = 8
+
+
+def cases(folder: Path) -> Iterator[Pair]:
+    encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
+    data = Cached(folder, encoder, videos=BATCHES * VIDEOS)
+    paths = [data.images.path(item.key) for item in data.items.values()]
+    order = np.random.default_rng(0).permutation(len(paths)).reshape(BATCHES, VIDEOS).tolist()
+
+    def bare(chosen: list[int]) -> list[np.ndarray]:
+        return [np.fromfile(paths[number], np.uint8) for number in chosen]
+
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+            yield Pair(
+                f"{BATCHES} batches of {VIDEOS} x [75, 50, 768] float16 read, threads: {threads}",
+                "numpy.fromfile of the same bytes",
+                lambda pool=pool: sum(1 for _ in pool.map(data.queries.batch, order)),
+                lambda pool=pool: sum(1 for _ in pool.map(bare, order)),
+                least_ratio=0.8,
+                rounds=11,
+            )

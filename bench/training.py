@@ -1,0 +1,187 @@
+"""Training from the cache against training the whole model from images, and against full blocks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.pairs import Pair
+from hlclip.dataset import Batch, batches, cached_queries
+from hlclip.encoder import Encoder, untrained_encoder
+from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo
+from hlclip.params import load_params
+from hlclip.qvhighlights import Annotation
+from hlclip.store import Store, content_key
+from hlclip.tail import Tail, build_tail
+
+MODEL = "ViT-B-32-quickgelu"
+VIDEOS, FRAMES = 8, 75
+"""A step: eight queries, each with the 75 frames of a video of 150 s."""
+QUERY = "a woman in a red coat talks to the camera while she walks along the beach"
+ROOT = Path(__file__).parents[1]
+
+
+def cases(folder: Path) -> Iterator[Pair]:
+    torch.manual_seed(0)
+    encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
+    data = Cached(folder, encoder, videos=4 * VIDEOS)
+    batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS)))
+    images = torch.randn(VIDEOS * FRAMES, 3, 224, 224)
+    ids = encoder.tokenizer([QUERY] * VIDEOS)
+    for blocks, least in ((2, 6.5), (1, 12.0)):
+        tail = build_tail(encoder).train_only(blocks, "all")
+        step = Step(tail)
+        yield Pair(
+            f"training step, {VIDEOS} videos x {FRAMES} frames, blocks={blocks}",
+            f"the whole model from images (naive HL-CLIP-{blocks})",
+            lambda step=step: step(batch),
+            naive_step(encoder, blocks, images, ids, batch),
+            least_ratio=least,
+            rounds=3,
+        )
+        if blocks == 2:
+            yield Pair(
+                "the same step, blocks=2",
+                "two full blocks from the same cache",
+                lambda step=step: step(batch),
+                full_blocks_step(encoder, batch),
+                least_ratio=2.7,
+                rounds=3,
+            )
+            every = range(len(data.queries))
+            loaded = list(batches(data.queries, every, VIDEOS))
+            yield Pair(
+                f"an epoch of {len(loaded)} steps, reading included",
+                "its steps alone",
+                lambda step=step, every=every: [
+                    step(b) for b in batches(data.queries, every, VIDEOS)
+                ],
+                lambda step=step, loaded=loaded: [step(b) for b in loaded],
+                least_ratio=1 / 1.05,
+                rounds=2,
+            )
+
+
+class Step:
+    """hlclip's own training step, with the preset's settings."""
+
+    def __init__(self, tail: Tail) -> None:
+        self.tail = tail
+        self.optimizer = torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad])
+
+    def __call__(self, batch: Batch) -> None:
+        tokens = batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
+        loss = F.mse_loss(self.tail(*tokens), batch.target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+
+class Cached:
+    """Random activations of ViT-B/32's shape in a real store, as a train split."""
+
+    def __init__(self, folder: Path, encoder: Encoder, *, videos: int) -> None:
+        random = np.random.default_rng(0)
+        image_header = {"tower": "image", "dtype": "float16"}
+        text_header = {"tower": "text", "dtype": "float16"}
+        shape = (FRAMES, *encoder.image_shape)
+        self.store = folder / "store"
+        images = Store(self.store, "images", image_header)
+        items: dict[str, Item] = {}
+        for number in range(videos):
+
+            def tokens() -> np.ndarray:
+                return random.standard_normal(shape, np.float32).astype(np.float16)
+
+            vid = f"v{number}"
+            items[vid] = images.get_or_make(content_key(image_header, vid), tokens)
+        words = encoder.text_tokens(QUERY).numpy().astype(np.float16)
+        text = Store(self.store, "texts", text_header).get_or_make(
+            content_key(text_header, QUERY), lambda: words
+        )
+        rows = [
+            Annotation.model_validate(
+                {
+                    "qid": number,
+                    "vid": vid,
+                    "query": QUERY,
+                    "duration": 2 * FRAMES,
+                    "relevant_clip_ids": [1, 2],
+                    "saliency_scores": [[4, 3, 2], [1, 0, 4]],
+                }
+            )
+            for number, vid in enumerate(items)
+        ]
+        found = {vid: Video(f"{vid}.mp4", vid, VideoInfo(150.0, 64, 64, "h264")) for vid in items}
+        self.items = items
+        self.images = images
+        self.queries = cached_queries(
+            Index(2.0, {"train": rows}, found, {}),
+            "train",
+            Manifest(dict(image_header), items, {}),
+            Manifest(dict(text_header), {QUERY: text}, {}),
+            store=self.store,
+            target=load_params(ROOT / "params.yaml").train.target,
+        )
+
+
+def naive_step(encoder: Encoder, blocks: int, images: Tensor, ids: Tensor, batch: Batch):
+    """HL-CLIP as one would write it: every frame through all of CLIP, the query once a frame's
+    video; only the last blocks and the heads have gradients."""
+    model = encoder.model
+    weights = _trained(model, blocks)
+    optimizer = torch.optim.AdamW(weights)
+
+    def step() -> None:
+        _train_only(model, weights)
+        seen = model.encode_image(images, normalize=True)
+        said = model.encode_text(ids, normalize=True)
+        loss = F.mse_loss((seen * said[batch.image_query]).sum(-1), batch.target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def full_blocks_step(encoder: Encoder, batch: Batch):
+    """From the cache, through open_clip's own blocks with all their tokens."""
+    model = encoder.model
+    weights = _trained(model, 2)
+    optimizer = torch.optim.AdamW(weights)
+
+    def step() -> None:
+        _train_only(model, weights)
+        tokens = batch.image_tokens.float()
+        for block in model.visual.transformer.resblocks[-2:]:
+            tokens = block(tokens)
+        seen = F.normalize(model.visual.ln_post(tokens[:, 0]) @ model.visual.proj, dim=-1)
+        words = batch.text_tokens.float()
+        length = words.shape[1]
+        for block in model.transformer.resblocks[-2:]:
+            words = block(words, attn_mask=model.attn_mask[:length, :length])
+        last = words[torch.arange(len(words)), batch.text_lengths - 1]
+        said = F.normalize(model.ln_final(last) @ model.text_projection, dim=-1)
+        loss = F.mse_loss((seen * said[batch.image_query]).sum(-1), batch.target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _trained(model: nn.Module, blocks: int) -> list[Tensor]:
+    """The parameters of HL-CLIP with `heads: all`."""
+    visual, towers = model.visual, (model.visual.transformer, model.transformer)  # pyright: ignore
+    heads = [*visual.ln_post.parameters(), visual.proj]  # pyright: ignore
+    heads += [*model.ln_final.parameters(), model.text_projection]  # pyright: ignore
+    return [p for t in towers for b in t.resblocks[-blocks:] for p in b.parameters()] + heads  # pyright: ignore
+
+
+def _train_only(model: nn.Module, weights: list[Tensor]) -> None:
+    model.requires_grad_(False)
+    for weight in weights:
+        weight.requires_grad_(True)
