@@ -291,7 +291,10 @@ def test_what_the_system_will_not_open_stays(store: Store, item: Item) -> None:
 
 def test_another_programs_hdf5_lock_is_no_obstacle(store: Store, item: Item) -> None:
     path = str(store.path(item.key))
-    code = f"import h5py; f = h5py.File({path!r}, 'r+'); print(flush=True); input()"
+    code = (  # as HDF5 does for a file that it writes to
+        f"import fcntl; f = open({path!r}, 'r+b'); fcntl.flock(f, fcntl.LOCK_EX); "
+        "print(flush=True); input()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
