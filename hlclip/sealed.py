@@ -1,9 +1,9 @@
 """One array in one HDF5 file that is sealed: a change of any of its bytes is found.
 
-HDF5 sums up only a part of its own structures, and can hang on damaged ones. So the file begins with
-a user block, which HDF5 passes over, and there stand the size of the file, where the array lies, and
-two digests that together cover every other byte. They are checked before HDF5 parses anything; any
-HDF5 library reads the file as it is.
+HDF5 sums up only a part of its own structures, and can hang on damaged ones. So the file begins
+with a user block, which HDF5 passes over, and there stand the size of the file, where the array
+lies, and two digests that together cover every other byte. They are checked before HDF5 parses
+anything; any HDF5 library reads the file as it is.
 """
 
 import json
@@ -139,6 +139,7 @@ def _seal(file: BinaryIO) -> Seal:
     try:
         seal = Seal(**json.loads(block.rstrip(b"\0")))
         whole = seal.block() == block and _BLOCK <= seal.start <= seal.stop <= seal.size
+        whole &= all(type(place) is int for place in (seal.start, seal.stop, seal.size))
     except (ValueError, TypeError) as error:
         raise SealError("empty" if size == 0 else "its first bytes are no seal") from error
     if not whole:
@@ -152,9 +153,10 @@ def _digest_of(file: BinaryIO, *ranges: tuple[int, int]) -> str:
     hashed = xxhash.xxh3_128()
     for start, stop in ranges:
         file.seek(start)
-        while start < stop and (piece := file.read(min(_PIECE, stop - start))):
+        left = stop - start
+        while piece := file.read(min(_PIECE, left)):
             hashed.update(piece)
-            start += len(piece)
+            left -= len(piece)
     return hashed.hexdigest()
 
 

@@ -39,14 +39,17 @@ class StoreUnreadableError(StoreError):
     """The file system refuses to open an item, which may well be whole: it stays."""
 
 
-def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store` in the repository that started the run.
+def repository() -> Path:
+    """The repository that started the run, else the folder here.
 
-    DVC sets `$DVC_ROOT` to that repository, also for experiments that run in a temporary copy;
-    a relative `$HLCLIP_STORE` starts there.
+    DVC sets `$DVC_ROOT` to it, also for experiments that run in a temporary copy.
     """
-    repository = Path(os.environ.get("DVC_ROOT", ".")).absolute()
-    return repository / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
+    return Path(os.environ.get("DVC_ROOT", ".")).absolute()
+
+
+def store_root() -> Path:
+    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative one starts in `repository`."""
+    return repository() / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
 
 
 def content_key(header: Header, content: str) -> str:

@@ -1,14 +1,13 @@
 """Which items of a store are named: by the manifests here, and by those of git's references.
 
-Manifests are outs of DVC. In a workspace they lie in `outputs/`; of any other revision dvc.lock, which
-git has, tells their md5, and DVC's cache (or remote) has the content.
+Manifests are outs of DVC. In a workspace they lie in `outputs/`; of any other revision dvc.lock,
+which git has, tells their md5, and DVC's cache (or remote) has the content.
 """
 
 import hashlib
-import json
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,6 +74,15 @@ def workspace_manifests(workspace: Path) -> dict[str, Manifest]:
     return manifests
 
 
+def workspace_items(workspace: Path) -> set[tuple[str, str]]:
+    """(kind, key) of what `workspace_manifests` name."""
+    return {
+        (kind, item.key)
+        for kind, manifest in workspace_manifests(workspace).items()
+        for item in manifest.items.values()
+    }
+
+
 def named_items(repository: Path, keep: Keep) -> Named:
     """The items that a repository's manifests name.
 
@@ -109,11 +117,8 @@ def named_items(repository: Path, keep: Keep) -> Named:
             for revision, lock in _locks(root, _revisions(root, keep)):
                 _collect(lock, revision, wanted, named)
         for locked, revisions in wanted.items():
-            content = _content(repo, locked, revisions)
             try:
-                if content is None:
-                    raise ValueError("it is not in DVC's cache")
-                named.add(content)
+                named.add(_content(repo, locked))
             except (ValueError, LookupError, TypeError) as error:
                 reason = f"{locked.path}, md5 {locked.md5}: {error}"
                 named.unreadable.update(dict.fromkeys(revisions, reason))
@@ -130,9 +135,7 @@ def _read_workspace(workspace: Path, named: Named) -> None:
             named.unreadable[str(workspace)] = f"{name}: not a manifest ({error})"
 
 
-def _collect(
-    lock: bytes, revision: str, wanted: dict[_Locked, list[str]], named: Named
-) -> None:
+def _collect(lock: bytes, revision: str, wanted: dict[_Locked, list[str]], named: Named) -> None:
     try:
         stages = (YAML(typ="safe").load(lock) or {}).get("stages", {})
         for stage in STAGES:
@@ -143,29 +146,25 @@ def _collect(
         named.unreadable[revision] = f"dvc.lock cannot be read ({error})"
 
 
-def _content(repo: "Repo", locked: _Locked, revisions: Iterable[str]) -> bytes | None:
+def _content(repo: "Repo", locked: _Locked) -> bytes:
     """A manifest out of DVC's cache, or else its remote."""
     path = Path(repo.cache.local.oid_to_path(locked.md5))
-    if path.is_file():
-        content = path.read_bytes()
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() == locked.md5:
-            return content
-        raise ValueError("it is damaged in DVC's cache; `dvc fetch` gets it anew")
+    if path.is_file() and _is(content := path.read_bytes(), locked):
+        return content
     if repo.config["remote"]:
-        return _fetched(repo, locked)
-    return None
+        from dvc.exceptions import DvcException  # noqa: PLC0415
+
+        try:
+            remote = repo.cloud.get_remote_odb(hash_name="md5")
+            if _is(content := remote.fs.cat_file(remote.oid_to_path(locked.md5)), locked):
+                return content
+        except (DvcException, OSError) as error:
+            raise ValueError(f"neither in DVC's cache nor in its remote ({error})") from error
+    raise ValueError("damaged in DVC's cache" if path.is_file() else "not in DVC's cache")
 
 
-def _fetched(repo: "Repo", locked: _Locked) -> bytes | None:
-    from dvc.exceptions import DvcException  # noqa: PLC0415
-
-    try:
-        remote = repo.cloud.get_remote_odb(hash_name="md5")
-        content = remote.fs.cat_file(remote.oid_to_path(locked.md5))
-    except (DvcException, OSError):
-        return None
-    matches = hashlib.md5(content, usedforsecurity=False).hexdigest() == locked.md5
-    return content if matches else None
+def _is(content: bytes, locked: _Locked) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == locked.md5
 
 
 def _workspaces(root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Who works in a store: runs that add to it hold it together, its garbage collection holds it alone.
+"""Who works in a store: runs that add to it hold it together, garbage collection alone.
 
 A run's items are named by no manifest until its stage ends, so nothing else can tell them from
 garbage. The lock ends with its process, however that ends.
