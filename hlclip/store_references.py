@@ -5,9 +5,8 @@ which git has, tells their md5, and DVC's cache (or remote) has the content.
 """
 
 import hashlib
-import shutil
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from hlclip.errors import HlclipError
 from hlclip.manifests import Manifest, parse_manifests
+from hlclip.revisions import file_at, in_git, prefix, revisions, worktrees
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -95,34 +95,50 @@ def named_items(repository: Path, keep: Keep) -> Named:
     Raises:
         ReferencesError: not a DVC repository.
     """
-    from dvc.exceptions import DvcException  # noqa: PLC0415 (DVC: half a second)
-    from dvc.repo import Repo  # noqa: PLC0415
-
     named = Named()
-    try:
-        repo = Repo(str(repository))
-    except DvcException as error:
-        raise ReferencesError(
-            f"{repository}: {error}; name the clones that use the store with --repository"
-        ) from error
-    with repo:
-        root = Path(repo.root_dir)
+    with ExitStack() as stack:
+        repos = [stack.enter_context(repo) for repo in _repos(repository)]
+        root = Path(repos[0].root_dir)
         wanted: dict[_Locked, list[str]] = {}
-        for workspace in _workspaces(root):
+        for workspace in _workspaces(repos):
             _read_workspace(workspace, named)
             lock = workspace / "dvc.lock"
             if lock.is_file():
                 _collect(lock.read_bytes(), str(workspace), wanted, named)
-        if keep != "workspace" and _in_git(root):
-            for revision, lock in _locks(root, _revisions(root, keep)):
+        if keep != "workspace" and _ingit(root):
+            commits = revisions(root, history=keep == "commits")
+            for revision, lock in file_at(root, commits, "dvc.lock"):
                 _collect(lock, revision, wanted, named)
-        for locked, revisions in wanted.items():
+        for locked, names in wanted.items():
             try:
-                named.add(_content(repo, locked))
+                named.add(_content(repos, locked))
             except (ValueError, LookupError, TypeError) as error:
                 reason = f"{locked.path}, md5 {locked.md5}: {error}"
-                named.unreadable.update(dict.fromkeys(revisions, reason))
+                named.unreadable.update(dict.fromkeys(names, reason))
     return named
+
+
+def _repos(repository: Path) -> "list[Repo]":
+    """DVC's view of the repository and of its other working trees, which have their own caches."""
+    from dvc.exceptions import DvcException, NotDvcRepoError  # noqa: PLC0415 (half a second)
+    from dvc.repo import Repo  # noqa: PLC0415
+
+    try:
+        repos = [Repo(str(repository))]
+    except DvcException as error:
+        raise ReferencesError(
+            f"{repository}: {error}; name the clones that use the store with --repository"
+        ) from error
+    root = Path(repos[0].root_dir)
+    if _ingit(root):
+        below = prefix(root)
+        for tree in worktrees(root, "worktree"):
+            with suppress(
+                NotDvcRepoError, FileNotFoundError
+            ):  # a branch without DVC, or a tree that is gone
+                if not (Path(tree) / below).samefile(root):
+                    repos.append(Repo(str(Path(tree) / below)))
+    return repos
 
 
 def _read_workspace(workspace: Path, named: Named) -> None:
@@ -146,96 +162,32 @@ def _collect(lock: bytes, revision: str, wanted: dict[_Locked, list[str]], named
         named.unreadable[revision] = f"dvc.lock cannot be read ({error})"
 
 
-def _content(repo: "Repo", locked: _Locked) -> bytes:
-    """A manifest out of DVC's cache, or else its remote."""
-    path = Path(repo.cache.local.oid_to_path(locked.md5))
-    if path.is_file() and _is(content := path.read_bytes(), locked):
-        return content
-    if repo.config["remote"]:
+def _content(repos: "list[Repo]", locked: _Locked) -> bytes:
+    """A manifest out of a cache of DVC, or else its remote."""
+    paths = [Path(repo.cache.local.oid_to_path(locked.md5)) for repo in repos]
+    there = [path for path in paths if path.is_file()]
+    for path in there:
+        if _is(content := path.read_bytes(), locked):
+            return content
+    if repos[0].config["remote"]:
         from dvc.exceptions import DvcException  # noqa: PLC0415
 
         try:
-            remote = repo.cloud.get_remote_odb(hash_name="md5")
+            remote = repos[0].cloud.get_remote_odb(hash_name="md5")
             if _is(content := remote.fs.cat_file(remote.oid_to_path(locked.md5)), locked):
                 return content
         except (DvcException, OSError) as error:
             raise ValueError(f"neither in DVC's cache nor in its remote ({error})") from error
-    raise ValueError("damaged in DVC's cache" if path.is_file() else "not in DVC's cache")
+    raise ValueError("damaged in DVC's cache" if there else "not in DVC's cache")
 
 
 def _is(content: bytes, locked: _Locked) -> bool:
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == locked.md5
 
 
-def _workspaces(root: Path) -> Iterator[Path]:
+def _workspaces(repos: "list[Repo]") -> Iterator[Path]:
     """All working trees of the repository, and DVC's temporary ones of running experiments."""
-    trees = [root]
-    if _in_git(root):
-        prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
-        listed = _git(root, "worktree", "list", "--porcelain", "-z").decode().split("\0")
-        found = [line.removeprefix("worktree ") for line in listed if line.startswith("worktree ")]
-        trees = sorted({root, *(Path(tree) / prefix for tree in found)})
-    for tree in trees:
-        yield tree
-        yield from sorted(path for path in (tree / ".dvc/tmp/exps").glob("*") if path.is_dir())
-
-
-def _revisions(root: Path, keep: Keep) -> dict[str, str]:
-    """Commit -> name, of all references, of what they were before in stashes, of detached HEADs."""
-    listed = _git(
-        root,
-        "for-each-ref",
-        "--format=%(objectname) %(objecttype) %(*objectname) %(refname)",
-        "refs/heads",
-        "refs/tags",
-        "refs/exps",
-        "refs/stash",
-    ).decode()
-    commits: dict[str, str] = {}
-    for line in listed.splitlines():
-        object_name, object_type, tagged, name = line.split(" ", 3)
-        if name.endswith(("/stash", "/failed")):
-            # Older entries of a stash are in its log alone; parents hold the index and new files.
-            log = _git(root, "log", "--walk-reflogs", "--format=%H %P", name).decode()
-            for number, entry in enumerate(log.splitlines()):
-                commits.update(dict.fromkeys(entry.split(), f"{name}@{{{number}}}"))
-        commits.setdefault(tagged if object_type == "tag" else object_name, name)
-    trees = _git(root, "worktree", "list", "--porcelain", "-z").decode().split("\0")
-    heads = [line.removeprefix("HEAD ") for line in trees if line.startswith("HEAD ")]
-    commits.update({head: "HEAD" for head in heads if head not in commits and int(head, 16)})
-    if keep == "commits" and commits:
-        every = _git(root, "rev-list", "--stdin", given="\n".join(commits)).decode().split()
-        commits = {**dict(zip(every, every, strict=True)), **commits}
-    return commits
-
-
-def _locks(root: Path, commits: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-    """(name, dvc.lock) of the commits that have one; equal ones once, names joined."""
-    prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
-    asked = "".join(f"{commit}:{prefix}dvc.lock\n" for commit in commits)
-    answer = _git(root, "cat-file", "--batch", given=asked)
-    position = 0
-    for name in commits.values():
-        end = answer.index(b"\n", position)
-        facts = answer[position:end].split()
-        position = end + 1
-        if len(facts) == 3 and facts[1] == b"blob":
-            size = int(facts[2])
-            yield name, answer[position : position + size]
-            position += size + 1
-
-
-def _in_git(root: Path) -> bool:
-    return any((folder / ".git").exists() for folder in (root, *root.parents))
-
-
-def _git(root: Path, *arguments: str, given: str = "") -> bytes:
-    git = shutil.which("git")
-    if git is None:
-        raise ReferencesError("git is not on PATH; it knows the branches that name items")
-    ended = subprocess.run(
-        [git, "-C", str(root), *arguments], input=given.encode(), capture_output=True, check=False
-    )
-    if ended.returncode:
-        raise ReferencesError(f"git {arguments[0]} in {root}: {ended.stderr.decode().strip()}")
-    return ended.stdout
+    for repo in repos:
+        yield Path(repo.root_dir)
+        temporary = Path(repo.root_dir, ".dvc/tmp/exps").glob("*")
+        yield from sorted(path for path in temporary if path.is_dir())

@@ -40,7 +40,8 @@ def export_items(
         if only is not None and not only:
             raise HlclipError(
                 f"{repository()} names nothing: no outputs/frames.json or "
-                "outputs/activations.json; `dvc repro` or `dvc checkout` makes them, --all exports all that there is"
+                "outputs/activations.json; `dvc repro` or `dvc checkout` makes them, --all exports "
+                "all that there is"
             )
         _tell(transfer(store_root(), folder, only=only, desc="export"), folder)
 
