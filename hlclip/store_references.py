@@ -105,7 +105,7 @@ def named_items(repository: Path, keep: Keep) -> Named:
             lock = workspace / "dvc.lock"
             if lock.is_file():
                 _collect(lock.read_bytes(), str(workspace), wanted, named)
-        if keep != "workspace" and _ingit(root):
+        if keep != "workspace" and in_git(root):
             commits = revisions(root, history=keep == "commits")
             for revision, lock in file_at(root, commits, "dvc.lock"):
                 _collect(lock, revision, wanted, named)
@@ -130,7 +130,7 @@ def _repos(repository: Path) -> "list[Repo]":
             f"{repository}: {error}; name the clones that use the store with --repository"
         ) from error
     root = Path(repos[0].root_dir)
-    if _ingit(root):
+    if in_git(root):
         below = prefix(root)
         for tree in worktrees(root, "worktree"):
             with suppress(
