@@ -1,7 +1,6 @@
 """How much of what a store holds, and how much of that is named."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ class KindStatus:
 
     files: int = 0
     bytes: int = 0
-    formats: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, int] = field(default_factory=dict)
     """Format version, `older` or `damaged` (by its first bytes alone) -> files."""
     named: int = 0
     """By the workspace's manifests."""
@@ -63,7 +62,7 @@ def store_status(root: Path, named: Iterable[tuple[str, str]]) -> StoreStatus:
             kind = kinds.setdefault(file.kind, KindStatus())
             kind.files += 1
             kind.bytes += file.size
-            kind.formats[version] += 1
+            kind.formats[version] = kind.formats.get(version, 0) + 1
             if (file.kind, file.key) in wanted:
                 kind.named += 1
                 wanted.remove((file.kind, file.key))

@@ -91,7 +91,7 @@ def test_features_and_states_go_when_asked_and_old(project: Path) -> None:
     old = time.time() - 31 * 86400
     for path in (feature, state):
         os.utime(path, (old, old))
-    gc("--force")
+    gc("--force", "--older-than", "1")
     assert feature.exists()
     gc("--force", "--features", "--older-than", "30")
     assert not feature.exists()

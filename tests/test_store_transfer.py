@@ -14,6 +14,8 @@ from hlclip import store_transfer
 from hlclip.cli import app
 from hlclip.store_audit import audit
 from hlclip.store_transfer import transfer
+from tests.cached import cached_data
+from tests.models import save_model, tiny_config
 from tests.stored import files, paths, put, put_data_set
 
 
@@ -67,6 +69,20 @@ def test_every_way_to_duplicate(
         monkeypatch.setattr(store_transfer.fcntl, "ioctl", refuse)
     assert transfer(root, tmp_path / "other", desc="import").copied == 9
     assert contents(tmp_path / "other") == contents(root)
+
+
+def test_the_stages_find_what_was_imported(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", tiny_config())
+    made = cached_data(tmp_path / "one", model)
+    transfer(tmp_path / "one", tmp_path / "other", desc="import")
+
+    def written() -> dict[Path, int]:
+        return {path: path.stat().st_ctime_ns for path in files(tmp_path / "other")}
+
+    before = written()
+    again = cached_data(tmp_path / "other", model)
+    assert written() == before
+    assert (again.images, again.texts) == (made.images, made.texts)
 
 
 def test_damage_does_not_enter(root: Path, tmp_path: Path) -> None:
