@@ -50,7 +50,7 @@ def emptied(path: Path, random: Random) -> None:
 
 
 def longer(path: Path, random: Random) -> None:
-    path.write_bytes(path.read_bytes() + random.bytes(random.integers(1, 5000)))
+    path.write_bytes(path.read_bytes() + random.bytes(int(random.integers(1, 5000))))
 
 
 def of_another_key(path: Path, random: Random) -> None:

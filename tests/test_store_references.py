@@ -7,6 +7,7 @@ import pytest
 from dvc.repo import Repo
 
 from hlclip.store_references import (
+    Keep,
     ReferencesError,
     named_items,
     workspace_items,
@@ -39,7 +40,7 @@ def store(folder: Path) -> Path:
     return folder / ".hlclip/store"
 
 
-def vids_kept(folder: Path, keep="references") -> set[str]:
+def vids_kept(folder: Path, keep: Keep = "references") -> set[str]:
     """Videos all of whose items are named."""
     named = named_items(folder, keep)
     assert named.unreadable == {}
