@@ -74,6 +74,8 @@ def test_an_unreadable_manifest_stops_it(project: Path) -> None:
     assert "  refs/tags/v1: outputs/activations.json, md5" in said
     assert "dvc fetch" in said
     assert "--skip-unreadable" in said
+    assert "--force would refuse: nobody can say" in gc().stderr
+    assert "refs/tags/v1" in json.loads(gc("--json").output)["unreadable"]
     assert files(root) == before
     gc("--force", "--skip-unreadable")
     assert files(root) == paths(root, "main") | set(root.glob("features/*/*.h5"))

@@ -72,10 +72,15 @@ def gc(
 
     with plain_errors(context):
         root = store_root()
+        unreadable: dict[str, str] = {}
 
         def find() -> Garbage:
-            named = _named_anywhere(root, keep, clones or [], skip_unreadable)
-            return find_garbage(root, named, features=features, older_than_days=older_than)
+            items, gaps = _named_anywhere(root, keep, clones or [])
+            if not skip_unreadable:
+                unreadable.update(gaps)
+            if force and unreadable:
+                raise HlclipError(_words(unreadable))
+            return find_garbage(root, items, features=features, older_than_days=older_than)
 
         garbage = remove_garbage(root, find) if force else find()
         files = [(file.path, file.size) for file in garbage.files]
@@ -83,23 +88,25 @@ def gc(
         if as_json:
             listed = [{"path": str(path), "bytes": size} for path, size in files]
             found = {"store": str(root), "removed": force, "bytes": total, "files": listed}
-            typer.echo(json.dumps(found, indent=1))
+            typer.echo(json.dumps({**found, "unreadable": unreadable}, indent=1))
             return
         by_kind: dict[str, list[int]] = {}
         for file in garbage.files:
             name = "half-written" if file.sort == "temporary" else file.kind
             by_kind.setdefault(name, []).append(file.size)
-        verb = "removed" if force else "would go"
         for name, sizes in by_kind.items():
             typer.echo(f"{name:12}  {len(sizes):8,} files  {in_words(sum(sizes)):>12}")
+        verb = "removed" if force else "would go"
         typer.echo(f"{root}: {len(files):,} files, {in_words(total)}, {verb}")
-        if files and not force:
+        if unreadable:
+            typer.echo(f"--force would refuse: {_words(unreadable)}", err=True)
+        elif files and not force:
             typer.echo("Nothing was removed; --force does it.")
 
 
 def _named_anywhere(
-    root: Path, keep: "Keep", repositories: list[Path], skip_unreadable: bool
-) -> set[tuple[str, str]]:
+    root: Path, keep: "Keep", repositories: list[Path]
+) -> tuple[set[tuple[str, str]], dict[str, str]]:
     from hlclip.store import repository  # noqa: PLC0415
     from hlclip.store_references import named_items  # noqa: PLC0415
 
@@ -110,14 +117,21 @@ def _named_anywhere(
             "does, as in --repository . --repository ../other-clone"
         )
     items: set[tuple[str, str]] = set()
+    unreadable: dict[str, str] = {}
     for clone in repositories or [here]:
         named = named_items(clone.absolute(), keep)
         items |= named.items
-        if named.unreadable and not skip_unreadable:
-            lines = [f"  {name}: {reason}" for name, reason in named.unreadable.items()]
-            raise HlclipError(
-                "nobody can say which items these name:\n" + "\n".join(lines) + "\n`dvc fetch "
-                "--all-branches --all-tags --all-commits` gets their manifests from a remote; or "
-                "delete the revision; or --keep workspace; or --skip-unreadable goes on without"
-            )
-    return items
+        unreadable |= named.unreadable
+    return items, unreadable
+
+
+def _words(unreadable: dict[str, str]) -> str:
+    lines = [f"  {name}: {reason}" for name, reason in unreadable.items()]
+    return "\n".join(
+        [
+            "nobody can say which items these name:",
+            *lines,
+            "`dvc fetch --all-branches --all-tags --all-commits` gets their manifests from a "
+            "remote; or delete the revision; or --keep workspace; or --skip-unreadable goes on",
+        ]
+    )
