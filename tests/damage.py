@@ -1,6 +1,7 @@
 """What can happen to a file of the store."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -72,3 +73,18 @@ def a_link(path: Path, random: Random) -> None:
         path.rename(target)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
+
+
+DAMAGES: list[Callable[[Path, Random], None]] = [
+    flipped,
+    in_the_array,
+    truncated,
+    emptied,
+    longer,
+    of_another_key,
+    of_another_format,
+    of_another_model,
+    without_a_seal,
+    a_link,
+]
+"""All but a folder, which runs leave to the user."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from hlclip.manifests import Item
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from tests.damage import DAMAGES
 
 HEADER: dict[str, str | int | float] = {
     "model": "ViT-ß",
@@ -241,6 +243,26 @@ def test_damaged_structures_are_found_without_hdf5(
 
 def _flipped(content: bytes, at: int, mask: int) -> bytes:
     return content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_any_damage_is_refused_by_name_and_made_anew(
+    store: Store, item: Item, damage: Callable[[Path, np.random.Generator], None]
+) -> None:
+    path = store.path(item.key)
+    whole = path.read_bytes()
+    store.get_or_make(content_key(HEADER, "another"), lambda: array(seed=1))
+    for seed in range(3):
+        path.unlink()
+        path.write_bytes(whole)
+        damage(path, np.random.default_rng(seed))
+        if path.exists() and path.read_bytes() == whole:
+            continue  # a link to what was there: the numbers are right
+        with pytest.raises(StoreError, match=r"dvc repro --force frames") as caught:
+            afresh(store).read(item)
+        assert str(path) in str(caught.value)
+        assert afresh(store).get_or_make(item.key, array) == item
+        assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("field", HEADER)
