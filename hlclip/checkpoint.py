@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import xxhash
+from safetensors import safe_open
+from safetensors.torch import save
 
 from hlclip.errors import HlclipError
 from hlclip.files import replacing
@@ -15,6 +16,13 @@ from hlclip.tail import Tail
 
 class CheckpointError(HlclipError):
     """A checkpoint is damaged or belongs to another model; the message says which field."""
+
+
+class _NotOursError(ValueError):
+    """Another program's file."""
+
+
+_REMEDY = "`dvc repro --force train` makes it anew"
 
 
 def save_tail(path: Path, tensors: dict[str, torch.Tensor], made_by: dict[str, Any]) -> None:
@@ -27,14 +35,16 @@ def save_tail(path: Path, tensors: dict[str, torch.Tensor], made_by: dict[str, A
         tensors: open_clip parameter name -> tensor.
         made_by: JSON facts; `weights` must be the fingerprint of the model that was fine-tuned.
     """
-    # One metadata entry: safetensors writes several in an order that changes from run to run.
-    metadata = {"hlclip": json.dumps(made_by, sort_keys=True)}
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+
+    def content(facts: dict[str, Any]) -> bytes:
+        # One metadata entry: safetensors writes several in an order that changes from run to run.
+        return save(stored, {"hlclip": json.dumps(facts, sort_keys=True)})
+
+    # safetensors has no checksum: a flipped bit would be another weight.
+    _, digest = _opened(content(made_by))
     with replacing(path) as temporary:
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-            temporary,
-            metadata,
-        )
+        temporary.write_bytes(content({**made_by, "digest": digest}))
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -46,13 +56,22 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
-    if "hlclip" not in metadata:
-        raise CheckpointError(f"{path}: not a checkpoint of hlclip (no metadata entry 'hlclip')")
-    return json.loads(metadata["hlclip"])
+        facts, digest = _opened(path.read_bytes())
+    except _NotOursError as error:
+        raise CheckpointError(f"{path}: not a checkpoint of hlclip ({error})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, not a whole safetensors file ({error}); {_REMEDY}"
+        ) from error
+    said = facts.pop("digest", None)
+    if said is None:
+        raise CheckpointError(
+            f"{path}: has no digest, so nobody can say whether it is whole: older than hlclip's "
+            f"checkpoints are now, or damaged; {_REMEDY}"
+        )
+    if said != digest:
+        raise CheckpointError(f"{path}: damaged, its bytes do not match its digest; {_REMEDY}")
+    return facts
 
 
 def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
@@ -85,3 +104,22 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
                 )
             parameters[name].copy_(tensor)
     return facts
+
+
+def _opened(content: bytes) -> tuple[dict[str, Any], str]:
+    """The facts in a safetensors file, and the digest of all that it holds but their `digest`."""
+    stop = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:stop])
+    written = (header.pop("__metadata__", None) or {}).get("hlclip")
+    if written is None:
+        raise _NotOursError("no metadata entry 'hlclip'")
+    facts = json.loads(written)
+    # JSON can be spelt in several ways, and is padded; only the one that was written is whole.
+    if written != json.dumps(facts, sort_keys=True) or not content[8:stop].rstrip(b" ").endswith(
+        b"}"
+    ):
+        raise ValueError("its header is spelt otherwise")
+    held = {name: fact for name, fact in facts.items() if name != "digest"}
+    hashed = xxhash.xxh3_128(json.dumps([header, held], sort_keys=True).encode())
+    hashed.update(content[stop:])
+    return facts, hashed.hexdigest()

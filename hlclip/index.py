@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -23,6 +23,15 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 2**20
 """Bytes that are hashed at a time."""
+_NOT_THE_FILES_FAULT = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_PERM,
+}
 
 
 class DataError(HlclipError):
@@ -114,13 +123,14 @@ def inspect_videos(
                 yield vid, VideoError(f"cannot be read ({error.strerror})")
                 continue
             row = known.execute(
-                "SELECT sha256, info FROM video_2 WHERE path = ? AND stat = ?", (path, stat)
+                "SELECT path, stat, sha256, info, digest FROM video_3 WHERE path = ? AND stat = ?",
+                (path, stat),
             ).fetchone()
-            if row is None:
+            if row is None or _digest(row[:4]) != row[4]:
                 fresh[vid] = (path, stat)
             else:
                 relative = files[vid].relative_to(root).as_posix()
-                yield vid, Video(relative, row[0], VideoInfo(**json.loads(row[1])))
+                yield vid, Video(relative, row[2], VideoInfo(**json.loads(row[3])))
         results = pool.map(lambda vid: _look_at(files[vid], root), fresh)
         bar = tqdm(
             results,
@@ -133,27 +143,39 @@ def inspect_videos(
             if isinstance(found, Video):
                 row = (path, stat, found.sha256, json.dumps(asdict(found.info)))
                 with known:
-                    known.execute("INSERT OR REPLACE INTO video_2 VALUES (?, ?, ?, ?)", row)
+                    known.execute(
+                        "INSERT OR REPLACE INTO video_3 VALUES (?, ?, ?, ?, ?)",
+                        (*row, _digest(row)),
+                    )
             yield vid, found
 
 
 def _open_cache(cache: Path) -> sqlite3.Connection:
     cache.parent.mkdir(parents=True, exist_ok=True)
     known = sqlite3.connect(cache, timeout=60)
+    known.text_factory = lambda text: text.decode(errors="replace")
     try:
         # Count up when `probe` says something else of the same file.
         known.execute(
-            "CREATE TABLE IF NOT EXISTS video_2 "
-            "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
+            "CREATE TABLE IF NOT EXISTS video_3 "
+            "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT, digest TEXT)"
         )
-    except sqlite3.OperationalError:
-        raise  # locked or read-only: not the file's fault
-    except sqlite3.DatabaseError:
+        known.execute("SELECT path, stat, sha256, info, digest FROM video_3 LIMIT 1")
+        # SQLite's pages have no checksums: this finds broken structure, a row's digest the rest.
+        if known.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its structure is broken")
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_THE_FILES_FAULT:
+            raise
         known.close()
-        log.warning("%s is not an SQLite file; made anew, all videos are hashed again", cache)
+        log.warning("%s is not a whole SQLite file; made anew, all videos are hashed again", cache)
         cache.unlink()
         return _open_cache(cache)
     return known
+
+
+def _digest(row: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(row, default=repr).encode()).hexdigest()
 
 
 def _look_at(path: Path, root: Path) -> Video | VideoError:

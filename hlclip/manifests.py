@@ -127,12 +127,16 @@ def write_manifests(path: Path, **manifests: Manifest) -> None:
 
 def read_manifests(path: Path) -> dict[str, Manifest]:
     """Read what `write_manifests` wrote."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return parse_manifests(path.read_bytes())
+
+
+def parse_manifests(text: bytes) -> dict[str, Manifest]:
+    """Manifests by name, from what `write_manifests` wrote."""
     return {
         name: Manifest(
             part["header"],
             {item: Item(**facts) for item, facts in part["items"].items()},
             part["failed"],
         )
-        for name, part in content.items()
+        for name, part in json.loads(text).items()
     }

@@ -1,13 +1,22 @@
 """What an interrupted training needs to go on to the same result, saved after every epoch."""
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from torch import Tensor, nn
 
+from hlclip.errors import HlclipError
 from hlclip.files import replacing
+
+_DIGEST_BYTES = 16
+
+
+class ResumeError(HlclipError):
+    """A saved state is damaged; training has to begin again."""
 
 
 @dataclass
@@ -27,23 +36,36 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(
+            {
+                "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
+                "regression": self.regression.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.last_epoch,
+                "history": self.history,
+                "chosen": self.chosen,
+                "chosen_tensors": self.chosen_tensors,
+            },
+            content,
+        )
+        saved = content.getvalue()
         with replacing(path) as temporary:
-            torch.save(
-                {
-                    "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
-                    "regression": self.regression.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": self.schedule.last_epoch,
-                    "history": self.history,
-                    "chosen": self.chosen,
-                    "chosen_tensors": self.chosen_tensors,
-                },
-                temporary,
-            )
+            temporary.write_bytes(_digest(path, saved) + saved)
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote; no code in the file is run."""
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        """Go on from what `save` wrote under this name; no code in the file is run.
+
+        Raises:
+            ResumeError: it is damaged, or another training's.
+        """
+        content = path.read_bytes()
+        # torch.load takes flipped bits for weights.
+        if content[:_DIGEST_BYTES] != _digest(path, content[_DIGEST_BYTES:]):
+            raise ResumeError(f"{path}: damaged, its bytes do not match its digest")
+        saved = torch.load(
+            io.BytesIO(content[_DIGEST_BYTES:]), map_location="cpu", weights_only=True
+        )
         with torch.no_grad():
             for name, tensor in self.trained.items():
                 tensor.copy_(saved["trained"][name])
@@ -53,3 +75,10 @@ class TrainingState:
         self.history = saved["history"]
         self.chosen = saved["chosen"]
         self.chosen_tensors = saved["chosen_tensors"]
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """Also over the file's name, which says what training it is of."""
+    hashed = xxhash.xxh3_128(path.name.encode())
+    hashed.update(content)
+    return hashed.digest()

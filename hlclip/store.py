@@ -12,22 +12,22 @@ share items, and a rerun finds what an interrupted one left. Same content, same 
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import h5py
 import numpy as np
-import xxhash
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from hlclip.errors import HlclipError
 from hlclip.files import replacing
 from hlclip.manifests import Header, Item
+from hlclip.sealed import SealedArray, SealError, digest, open_sealed, write_sealed
+from hlclip.store_use import hold
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
 
 
@@ -39,30 +39,40 @@ class StoreUnreadableError(StoreError):
     """The file system refuses to open an item, which may well be whole: it stays."""
 
 
-def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store` in the repository that started the run.
+def repository() -> Path:
+    """The repository that started the run, else the folder here.
 
-    DVC sets `$DVC_ROOT` to that repository, also for experiments that run in a temporary copy;
-    a relative `$HLCLIP_STORE` starts there.
+    DVC sets `$DVC_ROOT` to it, also for experiments that run in a temporary copy.
     """
-    repository = Path(os.environ.get("DVC_ROOT", ".")).absolute()
-    return repository / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
+    return Path(os.environ.get("DVC_ROOT", ".")).absolute()
+
+
+def store_root() -> Path:
+    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative one starts in `repository`."""
+    return repository() / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
 
 
 def content_key(header: Header, content: str) -> str:
-    """Key of an item: 40 hex digits over the format, the header and what the item is made from."""
-    facts = {"format_version": FORMAT_VERSION, "header": dict(header), "content": content}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+    """Key of an item: 40 hex digits, the first 28 over what the item is made from."""
+    return hashlib.sha256(content.encode()).hexdigest()[:28] + header_key(header, FORMAT_VERSION)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where an item's array lies in its file: in one piece, so read without h5py's lock."""
+def header_key(header: Header, format_version: int) -> str:
+    """The last 12 digits of a key, over header and format: a file shows whether its own fits."""
+    facts = {"format_version": format_version, "header": dict(header)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    digest: str
+
+def item_path(folder: Path, key: str) -> Path:
+    """File of `key` in a kind's folder, whether it exists or not."""
+    return folder / key[:2] / f"{key}.h5"
+
+
+def key_lock(folder: Path, key: str) -> FileLock:
+    """The lock of a key (and of those that begin alike) in a kind's folder."""
+    locks = folder / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{key[:2]}.lock")
 
 
 class Store:
@@ -70,35 +80,35 @@ class Store:
 
     Args:
         root: folder of the store, see `store_root`.
-        kind: `frames`, `images` or `texts`.
+        kind: `frames`, `images`, `texts` or `features`.
         header: the contract: written to each file, and compared with each file that is read.
     """
 
     def __init__(self, root: Path, kind: str, header: Header) -> None:
         self.folder = root / kind
         self.header = dict(header)
-        self._verified: dict[str, _Layout] = {}
+        self._verified: dict[str, SealedArray] = {}
+        self._held = False
 
     def path(self, key: str) -> Path:
         """File of `key`, whether it exists or not."""
-        return self.folder / key[:2] / f"{key}.h5"
+        return item_path(self.folder, key)
 
     def get_or_make(self, key: str, make: Callable[[], NDArray[Any]]) -> Item:
         """The item when it is there and whole, else what `make` gives, written whole or not at all.
 
         The key is locked meanwhile: two runs, or a run and an orphan of a killed one, never make
-        the same item twice.
+        the same item twice. The store is held as long as this object lives, see `store_use`.
         """
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{key[:2]}.lock"):
+        self._hold()
+        with key_lock(self.folder, key):
             try:
-                layout = self._open(key)
+                found = self._open(key)
             except StoreUnreadableError:
                 raise  # nothing says that the item is bad
             except StoreError:
-                return self._write(key, np.ascontiguousarray(make()))
-        return Item(key, layout.digest, layout.shape[0])
+                return self._write(key, make())
+        return Item(key, found.seal.array, found.shape[0])
 
     def read(self, item: Item) -> NDArray[Any]:
         """The item's array; its bytes are checked against the digest at the first read of a run.
@@ -107,98 +117,78 @@ class Store:
             StoreError: the file is missing or damaged, has another header, or is not the
                 manifest's.
         """
-        layout = self._verified.get(item.key)
-        if layout is not None:
-            return self._array(item.key, layout)
-        layout = self._open(item.key)
-        array = self._array(item.key, layout)
-        digest = _digest(array)
-        if digest != layout.digest:
-            self._damaged(item.key, "its bytes do not match its digest")
-        if digest != item.digest:
+        known = self._verified.get(item.key)
+        if known is not None:
+            return self._array(item.key, known)
+        found = self._open(item.key)
+        array = self._array(item.key, found)
+        if digest(array) != found.seal.array:
+            self._damaged(item.key, "its bytes do not match their digest")
+        if found.seal.array != item.digest:
             # Whole, but made elsewhere: floating point differs between processors.
             raise StoreError(
                 f"{self.path(item.key)}: is whole, but not what the manifest speaks of; "
-                f"{_remedy(self.folder.name)}"
+                f"{remedy(self.folder.name)}"
             )
-        self._verified[item.key] = layout
+        self._verified[item.key] = found
         return array
+
+    def _hold(self) -> None:
+        if not self._held:
+            weakref.finalize(self, os.close, hold(self.folder.parent))
+            self._held = True
 
     def _write(self, key: str, array: NDArray[Any]) -> Item:
         if array.size == 0:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
-        digest = _digest(array)
-        attributes = {"format_version": FORMAT_VERSION, **self.header, "digest": digest}
-        with (
-            replacing(self.path(key)) as temporary,
-            h5py.File(temporary, "w", libver=("v108", "v108")) as file,
-        ):
-            # h5py writes identical bytes only without time stamps and in a fixed order.
-            dataset = file.create_dataset("data", data=array, track_times=False)
-            for name, value in sorted(attributes.items()):
-                # Fixed length: HDF5 can hang on a damaged heap of variable-length strings.
-                fixed = np.bytes_(value.encode()) if isinstance(value, str) else value
-                dataset.attrs[name] = fixed
-        return Item(key, digest, array.shape[0])
+        with replacing(self.path(key)) as temporary:
+            header = {**self.header, "key": key}
+            facts = write_sealed(temporary, array, header, format_version=FORMAT_VERSION)
+        return Item(key, *facts)
 
-    def _open(self, key: str) -> _Layout:
+    def _open(self, key: str) -> SealedArray:
         path = self.path(key)
-        if not path.exists():
-            raise StoreError(f"{path}: not in the store; {_remedy(self.folder.name)}")
         try:
-            # No HDF5 lock: a file never changes, and some network file systems have none.
-            with h5py.File(path, "r", locking=False) as file:
-                dataset = file["data"]
-                assert isinstance(dataset, h5py.Dataset)
-                found = {name: _plain(value) for name, value in dataset.attrs.items()}
-                offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
-        except (OSError, LookupError, ValueError, TypeError, AssertionError, RuntimeError) as error:
-            refusal = getattr(error, "errno", None)  # the system's own, not HDF5's
-            if refusal is not None:
-                reason = os.strerror(refusal)
-                raise StoreUnreadableError(f"{path}: cannot be opened: {reason}") from error
-            self._damaged(key, f"not a whole HDF5 file ({error})")
-        expected = {"format_version": FORMAT_VERSION, **self.header}
-        for name, value in expected.items():
-            if found.get(name) != value:
-                raise StoreError(
-                    f"{path}: header field {name!r} is {found.get(name)!r}, expected {value!r}; "
-                    f"{_remedy(self.folder.name)}"
-                )
-        size = int(np.prod(shape)) * dtype.itemsize
-        if offset is None or path.stat().st_size < offset + size:
-            self._damaged(key, "shorter than its header says")
-        return _Layout(offset, shape, dtype, str(found["digest"]))
-
-    def _array(self, key: str, layout: _Layout) -> NDArray[Any]:
-        count = int(np.prod(layout.shape))
-        try:
-            array = np.fromfile(self.path(key), layout.dtype, count, offset=layout.offset)
+            found = open_sealed(path)
+        except SealError as error:
+            self._damaged(key, str(error))
+        except FileNotFoundError as error:
+            raise StoreError(f"{path}: not in the store; {remedy(self.folder.name)}") from error
         except OSError as error:
-            raise StoreError(
-                f"{self.path(key)}: {error.strerror}; {_remedy(self.folder.name)}"
+            raise StoreUnreadableError(
+                f"{path}: cannot be opened: {error.strerror or error}; "
+                "`hlclip store verify` looks at all files"
             ) from error
+        expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
+        header = {"format_version": found.seal.format_version, **found.header}
+        for name, value in expected.items():
+            if header.get(name) != value:
+                raise StoreError(
+                    f"{path}: header field {name!r} is {header.get(name)!r}, expected {value!r}; "
+                    f"{remedy(self.folder.name)}"
+                )
+        return found
+
+    def _array(self, key: str, found: SealedArray) -> NDArray[Any]:
+        path, count = self.path(key), int(np.prod(found.shape))
+        try:
+            array = np.fromfile(path, found.dtype, count, offset=found.seal.start)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; {remedy(self.folder.name)}") from error
         if array.size != count:
             self._damaged(key, "shorter than its header says")
-        return array.reshape(layout.shape)
+        return array.reshape(found.shape)
 
     def _damaged(self, key: str, reason: str) -> NoReturn:
         """Take a damaged file out of the way, so that the stage that owns it remakes it."""
         path = self.path(key)
         path.unlink(missing_ok=True)
-        raise StoreError(f"{path}: damaged, removed: {reason}; {_remedy(self.folder.name)}")
+        raise StoreError(f"{path}: damaged, removed: {reason}; {remedy(self.folder.name)}")
 
 
-def _digest(array: NDArray[Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
-
-
-def _plain(value: Any) -> str | int | float:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _remedy(kind: str) -> str:
+def remedy(kind: str) -> str:
+    """How items of a kind are made again."""
+    if kind == "features":
+        return "`hlclip highlight` makes what is missing"
     stage = "frames" if kind == "frames" else "activations"
     return f"`dvc repro --force {stage}` makes what is missing"

@@ -24,7 +24,7 @@ from hlclip.loss import Regression
 from hlclip.manifests import Index, Manifest
 from hlclip.metrics import ground_truth, highlight_metrics, pad
 from hlclip.params import Encoder, Train
-from hlclip.resume import TrainingState
+from hlclip.resume import ResumeError, TrainingState
 from hlclip.tail import Tail, pretrained_tail
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,11 @@ def fit(
     schedule = _schedule(optimizer, params, steps * params.epochs)
     state = TrainingState(trained, regression, optimizer, schedule)
     if resume is not None and resume.exists():
-        state.load(resume)
-        log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
+        try:
+            state.load(resume)
+            log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
+        except ResumeError as error:
+            log.warning("%s; training begins again", error)
 
     first = len(state.history) + 1
     with tqdm(

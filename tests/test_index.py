@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hlclip.errors import HlclipError
@@ -204,6 +205,23 @@ def test_a_cache_that_is_no_database(data: DataSet) -> None:
     with sqlite3.connect(cache) as known:
         assert known.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)
     known.close()
+
+
+def test_a_damaged_cache_says_nothing_wrong(data: DataSet) -> None:
+    data.annotate("val", "a", "b")
+    data.add("a.mp4", "b.webm")
+    expected = data.index()
+    cache = data.root / "store" / "index.sqlite"
+    whole = cache.read_bytes()
+    random = np.random.default_rng(0)
+    used = [at for at, byte in enumerate(whole) if byte and at not in (18, 19)]  # read-only by then
+    for at in random.choice(used, 60, replace=False):
+        value = whole[at] ^ int(random.integers(1, 256))
+        cache.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+        assert data.index() == expected
+    for share in (0, 0.3, 0.9):
+        cache.write_bytes(whole[: int(share * len(whole))])
+        assert data.index() == expected
 
 
 def test_the_file_is_the_same_wherever_the_data_lies(

@@ -1,6 +1,8 @@
 """Scores of one's own videos are those of the pipeline."""
 
+import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from hlclip.scorer import Scorer, load_scorer
 from hlclip.store import Store
 from hlclip.tail import build_tail
 from hlclip.video import VideoError, probe
+from tests.damage import DAMAGES, of_another_key
 from tests.films import film
 from tests.models import save_model, tiny_config
 
@@ -147,21 +150,41 @@ def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path
     assert not list(tmp_path.glob("images/*/*.h5"))
 
 
-@pytest.mark.parametrize("kind", ["features", "images", "texts"])
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not of_another_key])
 def test_damage_in_the_store_is_repaired(
-    kind: str, model: str, video: Path, tmp_path: Path
+    damage: Callable[[Path, np.random.Generator], None], model: str, video: Path, tmp_path: Path
 ) -> None:
     scorer = load_scorer(model=model, store=tmp_path)
     expected = matrix(scorer, video)
-    if kind == "images":
-        for path in tmp_path.glob("features/*/*.h5"):
-            path.unlink()
-    for path in tmp_path.glob(f"{kind}/*/*.h5"):
-        content = bytearray(path.read_bytes())
-        content[-len(content) // 4] ^= 1
-        path.write_bytes(content)
-    again = matrix(load_scorer(model=model, store=tmp_path), video)
-    np.testing.assert_array_equal(again, expected)
+    for kind in ("features", "images", "texts"):
+        if kind == "images":
+            for path in tmp_path.glob("features/*/*.h5"):
+                path.unlink()
+        for path in tmp_path.glob(f"{kind}/*/*.h5"):
+            damage(path, np.random.default_rng(1))
+        np.testing.assert_array_equal(matrix(scorer_of_another_run(scorer), video), expected)
+
+
+def scorer_of_another_run(scorer: Scorer) -> Scorer:
+    """The same model, with nothing read from the store yet."""
+    again = copy.copy(scorer)
+    for name in ("_images", "_texts", "_features"):
+        store = getattr(scorer, name)
+        setattr(again, name, Store(store.folder.parent, store.folder.name, store.header))
+    return again
+
+
+def test_a_query_is_never_scored_by_another_querys_file(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(model=model, store=tmp_path)
+    expected = matrix(scorer, video)
+    one, other = sorted(tmp_path.glob("texts/*/*.h5"))
+    content = one.read_bytes(), other.read_bytes()
+    other.write_bytes(content[0])
+    one.write_bytes(content[1])
+    np.testing.assert_array_equal(matrix(scorer_of_another_run(scorer), video), expected)
+    assert (one.read_bytes(), other.read_bytes()) == content
 
 
 def test_the_checkpoint_of_the_run_here_is_the_default(

@@ -1,5 +1,6 @@
 """Training: resumes to the same bytes, keeps the right epoch, refuses what cannot work."""
 
+import contextlib
 import csv
 import json
 import os
@@ -14,9 +15,9 @@ from pickle import UnpicklingError
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from hlclip.checkpoint import CheckpointError, load_tail, read_facts
+from hlclip.checkpoint import CheckpointError, load_tail, read_facts, save_tail
 from hlclip.dataset import cached_queries, rating_target
 from hlclip.device import DeviceError
 from hlclip.encoder import EncoderError, load_encoder
@@ -272,6 +273,62 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(data, tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
             read_facts(path)
+    for content in (whole + b"\0", save({"a": torch.ones(1)}), b"\0" * 100):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+            read_facts(path)
+    facts = {"weights": "w", "train": {"blocks": 1}}
+    path.write_bytes(save({"a": torch.ones(1)}, {"hlclip": json.dumps(facts, sort_keys=True)}))
+    with pytest.raises(CheckpointError, match=r"has no digest.*dvc repro --force train"):
+        read_facts(path)
+
+
+def test_no_flipped_byte_of_a_checkpoint_passes(data, tmp_path):
+    path = tmp_path / "tail.safetensors"
+    facts = {"weights": "w ß", "train": {"blocks": 2, "lr": 1e-5}}
+    save_tail(path, {"b": torch.rand(3, 5), "a": torch.rand(7).bfloat16()}, facts)
+    assert read_facts(path) == facts
+    whole = path.read_bytes()
+    masks = np.random.default_rng(0).integers(1, 256, len(whole)).tolist()
+    for at, mask in enumerate(masks):
+        for flip in {mask, 0x29}:  # 0x29 makes a tab of a space
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+            with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+                read_facts(path)
+
+
+@pytest.mark.parametrize("damage", ["flip", "empty", "another training's"])
+def test_a_damaged_state_is_named_and_training_begins_again(data, tmp_path, caplog, damage):
+    params = settings(epochs=2, select="last")
+
+    def run(epochs: int, resume: Path | None, seed: int = 0) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        encoder = load_encoder(data.params.model, None, cached_blocks=2)
+        tail = build_tail(encoder).train_only(2, "all")
+        queries = cached_queries(
+            data.index, "train", data.images, data.texts, store=data.store, target="mean"
+        )
+        used = params.model_copy(update={"seed": seed})
+        with contextlib.suppress(KeyboardInterrupt):
+            stop = StopAfter(epochs)
+            fit(tail, queries, used, device=torch.device("cpu"), validate=stop, resume=resume)
+        return tail.trained()
+
+    expected = run(2, None)
+    state = tmp_path / "state.pt"
+    run(1, state)
+    content = bytearray(state.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        run(1, tmp_path / "other.pt", seed=1)
+        content = (tmp_path / "other.pt").read_bytes()
+    state.write_bytes(content)
+    trained = run(2, state)
+    assert f"{state}: damaged" in caplog.text
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
 
 
 def test_a_damaged_activation_is_named(data, tmp_path):

@@ -11,6 +11,7 @@ from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
 from hlclip.cli.report import report
+from hlclip.cli.store import store
 from hlclip.cli.table import table
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -39,6 +40,7 @@ def hlclip(
       hlclip data qvhighlights --check      what there is of QVHighlights
       hlclip doctor                         what would stop a run
       hlclip table                          the paper's tables from DVC's experiments
+      hlclip store status                   what is cached, and where
       hlclip highlight --help               what a command wants, with examples
       hlclip --debug evaluate ...           to see where an error comes from
     """
@@ -46,6 +48,7 @@ def hlclip(
 
 
 app.add_typer(data_sets, name="data")
+app.add_typer(store, name="store")
 app.command()(demo)
 app.command()(doctor)
 app.command()(evaluate)

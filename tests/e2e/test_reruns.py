@@ -112,6 +112,22 @@ def test_temporary_and_queued_experiments_reuse_the_store(
     assert not list(with_experiments.root.glob(".dvc/tmp/**/*.h5"))
 
 
+def test_garbage_is_what_no_experiment_names(with_experiments: Project):
+    project = with_experiments
+    queued = ("--queue", "-S", "frames.size=32", "-S", "encoder.batch=3")
+    project.run("dvc", "exp", "run", *queued)
+    before = {kind: project.stored(kind) for kind in KINDS}
+    frames = project.root / ".hlclip/store/frames"
+    unnamed = frames / "ab" / f"{'ab' * 20}.h5"
+    unnamed.parent.mkdir(exist_ok=True)
+    shutil.copy(next(frames.glob("*/*.h5")), unnamed)
+    gone = json.loads(project.run("hlclip", "store", "gc", "--force", "--json"))["files"]
+    assert [each["path"] for each in gone] == [str(unnamed)]
+    assert {kind: project.stored(kind) for kind in KINDS} == before
+    assert "0 damaged" in project.run("hlclip", "store", "verify")
+    project.run("dvc", "exp", "remove", "--queue")
+
+
 def test_the_table_averages_experiments_over_seeds(with_experiments: Project):
     text = with_experiments.run("hlclip", "table", "--where", "pool.window=3", "--format", "csv")
     lines = {(r["split"], r["variant"]): r for r in csv.DictReader(io.StringIO(text))}

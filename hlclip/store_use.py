@@ -1,0 +1,56 @@
+"""Who works in a store: runs that add to it hold it together, garbage collection alone.
+
+A run's items are named by no manifest until its stage ends, so nothing else can tell them from
+garbage. The lock ends with its process, however that ends.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hlclip.errors import HlclipError
+
+LOCK = "in-use.lock"
+
+
+class StoreInUseError(HlclipError):
+    """Another process adds to the store."""
+
+
+def hold(root: Path) -> int:
+    """Hold a store together with others; waits while `hold_alone` has it.
+
+    Returns:
+        A file descriptor: to close it lets go.
+    """
+    descriptor = _open(root)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+@contextmanager
+def hold_alone(root: Path) -> Iterator[None]:
+    """Keep runs from adding to a store meanwhile.
+
+    Raises:
+        StoreInUseError: one is at work.
+    """
+    descriptor = _open(root)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreInUseError(
+                f"{root} is in use by a run (dvc repro, hlclip highlight, hlclip demo): what it "
+                "makes is named by no manifest yet; wait for it, or end it, and run this again"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(root: Path) -> int:
+    root.mkdir(parents=True, exist_ok=True)
+    return os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
