@@ -1,6 +1,8 @@
 """Scores of one's own videos are those of the pipeline."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,13 +149,64 @@ def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path
     assert not list(tmp_path.glob("images/*/*.h5"))
 
 
+def test_what_was_asked_before_needs_no_torch(
+    checkpoint: Path, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(checkpoint, store=tmp_path / "store"), video)
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        import hlclip
+
+        scorer = hlclip.load_scorer({str(checkpoint)!r}, store=Path({str(tmp_path / "store")!r}))
+        curves = scorer.score({str(video)!r}, {QUERIES})
+        np.save({str(tmp_path / "again.npy")!r}, [curve.saliency for curve in curves])
+        assert not {{"torch", "open_clip"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
+
+
+def test_a_model_whose_file_changes_is_looked_at_again(video: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    model = save_model(tmp_path / "model", tiny_config())
+    first = matrix(load_scorer(model=model, store=store), video)
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    second = matrix(load_scorer(model=model, store=store), video)
+    assert np.abs(first - second).max() > 0.01
+    (tmp_path / "model" / "open_clip_model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="has no weights file"):
+        load_scorer(model=model, store=store)
+
+
+def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", tiny_config())
+    load_scorer(model=model, store=tmp_path / "store")
+    scorer = load_scorer(model=model, store=tmp_path / "store")  # remembered, not loaded
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    with pytest.raises(HlclipError, match="replaced by another one meanwhile: run again"):
+        scorer.score(video, ["a dog"])
+
+
+def test_a_damaged_memory_of_a_model_is_of_no_use_and_no_harm(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(model=model, store=tmp_path), video)
+    (memory,) = tmp_path.glob("models/*.json")
+    for content in ("", "[]", "{}", '{"files": {}, "model": {}}', '{"files": 1}'):
+        memory.write_text(content)
+        found = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("kind", ["features", "images", "texts"])
 def test_damage_in_the_store_is_repaired(
     kind: str, model: str, video: Path, tmp_path: Path
 ) -> None:
     scorer = load_scorer(model=model, store=tmp_path)
     expected = matrix(scorer, video)
-    if kind == "images":
+    if kind != "features":
         for path in tmp_path.glob("features/*/*.h5"):
             path.unlink()
     for path in tmp_path.glob(f"{kind}/*/*.h5"):
@@ -168,7 +221,7 @@ def test_the_checkpoint_of_the_run_here_is_the_default(
     checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"there is no outputs.train\.safetensors here"):
+    with pytest.raises(HlclipError, match=r"there is no outputs.train\.safetensors here"):
         load_scorer()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
