@@ -160,7 +160,11 @@ def test_queries_are_typed_one_a_line(model: str, here: Path) -> None:
         (["holiday.mp4", "a dog", "--out", "holiday.mp4"], "is a file, expected a folder"),
         (["holiday.mp4", "a dog", "--cut", "holiday.mp4", "--force"], "is the video itself"),
         (["holiday.mp4", "a dog", "--video", "b.mp4", "--cut", "c.mp4"], "film of one video"),
-        (["holiday.mp4", "a dog", "--device", "tpu9"], "'tpu9' cannot be used"),
+        (["holiday.mp4", "a dog", "--cut", "c.xyz"], "suffix .xyz, expected one of .mp4,"),
+        (
+            ["holiday.mp4", "a dog", "--device", "gpu"],
+            "'gpu' is unknown, expected auto, cpu, cuda or",
+        ),
         (["holiday.mp4", "a dog", "--checkpoint", "none"], "none: no such checkpoint"),
     ],
 )
@@ -185,6 +189,18 @@ def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
     assert "there is no outputs/train.safetensors here" in result.stderr
+
+
+def test_errors_speak_of_options(here: Path) -> None:
+    arguments = ["highlight", "holiday.mp4", "a dog", "--model"]
+    result = CliRunner().invoke(app, [*arguments, "ViT-B-32", "--pretrained", "b.pt"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "--pretrained: no file b.pt. Give the path of a weights file of ViT-B-32: "
+        "--pretrained /path/to/file\n"
+    )
+    result = CliRunner().invoke(app, [*arguments, "ViT-B-33", "--pretrained", "openai"])
+    assert result.stderr.startswith("--model: open_clip has no model 'ViT-B-33'")
 
 
 def test_a_film_is_replaced_only_by_force(model: str, here: Path) -> None:
