@@ -28,8 +28,8 @@ def parameters() -> set[str]:
     return {f"{section}.{key}" for section, keys in yaml("params.yaml").items() for key in keys}
 
 
-def test_there_are_commands_and_most_are_run() -> None:
-    assert len([block for block in COMMANDS if block.reason is None]) >= 8
+def test_there_are_commands_and_some_are_run() -> None:
+    assert len([block for block in COMMANDS if block.reason is None]) >= 7
     languages = {block.language for block in EVERYTHING}
     assert languages <= {*SHELL, "python", "json", "bibtex"}
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from hlclip.scorer import load_scorer
-from tests.docs import PAGES, ROOT, SHELL, Block, blocks
+from tests.docs import PAGES, ROOT, SHELL, blocks
 from tests.e2e.conftest import Project
 from tests.films import copy, ffmpeg
 
 pytestmark = pytest.mark.slow
 
 RUN = [block for page in PAGES for block in blocks(page) if block.reason is None]
-COMMANDS = [block for block in RUN if block.language in SHELL]
-SCRIPTS = [page for page in PAGES if any(b.page == page and b.language == "python" for b in RUN)]
+STORIES = list(dict.fromkeys(block.page for block in RUN if block.language in SHELL))
+SCRIPTS = list(dict.fromkeys(block.page for block in RUN if block.language == "python"))
 
 FILMS = ("holiday.mp4", "match.mkv", "videos/a.mp4", "more/b.mov")
 QUERIES = ("a dog on the beach", "people dancing", "a goal", "a sunset", "a dog")
@@ -27,9 +27,10 @@ def checkout(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
     """What a reader has who follows the pages: a finished run, and the files that they name."""
     project = finished.copy(tmp_path_factory.mktemp("docs") / "project")
     (project.root / ".venv").symlink_to(sys.prefix)
-    for name in ("README.md", "presets"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, project.root / name)
+    for name in ("presets", ".dvc/plots"):
+        shutil.copytree(ROOT / name, project.root / name)
+    for key in ("user.name", "user.email"):  # DVC names the author of an experiment
+        project.run("git", "config", key, "reader")
     # The checkpoint names its model without the folders of a machine: it is looked for here.
     shutil.copytree(project.data.parent / "model", project.root / "model")
     predictions = project.root / "outputs" / "predictions" / "val-HL-CLIP-2-SP.jsonl"
@@ -48,9 +49,12 @@ def checkout(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
     return project
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.name)
-def test_commands_do_what_the_page_says(block: Block, checkout: Project) -> None:
-    checkout.run("bash", "-euo", "pipefail", "-c", block.code, PYTHONPATH=str(ROOT))
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
+def test_commands_run_as_the_page_goes_on(page: Path, checkout: Project) -> None:
+    for block in RUN:
+        if block.page == page and block.language in SHELL:
+            script = ["bash", "-euxo", "pipefail", "-c", block.code]
+            checkout.run(*script, PYTHONPATH=str(ROOT))
 
 
 @pytest.mark.parametrize("page", SCRIPTS, ids=lambda page: page.name)
