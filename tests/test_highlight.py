@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import av
+import h5py
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -234,7 +235,11 @@ def test_an_interrupt_leaves_no_half_file(model: str, here: Path) -> None:
         assert process.wait(60) == 130
     assert "highlights" not in listing(here)
     assert not list(here.rglob("*.tmp"))
-    assert not list(here.glob(".hlclip/store/features/*/*.h5"))
+    for path in here.glob(".hlclip/store/features/*/*.h5"):  # the query's, not the film's
+        with h5py.File(path) as file:
+            data = file["data"]
+            assert isinstance(data, h5py.Dataset)
+            assert len(data) == 1
 
 
 def test_importing_hlclip_is_light() -> None:
