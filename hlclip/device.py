@@ -1,5 +1,6 @@
 """Where torch computes, and in which precision."""
 
+import re
 from typing import Literal
 
 import torch
@@ -12,11 +13,13 @@ class DeviceError(HlclipError):
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA when there is one, else the CPU; anything else is torch's own name.
+    """`auto` is CUDA when there is one, else the CPU; `cpu`, `cuda` and `cuda:N` are themselves.
 
     Raises:
         DeviceError: not a device, or not on this machine.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise DeviceError(f"device {name!r} is unknown, expected auto, cpu, cuda or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

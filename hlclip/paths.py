@@ -14,6 +14,13 @@ _VIDEO_NAME = re.compile(
 """A file in a folder is taken for a video by these; a file that is named is taken as it is."""
 
 
+FILMS = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".ts", ".mts"),
+    *(".mpg", ".mpeg", ".ogv"),
+)
+"""Suffixes of the films that ffmpeg is asked to write."""
+
+
 def find_videos(paths: Iterable[Path]) -> list[Path]:
     """Files in the order given, a folder's by name; each once.
 
@@ -55,10 +62,16 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
     """Refuse to write a film of `video` to `out` where that would lose something or cannot be.
 
     Raises:
-        HlclipError: `out` is there already, is the video itself, a folder, or has no suffix.
+        HlclipError: `out` is there already, is the video itself, a folder, or has another
+            suffix than `FILMS`.
     """
     if not out.suffix:
         raise HlclipError(f"{out}: has no suffix, expected a film's name, such as {out}.mp4")
+    if out.suffix.lower() not in FILMS:
+        raise HlclipError(
+            f"{out}: no film is written with the suffix {out.suffix}, expected one of "
+            f"{', '.join(FILMS)}"
+        )
     if out.is_dir():
         raise HlclipError(f"{out}: is a folder, expected the name of a film")
     if out.exists() and out.samefile(video):

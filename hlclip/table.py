@@ -1,7 +1,5 @@
-"""The paper's tables: mean and standard deviation over seeds, the paper's figures beside them."""
+"""The paper's tables: mean and standard deviation over comparable runs, by seed."""
 
-import csv
-import io
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from tabulate import tabulate
-
 from hlclip.experiments import ExperimentsError, Run
 from hlclip.scores import ZERO_SHOT
 
-Format = Literal["terminal", "markdown", "csv"]
 Level = Literal["Fair", "Good", "VeryGood"]
 METRICS = ("mAP", "HIT@1")
 
@@ -29,8 +24,7 @@ PAPER = {
 """VeryGood mAP and HIT@1 on QVHighlights: arXiv 2404.01745, Table 2 (val) and Table 1 (test)."""
 
 PAPER_QUERIES = {"val": 1550, "test": 1542}
-
-_TITLES = {"val": "Table 2 (val)", "test": "Table 1 (test)"}
+"""The paper's figures stand beside runs on so many queries, and on no other data."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +96,7 @@ def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] =
         level: lowest rating that makes a highlight.
         by: parameters whose values get lines of their own.
     """
+    with_paper = level == "VeryGood" and on_qvhighlights(runs)
     groups: dict[tuple[str, str, str], list[Run]] = {}
     usual = {key: Counter(run.params[key] for run in runs).most_common(1)[0][0] for key in by}
     for run in runs:
@@ -115,42 +110,24 @@ def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] =
                 )
                 groups.setdefault((split, variant, setting), []).append(run)
     return [
-        _line(*group, members, level)
+        _line(*group, members, level, with_paper=with_paper)
         for group, members in sorted(groups.items(), key=lambda item: _order(*item[0]))
     ]
 
 
-def render(table: Sequence[Line], runs: Sequence[Run], *, style: Format, level: Level) -> str:
-    """The table as text; terminal and Markdown end with notes on what the figures are."""
-    if style == "csv":
-        return _as_csv(table, level)
-    parts = []
-    for split in dict.fromkeys(line.split for line in table):
-        here = [line for line in table if line.split == split]
-        body = [
-            [
-                label(line),
-                *(cell(line, metric) for metric in METRICS),
-                line.runs,
-                *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in METRICS),
-            ]
-            for line in here
-        ]
-        heads = ["", "mAP", "HIT@1", "runs", "paper: mAP", "paper: HIT@1"]
-        title = f"{_TITLES.get(split, split)}, highlights rated >= {level}, in percent"
-        grid = "github" if style == "markdown" else "simple"
-        align = ("left", "left", "left", "right", "right", "right")
-        parts.append(
-            f"{title}\n\n{tabulate(body, heads, grid, colalign=align, disable_numparse=True)}"
-        )
-    return "\n\n".join([*parts, "\n".join(_notes(table, runs))])
+def on_qvhighlights(runs: Sequence[Run]) -> bool:
+    """As far as the number of queries can tell."""
+    counts = runs[0].queries
+    return all(counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts)
 
 
-def _line(split: str, variant: str, setting: str, runs: list[Run], level: Level) -> Line:
+def _line(
+    split: str, variant: str, setting: str, runs: list[Run], level: Level, *, with_paper: bool
+) -> Line:
     figures = [run.figures[split][variant][level] for run in runs]
     if not _trains(variant):  # the same in every run
         figures = figures[:1]
-    paper = PAPER.get((split, variant)) if level == "VeryGood" and not setting else None
+    paper = PAPER.get((split, variant)) if with_paper and not setting else None
     return Line(
         split,
         variant,
@@ -173,54 +150,6 @@ def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str,
     splits = ("train", "val", "test")
     model = variant.removesuffix(" (SP)") if _trains(variant) else ""
     return splits.index(split), model, variant.endswith("(SP)"), setting, variant
-
-
-def label(line: Line) -> str:
-    """What a line is called: variant and setting."""
-    name = line.variant.replace(ZERO_SHOT, "CLIP")
-    return f"{name}, {line.setting}" if line.setting else name
-
-
-def cell(line: Line, metric: str) -> str:
-    """Mean ± deviation, in percent."""
-    mean = f"{line.mean[metric]:.2f}"
-    return f"{mean} ± {line.deviation[metric]:.2f}" if line.deviation else mean
-
-
-def _notes(table: Sequence[Line], runs: Sequence[Run]) -> list[str]:
-    notes = ["± is the standard deviation (n - 1) over runs with different train.seed."]
-    queries = runs[0].queries
-    other = {split: n for split, n in queries.items() if PAPER_QUERIES.get(split, n) != n}
-    if other and any(line.paper for line in table):
-        counts = ", ".join(f"{n} {split} queries" for split, n in other.items())
-        notes.append(
-            f"The paper's figures are of QVHighlights. These runs are on other data ({counts}): "
-            "the two cannot be compared."
-        )
-    for split, missing in runs[0].without_video.items():
-        if missing:
-            notes.append(f"{missing} of {queries[split]} {split} queries have no video: score 0.")
-    versions = [run for run in runs if run.code != runs[0].code]
-    if versions:
-        names = ", ".join(run.name for run in versions)
-        notes.append(f"Made by other code than {runs[0].name}: {names}.")
-    return notes
-
-
-def _as_csv(table: Sequence[Line], level: Level) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = ("split", "variant", "setting", "level", "runs")
-    of_metric = ("{}", "{}_sd", "paper_{}")
-    writer.writerow([*names, *(name.format(m) for m in METRICS for name in of_metric)])
-    for line in table:
-        row = [line.split, line.variant, line.setting, level, line.runs]
-        for metric in METRICS:
-            row.append(f"{line.mean[metric]:.4f}")
-            row.append(f"{line.deviation[metric]:.4f}" if line.deviation else "")
-            row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
-        writer.writerow(row)
-    return out.getvalue().rstrip("\n")
 
 
 def _values(runs: Sequence[Run], value: Callable[[Run], str]) -> dict[str, list[str]]:

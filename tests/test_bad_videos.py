@@ -29,7 +29,7 @@ from hlclip.store import Store
 from hlclip.video import MOST_PIXELS, MOST_SECONDS, VideoError, probe
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
-PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic")
+PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
 HEADER = frames_header(PARAMS, 2.0)
 QUICK_SECONDS = 20
 """For what takes a second at most: the machine may be busy."""

@@ -1,8 +1,10 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,14 @@ ANNOTATION: dict[str, Any] = {
     "saliency_scores": [[4, 4, 4]],
     "relevant_windows": [[0, 2]],
 }
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """`hlclip doctor` silences the log of its process, which here goes on."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -62,6 +72,57 @@ def test_evaluate_writes_the_official_report(
     report = json.loads(out.read_text())
     assert list(report) == ["brief", "HL-min-Fair", "HL-min-Good", "HL-min-VeryGood"]
     assert report["HL-min-Fair"] == {"HL-mAP": 100.0, "HL-Hit1": 100.0}
+
+
+def test_evaluate_prints_json(predictions: Path, annotations: Path, tmp_path: Path) -> None:
+    result = run("evaluate", predictions, annotations, "--json", "-")
+    assert json.loads(result.stdout)["HL-min-Fair"] == {"HL-mAP": 100.0, "HL-Hit1": 100.0}
+    assert {path.name for path in tmp_path.iterdir()} == {predictions.name, annotations.name}
+
+
+def test_evaluate_says_how_many_score_lists_do_not_fit(tmp_path: Path) -> None:
+    rows = [ANNOTATION | {"qid": qid} for qid in range(4)]
+    annotations = write(tmp_path / "annotations.jsonl", *rows)
+    lists = [[0.5], [0.5, 0.25], [0.5, 0.25, 0.75], [0.5]]
+    scores = [{"qid": qid, "pred_saliency_scores": given} for qid, given in enumerate(lists)]
+    result = run("evaluate", write(tmp_path / "p.jsonl", *scores), annotations)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("of 4 score lists 2 are shorter than their video has clips")
+    assert "and 1 longer (cut)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["nothing"], 2),
+        (["highlight"], 2),
+        (["highlight", "none.mp4", "a dog"], 2),
+        (["evaluate", "none.jsonl", "none.jsonl"], 2),
+        (["doctor", "--params", "none.yaml"], 2),
+        (["report", "none"], 2),
+        (["table", "--rev", "none"], 2),
+        (["data", "qvhighlights", "none", "--archive", "none.tar.gz"], 2),
+        (["data", "qvhighlights", "none", "--check"], 1),
+        (["data", "qvhighlights", "none", "--check", "--json"], 1),
+    ],
+)
+def test_exit_status(
+    arguments: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    assert status != 2 or result.stdout == ""
+    assert not status or "none" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_help_explains_the_exit_status() -> None:
+    text = run("--help").stdout
+    for status in ("  0    done\n", "  1    done, but", "  2    nothing was done", "  130  interr"):
+        assert status in text
 
 
 def test_windows_alone_are_evaluated(tmp_path: Path, annotations: Path) -> None:

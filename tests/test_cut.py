@@ -155,7 +155,7 @@ def test_the_video_itself_is_never_overwritten(counted: Path, tmp_path: Path) ->
     ("name", "message"),
     [
         ("film", "has no suffix"),
-        ("film.nonsense", "ffmpeg failed: .*output format"),
+        ("film.xyz", r"suffix \.xyz, expected one of \.mp4, \.m4v,"),
         ("d.mp4", "is a folder"),
     ],
 )

@@ -105,8 +105,8 @@ def test_all_of_it(web: Web, root: Path) -> None:
     assert result.exit_code == 0, result.output
     assert tree(root) == annotations() | videos()
     archive = root.parent / VIDEOS.name
-    assert f"{archive}: 4 videos extracted to {root}/videos\n" in result.stdout
-    assert f"no longer needed: rm {archive}\n" in result.stdout
+    assert f"{archive}: 4 videos extracted to {root}/videos\n" in result.stderr
+    assert f"no longer needed: rm {archive}\n" in result.stderr
     assert "4 of the 4 that the annotations name\n" in result.stdout
     assert result.stdout.endswith(
         f"Next\n  cp presets/qvhighlights.yaml params.yaml\n  dvc exp run -S data.root={root}\n"
@@ -116,7 +116,20 @@ def test_all_of_it(web: Web, root: Path) -> None:
     again = run(root, "--videos")
     assert again.exit_code == 0
     assert web.requests == []
-    assert "licensed" not in again.stdout
+    assert "licensed" not in again.output
+
+
+def test_json_is_all_of_stdout(web: Web, root: Path) -> None:
+    place(root, videos=ALL[1:])
+    looked = run(root, "--check", "--json")
+    assert looked.exit_code == 1
+    found = json.loads(looked.stdout)
+    assert found["missing"] == [ALL[0]]
+    assert (found["videos"], found["videos named"], found["whole"]) == (3, 4, False)
+    fetched = run(root, "--videos", "--json", "--yes")
+    assert fetched.exit_code == 0, fetched.output
+    assert json.loads(fetched.stdout)["whole"] is True
+    assert "1 videos extracted" in fetched.stderr
 
 
 def test_a_relative_root_is_made_absolute(
@@ -132,9 +145,9 @@ def test_nothing_is_downloaded_before_the_licence_was_seen(web: Web, root: Path)
     for answer in ("", "n\n"):
         result = run(root, "--videos", answer=answer)
         assert result.exit_code == 1
-        assert "CC BY-NC-SA 4.0" in result.stdout
+        assert "CC BY-NC-SA 4.0" in result.stderr
         urls = "".join(f"  {web.url}/{name}\n" for name in FILES)
-        assert f"To download:\n{urls}  {web.url}/{VIDEOS.name} (about " in result.stdout
+        assert f"To download:\n{urls}  {web.url}/{VIDEOS.name} (about " in result.stderr
     assert web.requests == []
     assert not root.exists()
     assert run(root, answer="y\n").exit_code == 0
@@ -145,6 +158,7 @@ def test_check_changes_nothing(web: Web, root: Path) -> None:
     result = run(root, "--check", "--videos")
     assert result.exit_code == 1
     assert result.stdout.count("  missing\n") == 3
+    assert "  which are wanted will be known when the annotations are there\n" in result.stdout
     assert not root.exists()
     place(root, videos=ALL[1:])
     result = run(root, "--check")
@@ -217,11 +231,11 @@ def test_an_archive_that_is_there(web: Web, root: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1  # one video is missing still
     (root / "videos" / "dangling.mp4").unlink()
     assert tree(root) == annotations() | videos(ALL[:3])
-    assert "2 videos extracted" in result.stdout
-    assert f"1 missing videos are not in it: {ALL[3]}\n" in result.stdout
+    assert "2 videos extracted" in result.stderr
+    assert f"1 missing videos are not in it: {ALL[3]}\n" in result.stderr
     assert (
         "1 members ignored: 'README\\x1b[31m' (not among the videos of the annotations)\n"
-    ) in result.stdout
+    ) in result.stderr
     assert web.requests == []
     assert mine.exists()
 
@@ -233,8 +247,8 @@ def test_videos_with_another_size_are_named(web: Web, root: Path) -> None:
     result = run(root, "--yes", "--videos")
     assert result.exit_code == 1
     assert path.read_bytes() == b"cut"
-    assert "1 videos that were there have another size" in result.stdout
-    assert "no longer needed" not in result.stdout
+    assert "1 videos that were there have another size" in result.stderr
+    assert "no longer needed" not in result.stderr
 
 
 def test_an_archive_that_is_not_there(web: Web, root: Path, tmp_path: Path) -> None:
@@ -341,7 +355,7 @@ def test_without_a_mirror_the_published_places_are_asked(
     result = run(root, "--videos", answer="n\n")
     assert result.exit_code == 1
     urls = "".join(f"  {known.url}\n" for known in ANNOTATIONS)
-    assert f"To download:\n{urls}  {VIDEOS.url} (about 134.0 GB)\n" in result.stdout
+    assert f"To download:\n{urls}  {VIDEOS.url} (about 134.0 GB)\n" in result.stderr
 
 
 def test_looks_at_the_real_files(

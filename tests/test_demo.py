@@ -7,16 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from typer.testing import CliRunner
 
 from hlclip.cli import app
@@ -39,6 +41,7 @@ SAMPLE = Path(__file__).parents[1] / "sample" / "model"
 CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 CODE += "from hlclip.cli import app; app()"
 COMMAND = [sys.executable, "-c", CODE, "demo"]
+expect.set_options(timeout=60_000)  # five seconds are too few where others use the machine
 HOSTILE = "<img src=x onerror=alert(1)> **soldier**"
 
 
@@ -157,6 +160,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("demo")
     with started(folder, "--max-mb", "4", "--max-minutes", "2") as server:
         yield server
+        end(server, signal.SIGTERM)  # after all that the tests uploaded and were refused
 
 
 @pytest.fixture
@@ -188,7 +192,7 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     expect(page.get_by_text("Up to 4 MB and 2 minutes")).to_be_visible()
     ask(page, footage_dir / "videos/tears_of_steel_battle.webm", f"a robotic arm\n{HOSTILE}")
     moments = page.locator(".moments button")
-    expect(moments).to_have_count(10, timeout=60_000)
+    expect(moments).to_have_count(10)
     expect(page.locator("svg.marks")).to_have_count(2)
     expect(page.get_by_text(HOSTILE, exact=True).last).to_be_visible()  # as text
 
@@ -197,11 +201,21 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     )
     assert words, moments.nth(1).inner_text()
     second = int(words[1]) * 60 + int(words[2])
-    moments.nth(1).click()
-    page.wait_for_function(
-        "second => document.querySelector('#film video').currentTime >= second", arg=second
+    # Where it lands, noted by the page: it plays on while a loaded machine gets round to asking.
+    page.evaluate(
+        """() => {
+            const video = document.querySelector("#film video");
+            const landed = done => () => done(video.currentTime);
+            window.landed = new Promise(
+                done => video.addEventListener("seeked", landed(done), { once: true })
+            );
+        }"""
     )
-    assert page.evaluate("document.querySelector('#film video').currentTime") < second + 4
+    moments.nth(1).click()
+    assert page.evaluate("window.landed") == pytest.approx(second, abs=0.5)
+    page.wait_for_function(
+        "second => document.querySelector('#film video').currentTime > second", arg=second
+    )
 
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Moments a query").fill("2")
@@ -267,14 +281,7 @@ def test_made_up_requests_reach_no_other_file(path: str, server: Server) -> None
 
 def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[str, Any]:
     """What a page's event brings, asked for without the page."""
-    with urllib.request.urlopen(f"{server.url}config") as answer:  # noqa: S310
-        events = json.load(answer)["dependencies"]
-    (event,) = (event["id"] for event in events if event["api_name"] == name)
-    body = json.dumps({"data": data, "fn_index": event, "session_hash": session}).encode()
-    request = urllib.request.Request(  # noqa: S310
-        f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
-    )
-    urllib.request.urlopen(request).close()  # noqa: S310
+    join(server, name, data, session=session)
     stream = f"{server.url}gradio_api/queue/data?session_hash={session}"
     with urllib.request.urlopen(stream, timeout=60) as lines:  # noqa: S310
         for line in lines:
@@ -284,24 +291,41 @@ def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[st
     raise AssertionError("the stream ended without an answer")
 
 
+def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
+    """Ask for it without waiting for what it brings."""
+    with urllib.request.urlopen(f"{server.url}config") as answer:  # noqa: S310
+        events = json.load(answer)["dependencies"]
+    (event,) = (event["id"] for event in events if event["api_name"] == name)
+    body = json.dumps({"data": data, "fn_index": event, "session_hash": session}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_when_it_ends(
-    number: signal.Signals,
-    browser: Browser,
-    footage_dir: Path,
-    tmp_path: Path,
+def test_an_interrupt_in_the_middle_of_the_work_leaves_nothing(
+    footage_dir: Path, tmp_path: Path
 ) -> None:
-    with started(tmp_path) as server, closing(browser.new_page()) as page:
-        page.goto(server.url)
-        ask(page, footage_dir / "videos/tears_of_steel_battle.webm", "a robot")
-        if number == signal.SIGTERM:  # the other ends in the middle of the work
-            expect(page.locator(".moments button")).not_to_have_count(0, timeout=60_000)
+    with started(tmp_path) as server:
+        video = footage_dir / "videos/tears_of_steel_battle.webm"
+        with video.open("rb") as file:
+            answer = requests.post(f"{server.url}gradio_api/upload", files={"files": file})  # noqa: S113
+        film = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+        join(server, "find", [film, "a robot"], session="s")
+        while not list((tmp_path / "tmp").glob("*/store/images/locks/*")):
+            assert server.process.poll() is None
+            time.sleep(0.01)
         assert any(path.suffix == ".webm" for path in server.left())
-        (private,) = (tmp_path / "tmp").iterdir()
-        assert private.stat().st_mode & 0o777 == 0o700
-        server.process.send_signal(number)
-        assert server.process.wait(30) == 0
-        assert list((tmp_path / "tmp").iterdir()) == []
-        assert server.left() == [tmp_path / "stderr"]
-        assert (tmp_path / "stderr").read_text() == ""
+        end(server, signal.SIGINT)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def end(server: Server, number: signal.Signals) -> None:
+    """Nothing is left of what was uploaded and made."""
+    (private,) = (server.folder / "tmp").iterdir()
+    assert private.stat().st_mode & 0o777 == 0o700
+    server.process.send_signal(number)
+    assert server.process.wait(60) == 0
+    assert list((server.folder / "tmp").iterdir()) == []
+    assert server.left() == [server.folder / "stderr"]

@@ -18,7 +18,9 @@ from hlclip.video import VideoError, probe
 from tests.films import constant, copy, ffmpeg, numbered_film, numbers
 from tests.web import Web, serving
 
-HEADER = frames_header(Frames(size=32, resize="shortest", interpolation="bicubic"), 2.0)
+HEADER = frames_header(
+    Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg"), 2.0
+)
 MOMENT = Moment(0, 2, 0, range(1))
 
 OPEN = ("-protocol_whitelist", "file,http,tcp,crypto,data,concat,subfile,rtp,udp")

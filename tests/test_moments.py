@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hlclip.errors import HlclipError
 from hlclip.moments import Curve, Moment, best_moments, clock
 
 
@@ -114,7 +115,7 @@ def test_moments_are_apart_inside_long_enough_and_in_order(
     ],
 )
 def test_settings_are_checked(settings: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(HlclipError, match=message):
         best_moments(curve([1, 2]), **settings)
 
 

@@ -329,6 +329,10 @@ def test_the_command_writes_the_report_and_says_where(
     path = finished.folder / "outputs" / "report.html"
     assert result.stdout == f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
     assert path.read_text().count("data:image/jpeg") > 2
+    arguments = ["report", str(finished.folder), "--thumbnails", "0", "--json"]
+    again = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert again["report"] == str(path)
+    assert again["bytes"] == path.stat().st_size
 
 
 def test_the_command_without_a_run_says_what_to_do(tmp_path: Path):

@@ -1,7 +1,8 @@
 """Scores of one's own videos are those of the pipeline."""
 
-import copy
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,57 @@ def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path
     assert not list(tmp_path.glob("images/*/*.h5"))
 
 
+def test_what_was_asked_before_needs_no_torch(
+    checkpoint: Path, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(checkpoint, store=tmp_path / "store"), video)
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        import hlclip
+
+        scorer = hlclip.load_scorer({str(checkpoint)!r}, store=Path({str(tmp_path / "store")!r}))
+        curves = scorer.score({str(video)!r}, {QUERIES})
+        np.save({str(tmp_path / "again.npy")!r}, [curve.saliency for curve in curves])
+        assert not {{"torch", "open_clip"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
+
+
+def test_a_model_whose_file_changes_is_looked_at_again(video: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    model = save_model(tmp_path / "model", tiny_config())
+    first = matrix(load_scorer(model=model, store=store), video)
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    second = matrix(load_scorer(model=model, store=store), video)
+    assert np.abs(first - second).max() > 0.01
+    (tmp_path / "model" / "open_clip_model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="has no weights file"):
+        load_scorer(model=model, store=store)
+
+
+def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", tiny_config())
+    load_scorer(model=model, store=tmp_path / "store")
+    scorer = load_scorer(model=model, store=tmp_path / "store")  # remembered, not loaded
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    with pytest.raises(HlclipError, match="replaced by another one meanwhile: run again"):
+        scorer.score(video, ["a dog"])
+
+
+def test_a_damaged_memory_of_a_model_is_of_no_use_and_no_harm(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(model=model, store=tmp_path), video)
+    (memory,) = tmp_path.glob("models/*.json")
+    for content in ("", "[]", "{}", '{"files": {}, "model": {}}', '{"files": 1}'):
+        memory.write_text(content)
+        found = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not of_another_key])
 def test_damage_in_the_store_is_repaired(
     damage: Callable[[Path, np.random.Generator], None], model: str, video: Path, tmp_path: Path
@@ -162,16 +214,9 @@ def test_damage_in_the_store_is_repaired(
                 path.unlink()
         for path in tmp_path.glob(f"{kind}/*/*.h5"):
             damage(path, np.random.default_rng(1))
-        np.testing.assert_array_equal(matrix(scorer_of_another_run(scorer), video), expected)
-
-
-def scorer_of_another_run(scorer: Scorer) -> Scorer:
-    """The same model, with nothing read from the store yet."""
-    again = copy.copy(scorer)
-    for name in ("_images", "_texts", "_features"):
-        store = getattr(scorer, name)
-        setattr(again, name, Store(store.folder.parent, store.folder.name, store.header))
-    return again
+        np.testing.assert_array_equal(
+            matrix(load_scorer(model=model, store=tmp_path), video), expected
+        )
 
 
 def test_a_query_is_never_scored_by_another_querys_file(
@@ -179,19 +224,24 @@ def test_a_query_is_never_scored_by_another_querys_file(
 ) -> None:
     scorer = load_scorer(model=model, store=tmp_path)
     expected = matrix(scorer, video)
-    one, other = sorted(tmp_path.glob("texts/*/*.h5"))
-    content = one.read_bytes(), other.read_bytes()
-    other.write_bytes(content[0])
-    one.write_bytes(content[1])
-    np.testing.assert_array_equal(matrix(scorer_of_another_run(scorer), video), expected)
-    assert (one.read_bytes(), other.read_bytes()) == content
+    for kind in ("features", "texts"):
+        files = sorted(tmp_path.glob(f"{kind}/*/*.h5"))
+        content = [path.read_bytes() for path in files]
+        for path, another in zip(files, [*content[1:], content[0]], strict=True):
+            path.write_bytes(another)
+        if kind == "texts":
+            for path in tmp_path.glob("features/*/*.h5"):
+                path.unlink()
+        again = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(again, expected)
+        assert [path.read_bytes() for path in files] == content
 
 
 def test_the_checkpoint_of_the_run_here_is_the_default(
     checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"there is no outputs.train\.safetensors here"):
+    with pytest.raises(HlclipError, match=r"there is no outputs.train\.safetensors here"):
         load_scorer()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())

@@ -43,6 +43,14 @@ def hlclip(
       hlclip store status                   what is cached, and where
       hlclip highlight --help               what a command wants, with examples
       hlclip --debug evaluate ...           to see where an error comes from
+
+    \b
+    Exit status:
+      0    done
+      1    done, but something is left over, which is named: videos that could not be used, files
+           that are missing, findings of the doctor
+      2    nothing was done: the input or the command is wrong, and the message says what to change
+      130  interrupted (Ctrl-C)
     """
     context.obj = debug
 

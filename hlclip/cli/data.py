@@ -1,5 +1,6 @@
 """`hlclip data`: what may be obtained of a public data set, and where the rest belongs."""
 
+import json as json_format
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -67,6 +68,9 @@ def qvhighlights(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="The licence is known; do not ask.")
     ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what is there as JSON, all names included.")
+    ] = False,
 ) -> None:
     """Download what is missing of QVHighlights, or say where files of your own belong.
 
@@ -91,9 +95,10 @@ def qvhighlights(
       ln -s /elsewhere/*.mp4 /data/qvhighlights/videos/
     """
     with plain_errors(context):
+        show = _print_json if json else _show
         holdings = look(root, ANNOTATIONS)
         if check:
-            _show(root, holdings)
+            show(root, holdings)
             raise typer.Exit(0 if holdings.whole else 1)
         if archive is not None and not archive.exists() and not videos:
             raise HlclipError(f"{archive}: no such file; with --videos it is downloaded to there")
@@ -105,7 +110,7 @@ def qvhighlights(
         if extract and holdings.missing:
             different = _get_videos(root, holdings, archive, mirror)
             holdings = look(root, ANNOTATIONS)
-        _show(root, holdings)
+        show(root, holdings)
         if different or holdings.different or (extract and holdings.missing):
             raise typer.Exit(1)
 
@@ -116,8 +121,8 @@ def _ask(holdings: Holdings, archive: Path | None, mirror: str | None, *, yes: b
     if archive is not None and not archive.exists() and (holdings.absent or holdings.missing):
         wanted.append(f"{_at(mirror, VIDEOS)} (about {in_words(VIDEOS.size)})")
     if wanted and not yes:
-        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *wanted]))
-        typer.confirm("Go on? (--yes answers this)", abort=True)
+        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *wanted]), err=True)
+        typer.confirm("Go on? (--yes answers this)", abort=True, err=True)
 
 
 def _get_annotations(root: Path, holdings: Holdings, mirror: str | None) -> Holdings:
@@ -140,22 +145,27 @@ def _get_videos(root: Path, holdings: Holdings, archive: Path, mirror: str | Non
         except DownloadError as error:
             raise DownloadError(f"{error}\nOr give an archive that you have: --archive") from error
     result = extract_videos(archive, folder, holdings.vids, suffix=VIDEOS.suffix)
-    typer.echo(f"{archive}: {len(result.extracted):,} videos extracted to {folder}")
+    _say(f"{archive}: {len(result.extracted):,} videos extracted to {folder}")
     lacking = set(holdings.missing) - set(result.extracted)
     if lacking:
-        typer.echo(f"  {len(lacking):,} missing videos are not in it: {_some(lacking)}")
+        _say(f"  {len(lacking):,} missing videos are not in it: {_some(lacking)}")
     if result.different:
-        typer.echo(
+        _say(
             f"  {len(result.different):,} videos that were there have another size than in the "
             f"archive and were left alone; delete them to get the archive's: "
             f"{_some(result.different)}"
         )
     if result.ignored:
         reasons = [f"{name!r} ({why})" for name, why in result.ignored.items()]
-        typer.echo(f"  {len(reasons):,} members ignored: {_some(reasons)}")
+        _say(f"  {len(reasons):,} members ignored: {_some(reasons)}")
     if not lacking and not result.different:
-        typer.echo(f"  no longer needed: rm {shlex.quote(str(archive))}")
+        _say(f"  no longer needed: rm {shlex.quote(str(archive))}")
     return result.different
+
+
+def _say(line: str) -> None:
+    """Beside what was asked for, which alone goes to stdout."""
+    typer.echo(line, err=True)
 
 
 def _require_room(archive: Path, folder: Path) -> None:
@@ -182,6 +192,8 @@ def _show(root: Path, holdings: Holdings) -> None:
     for name, words in holdings.annotations.items():
         typer.echo(f"  {f'annotations/{name}':{width}}  {words}")
     there = f"{len(holdings.videos):,} of the {len(holdings.vids):,} that the annotations name"
+    if not holdings.vids:
+        there = "which are wanted will be known when the annotations are there"
     typer.echo(f"  {'videos/':{width}}  {there}")
     if holdings.missing:
         typer.echo(f"  {'':{width}}  missing: {_some(holdings.missing)}")
@@ -204,6 +216,18 @@ def _show(root: Path, holdings: Holdings) -> None:
         typer.echo("\nNext")
     root_now = shlex.quote(f"data.root={root.absolute()}")
     typer.echo(f"  cp presets/qvhighlights.yaml params.yaml\n  dvc exp run -S {root_now}")
+
+
+def _print_json(root: Path, holdings: Holdings) -> None:
+    content = {
+        "root": str(root),
+        "annotations": holdings.annotations,
+        "videos named": len(holdings.vids),
+        "videos": len(holdings.videos),
+        "missing": holdings.missing,
+        "whole": holdings.whole,
+    }
+    typer.echo(json_format.dumps(content, indent=1, ensure_ascii=False))
 
 
 def _at(mirror: str | None, file: Release | VideoArchive) -> str:

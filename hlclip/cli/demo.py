@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import hlclip
-from hlclip.cli.terminal import plain_errors
+from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
 from hlclip.demo.address import free_port, is_loopback
 from hlclip.errors import HlclipError
 
@@ -70,7 +70,7 @@ def demo(
     Uploads and what is made from them lie in a private temporary folder, which goes at the end; an
     upload is deleted after an hour. The page loads nothing from the internet.
     """
-    with plain_errors(context):
+    with plain_errors(context, options=MODEL_OPTIONS):
         if find_spec("gradio") is None:
             raise HlclipError("hlclip demo needs Gradio: pip install 'hlclip[demo]'")
         if not is_loopback(host):

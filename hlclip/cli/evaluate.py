@@ -1,5 +1,7 @@
 """`hlclip evaluate`: official metrics of any system's submission file."""
 
+import json as json_format
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +27,8 @@ def evaluate(
     json: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT", help="Also write all figures here, as the official script does."
+            metavar="OUT",
+            help="Also write all figures here, as the official script does; - prints them instead.",
         ),
     ] = None,
     clip_seconds: Annotated[
@@ -40,8 +43,10 @@ def evaluate(
     \b
       {"qid": 2579, "query": "...", "vid": "...", "pred_saliency_scores": [0.31, ...]}
 
-    The figures are percentages and equal those of Moment-DETR's standalone_eval. HL is highlight
-    detection by the lowest rating that makes a highlight, MR is moment retrieval.
+    The figures are percentages and equal those of Moment-DETR's standalone_eval: a score list that
+    is shorter than its video is filled with zeros there, and a longer one is cut; how many there
+    are is said. HL is highlight detection by the lowest rating that makes a highlight, MR is moment
+    retrieval.
 
     \b
     Examples:
@@ -50,13 +55,32 @@ def evaluate(
       hlclip evaluate mine.jsonl my_annotations.jsonl --clip-seconds 1
     """
     with plain_errors(context):
+        to_stdout = json is not None and str(json) == "-"
         truth = ground_truth(read_annotations(annotations, clip_seconds), clip_seconds)
         rows = in_order(read_submission(predictions), truth.qids)
         windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
         scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
         metrics = evaluate_predictions(truth, scores=scores or None, windows=windows or None)
+        _report_lengths(scores, truth.clips)
+        if to_stdout:
+            typer.echo(json_format.dumps(metrics, indent=1))
+            return
         if json is not None:
             write_json(json, metrics)
         width = max(map(len, metrics["brief"]))
         for name, figure in metrics["brief"].items():
             typer.echo(f"{name:{width}}  {figure:6.2f}")
+
+
+def _report_lengths(scores: Sequence[Sequence[float]], clips: Iterable[int]) -> None:
+    if not scores:
+        return
+    pairs = list(zip(scores, clips, strict=True))
+    shorter = sum(len(given) < count for given, count in pairs)
+    longer = sum(len(given) > count for given, count in pairs)
+    if shorter or longer:
+        typer.echo(
+            f"of {len(pairs)} score lists {shorter} are shorter than their video has clips (filled "
+            f"with zeros) and {longer} longer (cut), as the official script does",
+            err=True,
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import hlclip
-from hlclip.cli.terminal import plain_errors
+from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
 from hlclip.errors import HlclipError
 from hlclip.moments import WINDOW, best_moments, clock
 from hlclip.paths import check_film, find_videos, name_videos
@@ -113,7 +113,7 @@ def highlight(
 
     Exit status: 0, or 1 if some of several videos could not be used, or 2 if nothing could be done.
     """
-    with plain_errors(context):
+    with plain_errors(context, options=MODEL_OPTIONS):
         pool([0.0], window)  # refuses an even window before the model is loaded
         _check_queries(queries or [])
         videos = name_videos(find_videos([video, *(more or [])]))

@@ -1,5 +1,6 @@
 """`hlclip report`: one HTML page about a finished run."""
 
+import json as json_format
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def report(
             metavar="QUERIES", min=0, help="So many queries get pictures, about 10 kB each."
         ),
     ] = 240,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """One HTML page about a finished run, to be opened in any browser.
 
@@ -57,7 +59,12 @@ def report(
             seeds = []
         path = out or folder / "outputs" / "report.html"
         made = write_report(run, path, store=store_root(), thumbnails=thumbnails, further=seeds)
-        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        size = path.stat().st_size
+        if json:
+            facts = {"report": str(path), "bytes": size, "queries without pictures": made.without}
+            typer.echo(json_format.dumps(facts))
+        else:
+            typer.echo(f"{path}: {size / 1e6:.1f} MB")
         if made.without:
             typer.echo(
                 f"{made.without} of {made.wanted} queries have no pictures: their frames are not "

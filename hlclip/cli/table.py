@@ -1,5 +1,6 @@
 """`hlclip table`: the paper's tables from DVC's experiments."""
 
+import json as json_format
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,10 +38,13 @@ def table(
         Literal["terminal", "markdown", "csv"],
         typer.Option("--format", help="How the table is written."),
     ] = "terminal",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead, unrounded, notes included.")
+    ] = False,
 ) -> None:
     """The paper's tables from DVC's experiments: mean and standard deviation over seeds.
 
-    Runs are averaged over train.seed, with a line each for CLIP, HL-CLIP-1 and HL-CLIP-2,
+    Runs are averaged over train.seed, with a line each for zero-shot CLIP, HL-CLIP-1 and HL-CLIP-2,
     without and with saliency pooling (SP). Runs on different data, or that differ in any other
     parameter, are never averaged: the command says in what they differ.
 
@@ -54,7 +58,8 @@ def table(
       hlclip table --where train.blocks=2 --by train.target      an ablation
     """
     from hlclip.experiments import finished_runs, matching  # noqa: PLC0415 (DVC: half a second)
-    from hlclip.table import comparable, lines, render  # noqa: PLC0415
+    from hlclip.table import comparable, lines  # noqa: PLC0415
+    from hlclip.table_text import as_json, render  # noqa: PLC0415
 
     with plain_errors(context):
         runs, unfinished = finished_runs(Path(), revisions=rev or (), commits=num)
@@ -62,4 +67,7 @@ def table(
             typer.echo(f"left out: {name}", err=True)
         runs = comparable(matching(runs, where or ()), by or ())
         table = lines(runs, level=level, by=by or ())
-        typer.echo(render(table, runs, style=style, level=level))
+        if json:
+            typer.echo(json_format.dumps(as_json(table, runs, level=level), indent=1))
+        else:
+            typer.echo(render(table, runs, style=style, level=level))

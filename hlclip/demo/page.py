@@ -27,6 +27,7 @@ LOOK: dict[str, Any] = {
         #film video { max-height: 55vh; object-fit: contain; }
         #film [aria-label="Trim video to selection"],
         #film [aria-label="Reset video to initial value"] { display: none; }
+        .label-wrap > span { text-align: left; }
         .moments { gap: 4px; }
         .moments button {
             justify-content: flex-start; white-space: pre;

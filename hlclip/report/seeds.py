@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hlclip.experiments import Run
 from hlclip.report.tables import METRICS, Cell, Table
-from hlclip.table import Line, cell, comparable, label, lines
+from hlclip.table import Line, comparable, lines
+from hlclip.table_text import cell, label
 
 _FREE = ("train.blocks", "train.seed")
 

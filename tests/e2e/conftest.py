@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from hlclip.ffmpeg import ffmpeg_executable
@@ -150,9 +151,21 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(blank: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """After one `dvc repro`; copied by the tests that change something."""
-    project = blank.copy(tmp_path_factory.mktemp("finished") / "project")
-    project.run("dvc", "repro")
-    project.commit()
-    return project
+def finished(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
+    """After one `dvc repro`; copied by the tests that change something.
+
+    All processes of pytest-xdist share one: the first that comes makes it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    place = shared / "finished.json"
+    with FileLock(shared / "finished.lock"):
+        if not place.exists():
+            blank: Project = request.getfixturevalue("blank")
+            project = blank.copy(tmp_path_factory.mktemp("finished") / "project")
+            project.run("dvc", "repro")
+            project.commit()
+            place.write_text(json.dumps([str(project.root), str(project.data)]))
+    root, data = json.loads(place.read_text())
+    return Project(Path(root), Path(data))

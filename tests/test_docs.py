@@ -1,0 +1,136 @@
+"""The docs name what there is: pages, modules, options, parameters, and what reruns when."""
+
+import itertools
+import re
+import shlex
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+
+from hlclip.cli import app
+from tests.docs import PAGES, ROOT, SHELL, blocks, inline_code, tables
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EVERYTHING = [block for page in PAGES for block in blocks(page)]
+COMMANDS = [block for block in EVERYTHING if block.language in SHELL]
+OTHER_TOOLS = {
+    *("--temp", "--queue", "--run-all", "--rev", "--force", "--dry", "--all", "--failed"),  # DVC
+}
+
+
+def yaml(name: str) -> Any:
+    return YAML(typ="safe", pure=True).load(ROOT / name)
+
+
+def parameters() -> set[str]:
+    return {f"{section}.{key}" for section, keys in yaml("params.yaml").items() for key in keys}
+
+
+def test_there_are_commands_and_some_are_run() -> None:
+    assert len([block for block in COMMANDS if block.reason is None]) >= 7
+    languages = {block.language for block in EVERYTHING}
+    assert languages <= {*SHELL, "python", "json", "bibtex"}
+
+
+def test_a_reason_stands_only_above_what_could_be_run() -> None:
+    runnable = [b for b in EVERYTHING if b.reason and b.language in (*SHELL, "python")]
+    written = sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES)
+    assert len(runnable) == written
+    assert all(len(block.reason or "") > 10 for block in runnable)
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.name)
+def test_options_and_parameters_of_commands_exist(block) -> None:
+    for line in block.code.replace("\\\n", " ").splitlines():
+        for words in split_commands(line):
+            if words[0] == "hlclip":
+                check_options(words[1:])
+            if words[:3] == ["dvc", "exp", "run"]:
+                settings = [after for word, after in itertools.pairwise(words) if word == "-S"]
+                assert {setting.split("=")[0] for setting in settings} <= parameters()
+
+
+def split_commands(line: str) -> list[list[str]]:
+    words = shlex.split(line, comments=True)
+    text = " ".join(shlex.quote(word) if word not in ("&&", "|") else word for word in words)
+    return [shlex.split(part) for part in re.split(r" && | \| ", text) if part]
+
+
+def check_options(words: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words[0]]
+        words = words[1:]
+    known = options(command) | {"--help"}
+    assert {word.split("=")[0] for word in words if word.startswith("-")} <= known, words
+
+
+def options(command: Any) -> set[str]:
+    own = {name for parameter in command.params for name in parameter.opts}
+    return own.union(*(options(each) for each in getattr(command, "commands", {}).values()))
+
+
+def test_options_in_the_text_exist() -> None:
+    known = options(typer.main.get_command(app)) | OTHER_TOOLS | {"--help"}
+    for page in PAGES:
+        code = [text for text in inline_code(page) if text.startswith("-")]
+        named = {word for text in code for word in re.findall(r"^--[a-z-]+", text)}
+        assert named <= known, (page.name, named - known)
+
+
+def test_every_page_is_in_the_readme() -> None:
+    for page in PAGES[1:]:
+        assert f"| [docs/{page.name}](docs/{page.name}) |" in README
+
+
+def test_links_lead_somewhere() -> None:
+    missing = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists() and target not in BY_OTHERS:
+                missing.append((page.name, target))
+    assert missing == []
+
+
+BY_OTHERS = {"docs/store.md", "docs/performance.md", "store.md"}
+
+
+def test_the_readmes_tree_is_the_real_one() -> None:
+    tree = README[README.index("\ndvc.yaml params.yaml") :].split("```")[0]
+    named = set(re.findall(r"[a-z_]+\.py|[a-z]+/", tree.split("sample/")[0]))
+    modules = {path.name for path in (ROOT / "hlclip").glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in (ROOT / "hlclip").glob("*/__init__.py")}
+    assert modules | folders <= named
+    assert {name for name in named if name.endswith(".py")} <= modules
+    for folder in re.findall(r"^([a-z]+)/", tree, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+
+
+def test_what_reruns_when_is_what_dvc_says() -> None:
+    (table,) = tables(ROOT / "docs" / "experiments.md")
+    stages = table[0][1:]
+    pipeline = yaml("dvc.yaml")["stages"]
+    assert stages == list(pipeline)
+    for changed, *cells in table[1:]:
+        keys = named_parameters(changed)
+        for key in keys:
+            reading = [stage for stage in stages if reads(pipeline[stage]["params"], key)]
+            assert reading, key
+            marked = [stage for stage, cell in zip(stages, cells, strict=True) if cell]
+            assert marked[0] == reading[0], (key, reading)
+            assert set(reading) <= set(marked), (key, reading)
+
+
+def named_parameters(text: str) -> list[str]:
+    """`encoder.model`, `pretrained` -> both in full; `pool` -> itself."""
+    names = re.findall(r"`([a-z_.]+)`", text)
+    section = names[0].split(".")[0] if names else ""
+    return [name if "." in name or name == section else f"{section}.{name}" for name in names]
+
+
+def reads(listed: list[str], key: str) -> bool:
+    return any(
+        name == key or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in listed
+    )
