@@ -125,28 +125,41 @@ def inspect_videos(
         for (vid, (path, stat)), found in zip(fresh.items(), bar, strict=True):
             if isinstance(found, Video):
                 row = (path, stat, found.sha256, json.dumps(asdict(found.info)))
-                with known:
-                    known.execute("INSERT OR REPLACE INTO video_2 VALUES (?, ?, ?, ?)", row)
+                try:
+                    with known:
+                        known.execute("INSERT OR REPLACE INTO video_2 VALUES (?, ?, ?, ?)", row)
+                except sqlite3.OperationalError as error:
+                    raise _cache_refused(cache, error) from error
             yield vid, found
 
 
 def _open_cache(cache: Path) -> sqlite3.Connection:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    known = sqlite3.connect(cache, timeout=60)
+    try:
+        known = sqlite3.connect(cache, timeout=60)
+    except sqlite3.OperationalError as error:
+        raise _cache_refused(cache, error) from error
     try:
         # Count up when `probe` says something else of the same file.
         known.execute(
             "CREATE TABLE IF NOT EXISTS video_2 "
             "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
         )
-    except sqlite3.OperationalError:
-        raise  # locked or read-only: not the file's fault
+    except sqlite3.OperationalError as error:  # locked or read-only: not the file's fault
+        raise _cache_refused(cache, error) from error
     except sqlite3.DatabaseError:
         known.close()
         log.warning("%s is not an SQLite file; made anew, all videos are hashed again", cache)
         cache.unlink()
         return _open_cache(cache)
     return known
+
+
+def _cache_refused(cache: Path, error: sqlite3.Error) -> DataError:
+    return DataError(
+        f"{cache}: cannot be written: {error}\nmake room on that disk and see that it is writable, "
+        "or set HLCLIP_STORE to another folder"
+    )
 
 
 def _look_at(path: Path, root: Path) -> Video | VideoError:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hlclip.errors import HlclipError
 from hlclip.pooling import pool
 
 WINDOW = 3
@@ -57,12 +58,12 @@ def best_moments(
         min_seconds: shortest moment; a video that is shorter is one moment.
 
     Raises:
-        ValueError: `top` is below 1, `window` even or below 1, or `min_seconds` not positive.
+        HlclipError: `top` is below 1, `window` even or below 1, or `min_seconds` not positive.
     """
     if top < 1:
-        raise ValueError(f"top is {top}, expected at least 1")
+        raise HlclipError(f"top is {top}, expected at least 1")
     if not 0 < min_seconds < math.inf:
-        raise ValueError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
+        raise HlclipError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
     scores = pool(curve.saliency, window)
     median = float(np.median(scores))
     free = np.ones(len(scores), dtype=bool)  # in no moment

@@ -142,7 +142,7 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
         OSError: the file cannot be read.
     """
     if not 0 < clip_seconds < np.inf:
-        raise ValueError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
+        raise HlclipError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
     rows = read_rows(Path(path), Annotation, error_type=AnnotationError, clip_seconds=clip_seconds)
     return list(rows.values())
 

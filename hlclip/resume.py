@@ -27,7 +27,8 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
-        with replacing(path) as temporary:
+        # To a file of our own: torch's own says nothing of a full disk.
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(
                 {
                     "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
@@ -38,7 +39,7 @@ class TrainingState:
                     "chosen": self.chosen,
                     "chosen_tensors": self.chosen_tensors,
                 },
-                temporary,
+                file,
             )
 
     def load(self, path: Path) -> None:

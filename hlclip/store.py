@@ -130,7 +130,7 @@ class Store:
         digest = _digest(array)
         attributes = {"format_version": FORMAT_VERSION, **self.header, "digest": digest}
         with (
-            replacing(self.path(key)) as temporary,
+            replacing(self.path(key), needed=array.nbytes) as temporary,
             h5py.File(temporary, "w", libver=("v108", "v108")) as file,
         ):
             # h5py writes identical bytes only without time stamps and in a fixed order.

@@ -1,21 +1,26 @@
 """How commands meet a person: errors are lines on stderr, the exit code is then 2."""
 
+import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import click
 import typer
+
+from hlclip.endings import report
 
 
 @contextmanager
 def plain_errors(context: typer.Context) -> Generator[None, None, None]:
-    """Report what is wrong with the input as lines on stderr and exit with 2, unless `--debug`."""
+    """Report what is wrong with the input as lines on stderr and exit with 2.
+
+    A traceback comes with `--debug`, and with what is not the input's fault: a bug, exit code 1.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:
-        if context.obj:
-            raise
-        message = str(error)
-        if isinstance(error, OSError) and error.filename:
-            message = f"{error.filename}: {error.strerror}"
-        typer.echo(message, err=True)
-        raise typer.Exit(2) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise  # typer's own ways to end
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            raise  # the reader of our output has left, as in `hlclip ... | head`
+        raise typer.Exit(report(error, status=2, debug=bool(context.obj))) from None
