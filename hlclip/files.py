@@ -28,6 +28,8 @@ class WriteError(HlclipError):
 def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     """Give a place to write to; on success that becomes `path`, on failure it goes.
 
+    It lies in a folder of its own, which may hold what else is needed meanwhile.
+
     A reader sees the old file or the new one, never a part. Writers of one path do not disturb
     each other, whichever process they are in: each has a folder of its own beside `path`, and the
     last one wins. What a killed one left goes when the same path is written again.
@@ -87,8 +89,9 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 def _private_folder(path: Path) -> tuple[Path, int]:
     """A new folder beside `path`, and the descriptor that holds its lock."""
+    beside = path.parent.absolute()
     while True:
-        folder = Path(mkdtemp(prefix=f".{path.name[:_NAMED]}.", suffix=".tmp", dir=path.parent))
+        folder = Path(mkdtemp(prefix=f".{path.name[:_NAMED]}.", suffix=".tmp", dir=beside))
         with suppress(FileNotFoundError):  # swept by another writer before it was locked
             lock = os.open(folder, os.O_RDONLY)
             with suppress(OSError):  # no locks on this file system: then nobody sweeps either

@@ -129,16 +129,9 @@ class Store:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
         digest = _digest(array)
         attributes = {"format_version": FORMAT_VERSION, **self.header, "digest": digest}
-        with (
-            replacing(self.path(key), needed=array.nbytes) as temporary,
-            h5py.File(temporary, "w", libver=("v108", "v108")) as file,
-        ):
-            # h5py writes identical bytes only without time stamps and in a fixed order.
-            dataset = file.create_dataset("data", data=array, track_times=False)
-            for name, value in sorted(attributes.items()):
-                # Fixed length: HDF5 can hang on a damaged heap of variable-length strings.
-                fixed = np.bytes_(value.encode()) if isinstance(value, str) else value
-                dataset.attrs[name] = fixed
+        path = self.path(key)
+        with replacing(path, needed=array.nbytes) as temporary:
+            temporary.write_bytes(_file_image(path, array, attributes))
         return Item(key, digest, array.shape[0])
 
     def _open(self, key: str) -> _Layout:
@@ -187,6 +180,19 @@ class Store:
         path = self.path(key)
         path.unlink(missing_ok=True)
         raise StoreError(f"{path}: damaged, removed: {reason}; {_remedy(self.folder.name)}")
+
+
+def _file_image(path: Path, array: NDArray[Any], attributes: dict[str, str | int | float]) -> bytes:
+    """The bytes of an item's file."""
+    # In memory: HDF5 crashes the process when a disk fills up while it closes a file.
+    with h5py.File(path, "w", driver="core", backing_store=False, libver=("v108", "v108")) as file:
+        # h5py writes identical bytes only without time stamps and in a fixed order.
+        dataset = file.create_dataset("data", data=array, track_times=False)
+        for name, value in sorted(attributes.items()):
+            # Fixed length: HDF5 can hang on a damaged heap of variable-length strings.
+            dataset.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
+        file.flush()
+        return file.id.get_file_image()
 
 
 def _digest(array: NDArray[Any]) -> str:
