@@ -47,7 +47,7 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
         folder, lock = _private_folder(path)
     except OSError as error:
         raise _write_error(path, error.errno, needed) from error
-    temporary = folder / path.name
+    temporary = folder / "new"  # not by its own name: who looks for `**/*.h5` must not find it
     try:
         yield temporary
         _finish(temporary, path, needed)

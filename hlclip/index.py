@@ -146,6 +146,7 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
             "(path TEXT PRIMARY KEY, stat TEXT, sha256 TEXT, info TEXT)"
         )
     except sqlite3.OperationalError as error:  # locked or read-only: not the file's fault
+        known.close()
         raise _cache_refused(cache, error) from error
     except sqlite3.DatabaseError:
         known.close()

@@ -66,7 +66,7 @@ def test_what_a_killed_writer_left_goes_when_the_path_is_written_again(tmp_path:
     process = writer(path)
     process.kill()
     process.communicate()
-    assert len(list(tmp_path.glob(".file.*.tmp/file"))) == 1
+    assert len(list(tmp_path.glob(".file.*.tmp/new"))) == 1
     with replacing(path) as temporary:
         temporary.write_text("new")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from hlclip.checkpoint import save_tail
 from hlclip.cut import cut_moments
@@ -25,6 +26,7 @@ from hlclip.index import DataError, inspect_videos
 from hlclip.moments import Curve, Moment
 from hlclip.plot import plot_curve
 from hlclip.predictions import Prediction, write_submission
+from hlclip.qvhighlights import Annotation
 from hlclip.resume import TrainingState
 from hlclip.scores import pack, write_scores
 from hlclip.store import Store
@@ -43,6 +45,19 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("NOT TESTED: a full disk. A tmpfs cannot be mounted here; run as root")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "source.mkv"
+    numbered_film(path, constant(10, 20), side=64)
+    return path
+
+
+@pytest.fixture
+def film(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`source.mkv` is there, by this name."""
+    monkeypatch.chdir(source.parent)
 
 
 def mount(folder: Path, options: str) -> bool:
@@ -66,6 +81,7 @@ def _checkpoint(path: Path) -> None:
 
 
 def _resume(path: Path) -> None:
+    torch.manual_seed(0)
     weights = torch.nn.Parameter(torch.arange(20_000.0))
     optimizer = torch.optim.AdamW([weights])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -73,7 +89,9 @@ def _resume(path: Path) -> None:
 
 
 def _scores(path: Path) -> None:
-    write_scores(path, {"val": pack([], {"zero-shot": {}})}, clip_seconds=2.0)
+    row = Annotation(qid=1, query="a dog " * 2000, vid="v", duration=20, relevant_clip_ids=None)
+    cosines: dict[int | str, NDArray[np.float32]] = {1: np.linspace(-1, 1, 10, dtype=np.float32)}
+    write_scores(path, {"val": pack([row], {"zero-shot": cosines})}, clip_seconds=2.0)
 
 
 def _submission(path: Path) -> None:
@@ -90,16 +108,15 @@ def _manifest(path: Path) -> None:
 
 
 def _plot(path: Path) -> None:
-    saliency = np.linspace(0, 1, 50, dtype=np.float32)
-    curve = Curve(Path("v.mp4"), "a dog", saliency, 100.0, 2.0)
+    saliency = np.linspace(0, 1, 10, dtype=np.float32)
+    curve = Curve(Path("source.mkv"), "a dog", saliency, 20.0, 2.0)
     plot_curve(curve, [Moment(0, 4, 1.0, range(2))], path, window=1)
 
 
 def _film(path: Path) -> None:
-    source = path.parent.parent / "source.mkv"
-    if not source.exists():
-        numbered_film(source, constant(10, 20), side=64)
-    cut_moments(source, [Moment(2, 12, 0.0, range(0))], path, exact=True)
+    cut_moments(
+        Path("source.mkv"), [Moment(2, 12, 0.0, range(0))], path, exact=True, overwrite=True
+    )
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
@@ -114,17 +131,15 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("leave", [0, 8192])
+@pytest.mark.usefixtures("film")
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk(disk: Path, tmp_path: Path, name: str, leave: int) -> None:
+def test_a_full_disk(disk: Path, tmp_path: Path, name: str) -> None:
     write, path = WRITERS[name], disk / "out" / name
     roomy = tmp_path / "roomy" / name
     write(roomy)
-    if roomy.stat().st_size <= leave:
-        pytest.skip("fits")
     path.parent.mkdir()
     path.write_text("old")
-    ballast = fill(disk, leave=leave)
+    ballast = fill(disk, leave=min(8192, roomy.stat().st_size // 2))
     with pytest.raises(WriteError) as caught:
         write(path)
     said = str(caught.value)
@@ -167,22 +182,15 @@ def test_a_full_disk_and_the_cache_of_the_index(disk: Path, tmp_path: Path) -> N
     assert len(list(inspect_videos(videos, tmp_path, cache))) == 3
 
 
+@pytest.mark.usefixtures("film")
 @pytest.mark.parametrize("name", ["manifest.json", "checkpoint.safetensors", "film.mp4"])
-def test_a_read_only_disk(disk: Path, tmp_path: Path, name: str) -> None:
+def test_a_read_only_disk(disk: Path, name: str) -> None:
     path = disk / "out" / name
     path.parent.mkdir()
     path.write_text("old")
-    (tmp_path / "source.mkv").unlink(missing_ok=True)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    if name == "film.mp4":
-        numbered_film(tmp_path / "source.mkv", constant(10, 2), side=64)
-        write = lambda: cut_moments(  # noqa: E731
-            tmp_path / "source.mkv", [Moment(0, 1, 0.0, range(0))], path, overwrite=True
-        )
-    else:
-        write = lambda: WRITERS[name](path)  # noqa: E731
     with pytest.raises(WriteError, match=r"cannot be written: Read-only file system\nmake that"):
-        write()
+        WRITERS[name](path)
     assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
 
 
@@ -217,7 +225,7 @@ def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-@pytest.mark.parametrize("what", ["checkpoint", "store", "json"])
+@pytest.mark.parametrize("what", ["safetensors", "store", "json"])
 def test_a_limit_on_the_size_of_files(tmp_path: Path, what: str) -> None:
     program = """
 import sys
@@ -227,10 +235,11 @@ from hlclip.stage import run
 what, path = sys.argv[1], Path(sys.argv[2])
 
 def main():
-    if what == "checkpoint":
-        import torch
-        from hlclip.checkpoint import save_tail
-        save_tail(path, {"w": torch.zeros(100_000)}, {})
+    if what == "safetensors":
+        from safetensors.numpy import save_file
+        from hlclip.files import replacing
+        with replacing(path) as temporary:
+            save_file({"w": np.zeros(100_000)}, temporary)
     elif what == "store":
         from hlclip.store import Store
         Store(path.parent, "frames", {}).get_or_make("ab12", lambda: np.zeros((100, 1000)))

@@ -1,5 +1,6 @@
 """Stages that can be killed at any moment, cheaply: forked from a process that has torch loaded."""
 
+import glob
 import multiprocessing
 import os
 import runpy
@@ -122,9 +123,15 @@ class Toll:
 
 
 def _stage_since(project: Project, begun: int) -> bool:
-    # The lock of a stage may lie in the copy of the project that `--temp` makes.
-    locks = project.root.rglob("stage.lock")
-    return any(lock.stat().st_mtime_ns > begun for lock in locks)
+    # The lock of a stage may lie in the copy of the project that `--temp` makes. pathlib's glob
+    # would stumble over a copy that DVC is just removing.
+    lock = ".hlclip/stage.lock"
+    places = [lock, f".dvc/tmp/exps/standalone/*/{lock}"]
+    for path in (p for place in places for p in glob.glob(f"{project.root}/{place}")):
+        with suppress(FileNotFoundError):
+            if os.stat(path).st_mtime_ns > begun:
+                return True
+    return False
 
 
 def identities(project: Project) -> dict[Path, tuple[int, int]]:
