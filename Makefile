@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check format constraints clean
+.PHONY: demo test test-slow check format constraints clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -16,6 +16,9 @@ demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 
 test: $(INSTALLED)  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+
+test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times; takes about ten minutes
+	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py
 
 check: $(INSTALLED)  ## style, types, architecture
 	ruff check .

@@ -60,7 +60,9 @@ def test_the_lock_is_the_next_ones_when_its_holder_is_done(tmp_path: Path) -> No
     assert second.stderr is not None
     said = second.stderr.readline()
     assert f"waiting for -c (process {first.pid}), which runs in this folder" in said
-    assert left(tmp_path) != ["second"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.4)
+    assert "second" not in left(tmp_path)
     first.communicate("\n", timeout=30)
     second.communicate(timeout=30)
     assert (first.returncode, second.returncode) == (0, 0)
