@@ -44,6 +44,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
     whole: tuple[Project, dict[str, float]], tmp_path: Path, stage: str
 ) -> None:
     finished, seconds = whole
+    span = seconds[stage]
     project = finished.copy(tmp_path / "project")
     expected = finished.outputs()
     _forget(project, stage)
@@ -53,7 +54,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
     while sum(toll.inside.values()) < kills and toll.early < 10 * kills:
         done = sum(toll.inside.values())
         early = toll.early
-        toll.kill(project, stage, SIGNALS[(done + list(OUTPUTS).index(stage)) % 3], seconds[stage])
+        toll.kill(project, stage, SIGNALS[(done + list(OUTPUTS).index(stage)) % 3], span)
         # What is there is whole, and what was there before is the same file.
         _are_whole(_outputs(project), expected)
         now = identities(project)
@@ -62,6 +63,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
         if toll.early > early:
             _forget(project, stage)
             kept = identities(project)
+            span *= 0.8  # it was measured on a busier machine
     print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")  # noqa: T201
     finish(project, stage)
     assert kept.items() <= identities(project).items()
