@@ -4,7 +4,6 @@ import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import click
 import typer
 
 from hlclip.endings import report
@@ -18,7 +17,7 @@ def plain_errors(context: typer.Context) -> Generator[None, None, None]:
     """
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except (typer.Exit, typer.Abort, typer.BadParameter):
         raise  # typer's own ways to end
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
