@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check audit leaks format constraints clean
+.PHONY: demo test test-slow check audit leaks bench format constraints clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -16,6 +16,12 @@ demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 
 test: $(INSTALLED)  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+
+test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times; takes about ten minutes
+	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py
+
+bench: $(INSTALLED)  ## measure every fast path beside the naive way; takes about half an hour
+	python -m bench --folder .hlclip/bench
 
 check: $(INSTALLED) leaks audit  ## style, types, architecture, secrets, known vulnerabilities
 	ruff check .

@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,9 +66,8 @@ def cut_moments(
     ranges = _joined((moment.start_seconds, moment.end_seconds) for moment in moments)
     if not ranges:
         raise CutError(f"{out}: got no moments, expected at least one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".hlclip-", dir=out.parent) as folder:
-        film = Path(folder, f"film{out.suffix}")
+    with replacing(out) as temporary:
+        film = temporary.with_name(f"film{out.suffix}")  # the parts lie beside it
         if not exact:
             try:
                 pieces = _from_key_frames(video, ranges)
@@ -80,8 +78,7 @@ def cut_moments(
                 exact = True
         if exact:
             _encode(video, ranges, film)
-        with replacing(out) as temporary:
-            os.replace(film, temporary)
+        os.replace(film, temporary)
     return ranges
 
 

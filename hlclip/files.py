@@ -1,29 +1,66 @@
 """Files that are either whole or not there: write aside, fsync, rename."""
 
+import errno
+import fcntl
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+
+from hlclip.errors import HlclipError, remedy
+
+_NAMED = 40
+"""Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class WriteError(HlclipError):
+    """The system will not take a file; says which, why, how much is free, and what to do."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; on success it becomes `path`, on failure it goes.
+def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
+    """Give a place to write to; on success that becomes `path`, on failure it goes.
 
-    A reader sees the old file or the new one, never a part. Two writers of one path must be kept
-    apart by the caller (the store locks its keys); the last one wins.
+    It lies in a folder of its own, which may hold what else is needed meanwhile.
+
+    A reader sees the old file or the new one, never a part. Writers of one path do not disturb
+    each other, whichever process they are in: each has a folder of its own beside `path`, and the
+    last one wins. What a killed one left goes when the same path is written again.
+
+    Args:
+        path: its folder is made when it is not there.
+        needed: bytes that will be written, where known: for the message.
+
+    Raises:
+        WriteError: no room, no permission, a read-only disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
+        folder, lock = _private_folder(path)
+    except OSError as error:
+        raise _write_error(path, error.errno, needed) from error
+    temporary = folder / "new"  # not by its own name: who looks for `**/*.h5` must not find it
     try:
         yield temporary
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
+        _finish(temporary, path, needed)
+    except Exception as error:
+        refused = None if isinstance(error, WriteError) else _refusal(error)
+        if refused is None:
+            raise
+        written = temporary.stat().st_size if temporary.exists() else 0
+        raise _write_error(path, refused, needed or written) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed now is swept later; the error on its way says more.
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -31,6 +68,87 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what writers that were killed have left in `folder`: of the file `name`, or of all.
+
+    A writer locks its temporary folder while it lives, so those of others are not touched; nor is
+    any where the file system has no locks.
+    """
+    named = "*" if name is None else glob.escape(name[:_NAMED])
+    for left in folder.glob(f".{named}.????????.tmp"):
+        remove_left(left)
+
+
+def remove_left(left: Path) -> None:
+    """Remove one temporary folder, unless its writer lives."""
+    with suppress(OSError), _lock_of_the_dead(left):
+        shutil.rmtree(left)
+
+
+def being_written(left: Path) -> bool:
+    """Does the writer of a temporary folder live, as far as the file system can tell?"""
+    try:
+        with _lock_of_the_dead(left):
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+@contextmanager
+def _lock_of_the_dead(left: Path) -> Iterator[None]:
+    """Raises OSError where the writer of a temporary folder lives, or there are no locks."""
+    lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _private_folder(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and the descriptor that holds its lock."""
+    beside = path.parent.absolute()
+    while True:
+        folder = Path(mkdtemp(prefix=f".{path.name[:_NAMED]}.", suffix=".tmp", dir=beside))
+        with suppress(FileNotFoundError):  # swept by another writer before it was locked
+            lock = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # no locks on this file system: then nobody sweeps either
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _finish(temporary: Path, path: Path, needed: int | None) -> None:
+    try:
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise _write_error(path, error.errno, needed) from error
+
+
+def _refusal(error: BaseException | None) -> int | None:
+    """Why the system refused, whoever says it: HDF5, safetensors and ffmpeg do so in words."""
+    while error is not None:
+        for number in _REFUSALS:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _write_error(path: Path, number: int | None, needed: int | None) -> WriteError:
+    reason = os.strerror(number) if number else "refused"
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        existing = next(place for place in path.absolute().parents if place.exists())
+        size = f"{needed / 1e6:.3f} MB or more" if needed else "more than nothing"
+        reason += f" ({size} needed, {shutil.disk_usage(existing).free / 1e6:.3f} MB free)"
+    return WriteError(f"{path}: cannot be written: {reason}\n{remedy(number)}")
 
 
 def _fsync(path: Path) -> None:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 2**20
 """Bytes that are hashed at a time."""
+
 _NOT_THE_FILES_FAULT = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -142,17 +143,23 @@ def inspect_videos(
         for (vid, (path, stat)), found in zip(fresh.items(), bar, strict=True):
             if isinstance(found, Video):
                 row = (path, stat, found.sha256, json.dumps(asdict(found.info)))
-                with known:
-                    known.execute(
-                        "INSERT OR REPLACE INTO video_3 VALUES (?, ?, ?, ?, ?)",
-                        (*row, _digest(row)),
-                    )
+                try:
+                    with known:
+                        known.execute(
+                            "INSERT OR REPLACE INTO video_3 VALUES (?, ?, ?, ?, ?)",
+                            (*row, _digest(row)),
+                        )
+                except sqlite3.OperationalError as error:
+                    raise _cache_refused(cache, error) from error
             yield vid, found
 
 
 def _open_cache(cache: Path) -> sqlite3.Connection:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    known = sqlite3.connect(cache, timeout=60)
+    try:
+        known = sqlite3.connect(cache, timeout=60)
+    except sqlite3.OperationalError as error:
+        raise _cache_refused(cache, error) from error
     known.text_factory = lambda text: text.decode(errors="replace")
     try:
         # Count up when `probe` says something else of the same file.
@@ -165,13 +172,21 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
         if known.execute("PRAGMA integrity_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("its structure is broken")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_THE_FILES_FAULT:
-            raise
         known.close()
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if isinstance(error, sqlite3.Error) and code in _NOT_THE_FILES_FAULT:
+            raise _cache_refused(cache, error) from error
         log.warning("%s is not a whole SQLite file; made anew, all videos are hashed again", cache)
         cache.unlink()
         return _open_cache(cache)
     return known
+
+
+def _cache_refused(cache: Path, error: sqlite3.Error) -> DataError:
+    return DataError(
+        f"{cache}: cannot be written: {error}\nmake room on that disk and see that it is writable, "
+        "or set HLCLIP_STORE to another folder"
+    )
 
 
 def _digest(row: Sequence[object]) -> str:

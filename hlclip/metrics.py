@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hlclip.errors import HlclipError
 from hlclip.moment_retrieval import Figures, moment_metrics, percent
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
@@ -52,13 +53,13 @@ def ground_truth(annotations: Sequence[Annotation], clip_seconds: float = 2.0) -
     """Prepare annotation rows for any number of evaluations.
 
     Raises:
-        ValueError: there are no rows, or one has no ratings.
+        HlclipError: there are no rows, or one has no ratings.
     """
     if not annotations:
-        raise ValueError("there are no annotations to evaluate against")
+        raise HlclipError("there are no annotations to evaluate against")
     blind = [a.qid for a in annotations if a.saliency_scores is None]
     if blind:
-        raise ValueError(
+        raise HlclipError(
             f"{len(blind)} of {len(annotations)} annotations have no saliency_scores to evaluate "
             f"against, first qid {blind[0]!r}"
         )
@@ -104,7 +105,7 @@ def evaluate(
         out: there is nothing to average.
 
     Raises:
-        ValueError: not one entry a query, not-a-number scores, or a query without what it needs.
+        HlclipError: not one entry a query, not-a-number scores, or a query without what it needs.
     """
     groups: dict[str, Any] = {}
     brief: Figures = {}
@@ -132,16 +133,16 @@ def highlight_metrics(
         lengths: [queries], scores of each query; those beyond are ignored.
 
     Raises:
-        ValueError: another number of queries, a query without scores, a score that is not finite.
+        HlclipError: another number of queries, a query without scores, a score that is not finite.
     """
     queries, longest = scores.shape
     if queries != len(truth.qids) or lengths.shape != (queries,):
-        raise ValueError(f"got scores of {queries} queries, expected {len(truth.qids)}")
+        raise HlclipError(f"got scores of {queries} queries, expected {len(truth.qids)}")
     if lengths.min() < 1:
-        raise ValueError(f"qid {truth.qids[int(lengths.argmin())]!r} has no scores")
+        raise HlclipError(f"qid {truth.qids[int(lengths.argmin())]!r} has no scores")
     given = _before(lengths, longest)
     if not np.isfinite(scores[given]).all():
-        raise ValueError("scores must be finite, got NaN or infinity")
+        raise HlclipError("scores must be finite, got NaN or infinity")
 
     # Hit1 ranks the list as it came: a best score beyond the video is a miss, it is not cut away.
     best = np.where(given, scores, -np.inf).argmax(axis=1)

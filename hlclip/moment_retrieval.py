@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hlclip.errors import HlclipError
+
 Figures = dict[str, float]
 Windows = NDArray[np.float64]
 
@@ -41,14 +43,14 @@ def moment_metrics(
         holds no moment is left out.
 
     Raises:
-        ValueError: not one entry a query, or a query without moments or without predictions.
+        HlclipError: not one entry a query, or a query without moments or without predictions.
     """
     if len(truth) != len(predictions):
-        raise ValueError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
+        raise HlclipError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
     for name, given in (("relevant_windows", truth), ("pred_relevant_windows", predictions)):
         empty = sum(len(windows) == 0 for windows in given)
         if empty:
-            raise ValueError(f"{empty} of {len(given)} queries have no {name}")
+            raise HlclipError(f"{empty} of {len(given)} queries have no {name}")
     figures: dict[str, dict[str, Figures]] = {}
     for name, (shortest, longest) in sorted(RANGES.items()):
         inside = [_of_length(windows, shortest, longest) for windows in truth]

@@ -64,10 +64,7 @@ def best_moments(
         raise HlclipError(f"top is {top}, expected at least 1")
     if not 0 < min_seconds < math.inf:
         raise HlclipError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
-    try:
-        scores = pool(curve.saliency, window)
-    except ValueError as error:
-        raise HlclipError(str(error)) from error
+    scores = pool(curve.saliency, window)
     median = float(np.median(scores))
     free = np.ones(len(scores), dtype=bool)  # in no moment
     open_ = free.copy()  # may be a peak

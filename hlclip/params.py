@@ -13,17 +13,23 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hlclip.errors import HlclipError
+from hlclip.rows import shown
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
+_WIDEST = 99_999
+"""Clips of a window: as many as the longest video has."""
+
 
 def _odd_or_best(window: object) -> object:
-    odd = type(window) is int and window >= 1 and window % 2 == 1
+    odd = type(window) is int and 1 <= window <= _WIDEST and window % 2 == 1
     if not odd and window != "best":
-        raise ValueError(f"expected an odd number of clips, 1 or more, or best; got {window!r}")
+        raise ValueError(
+            f"expected an odd number of clips, 1 or more, or best; got {shown(window)}"
+        )
     return window
 
 
@@ -223,4 +229,4 @@ def _problem(loc: tuple[int | str, ...], message: str, kind: str, given: object)
         return f"{key}: unknown key; remove it or correct its spelling"
     if kind == "value_error":  # our own validators already say what came
         return f"{key}: {message.removeprefix('Value error, ')}"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {shown(given)}"

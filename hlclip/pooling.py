@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hlclip.errors import HlclipError
+
 Mode = Literal["mean", "max"]
 Border = Literal["neighbours", "zero", "edge"]
 
@@ -25,11 +27,11 @@ def pool(
         float32 [clips], accumulated in float64.
 
     Raises:
-        ValueError: the window is even or below 1, or scores has other axes.
+        HlclipError: the window is even or below 1, or scores has other axes.
     """
     scores = np.asarray(scores)
     if scores.ndim != 1:
-        raise ValueError(f"scores has shape {scores.shape}, expected [clips]")
+        raise HlclipError(f"scores has shape {scores.shape}, expected [clips]")
     lengths = np.array([len(scores)])
     return pool_padded(scores[None], lengths, window=window, mode=mode, border=border)[0]
 
@@ -53,13 +55,15 @@ def pool_padded(
         float32 [queries, clips], zero beyond a row's length; `window` 1 returns a copy of `scores`.
 
     Raises:
-        ValueError: the window is even or below 1, or lengths do not fit the scores.
+        HlclipError: the window is even or below 1, or lengths do not fit the scores.
     """
     if window < 1 or window % 2 == 0:
-        raise ValueError(f"window is {window}, expected an odd number: only that has a middle clip")
+        raise HlclipError(
+            f"window is {window}, expected an odd number: only that has a middle clip"
+        )
     queries, clips = scores.shape
     if lengths.shape != (queries,) or (lengths < 0).any() or (lengths > clips).any():
-        raise ValueError(f"lengths must be {queries} numbers from 0 to {clips}")
+        raise HlclipError(f"lengths must be {queries} numbers from 0 to {clips}")
     if window == 1 or clips == 0:
         return scores.copy()
 

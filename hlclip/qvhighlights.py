@@ -22,6 +22,8 @@ LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 ANNOTATORS = 3
 MAX_RATING = 4
 CLIP_SECONDS = 2.0
+MOST_CLIPS = 100_000
+"""Of one video: 55 hours. A longer duration is a slip, and would ask for all of the memory."""
 
 
 class AnnotationError(HlclipError):
@@ -67,9 +69,9 @@ class Annotation(Row):
     @classmethod
     def _at_least_one_clip(cls, duration: float, info: ValidationInfo) -> float:
         clip_seconds = _clip_seconds(info)
-        if int(duration / clip_seconds) < 1:
+        if not 1 <= duration / clip_seconds <= MOST_CLIPS:
             raise ValueError(
-                f"got {duration:g}, expected at least one clip of {clip_seconds:g} seconds"
+                f"got {duration:g}, expected 1 to {MOST_CLIPS} clips of {clip_seconds:g} seconds"
             )
         return duration
 
@@ -142,8 +144,15 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
         OSError: the file cannot be read.
     """
     if not 0 < clip_seconds < np.inf:
-        raise ValueError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
+        raise HlclipError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
     rows = read_rows(Path(path), Annotation, error_type=AnnotationError, clip_seconds=clip_seconds)
+    blind = [line for line, row in rows.items() if row.saliency_scores is None]
+    if blind and len(blind) < len(rows):
+        raise AnnotationError(
+            f"{path}:{blind[0]}: saliency_scores: got none, expected some as on "
+            f"{len(rows) - len(blind)} of {len(rows)} lines; a file has ground truth on every line "
+            "or on none"
+        )
     return list(rows.values())
 
 

@@ -50,7 +50,7 @@ class TrainingState:
             content,
         )
         saved = content.getvalue()
-        with replacing(path) as temporary:
+        with replacing(path, needed=len(saved)) as temporary:
             temporary.write_bytes(_digest(path, saved) + saved)
 
     def load(self, path: Path) -> None:

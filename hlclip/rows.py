@@ -1,6 +1,8 @@
 """Files of rows (JSONL, one object a line): read, validated, and every problem named at once."""
 
+import json
 import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,11 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from pydantic_core import ErrorDetails
 
 _SHOWN_PROBLEMS = 20
+_SHOWN_LETTERS = 200
 
 
 def shown(value: object) -> str:
-    """A value as it stands in an error message: abbreviated."""
-    return reprlib.repr(value)
+    """A value as it stands in an error message: abbreviated, also where it holds itself."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
 
 
 def _integer_or_text(value: object) -> object:
@@ -50,7 +54,7 @@ def read_rows(
         context: handed to the model's validators.
 
     Raises:
-        error_type: malformed lines, two rows of one qid, or no row at all.
+        error_type: malformed lines, a key twice, two rows of one qid, or no row at all.
     """
     rows: dict[int, AnyRow] = {}
     first_line: dict[int | str, int] = {}
@@ -59,6 +63,7 @@ def read_rows(
         try:
             rows[number] = row.model_validate_json(line, context=context)
             qid = rows[number].qid
+            problems += [f"{path}:{number}: {twice}" for twice in _repeated_keys(line)]
         except ValidationError as failure:
             problems += [f"{path}:{number}: {_problem(error)}" for error in failure.errors()]
             qid = _qid(line)
@@ -92,6 +97,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield number, line
+
+
+def _repeated_keys(line: bytes) -> list[str]:
+    """Keys that an object of a valid line has twice: JSON's readers silently take the last."""
+    repeated: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        times = Counter(key for key, _ in pairs)
+        repeated.extend(key for key, count in times.items() if count > 1)
+
+    json.loads(line, object_pairs_hook=note)
+    return [f"{shown(key)}: got it twice, expected each key once" for key in repeated]
 
 
 def _qid(line: bytes) -> int | str | None:

@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -62,31 +63,29 @@ class SealedArray:
     dtype: np.dtype[Any]
 
 
-def write_sealed(
-    path: Path, array: NDArray[Any], header: Header, *, format_version: int
-) -> tuple[str, int]:
-    """Write an array with its header; same content, same bytes.
-
-    Returns:
-        Digest of the array, and the size of its first axis.
-    """
+def sealed_bytes(array: NDArray[Any], header: Header, *, format_version: int) -> bytes:
+    """The file of an array with its header; same content, same bytes."""
     array = np.ascontiguousarray(array)
     attributes = {**header, "format_version": format_version, "digest": digest(array)}
-    with h5py.File(path, "w", libver=("v108", "v108"), userblock_size=_BLOCK) as file:
+    # In memory: HDF5 crashes the process when a disk fills up while it closes a file. The name is
+    # for HDF5 alone, which does not open one twice at a time.
+    with h5py.File(
+        uuid4().hex, "w", driver="core", backing_store=False, libver=("v108", "v108")
+    ) as file:
         # h5py writes identical bytes only without time stamps and in a fixed order.
         dataset = file.create_dataset("data", data=array, track_times=False)
         for name, value in sorted(attributes.items()):
             # Fixed length: what HDF5 keeps of other strings lies in a heap of its own.
             dataset.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         file.flush()
-        start = dataset.id.get_offset()
-        assert start is not None
-    stop, size = start + array.nbytes, path.stat().st_size
-    with path.open("r+b") as file:
-        rest = _digest_of(file, (_BLOCK, start), (stop, size))
-        file.seek(0)
-        file.write(Seal(format_version, size, start, stop, digest(array), rest).block())
-    return digest(array), len(array)
+        content = memoryview(file.id.get_file_image())
+        offset = dataset.id.get_offset()
+    assert offset is not None
+    rest = xxhash.xxh3_128(content[:offset])
+    rest.update(content[offset + array.nbytes :])
+    start, size = _BLOCK + offset, _BLOCK + len(content)
+    seal = Seal(format_version, size, start, start + array.nbytes, digest(array), rest.hexdigest())
+    return b"".join((seal.block(), content))
 
 
 def read_seal(path: Path) -> Seal:

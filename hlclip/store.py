@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hlclip.errors import HlclipError
 from hlclip.files import replacing
 from hlclip.manifests import Header, Item
-from hlclip.sealed import SealedArray, SealError, digest, open_sealed, write_sealed
+from hlclip.sealed import SealedArray, SealError, digest, open_sealed, sealed_bytes
 from hlclip.store_use import hold
 
 FORMAT_VERSION = 3
@@ -141,10 +141,11 @@ class Store:
     def _write(self, key: str, array: NDArray[Any]) -> Item:
         if array.size == 0:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
-        with replacing(self.path(key)) as temporary:
-            header = {**self.header, "key": key}
-            facts = write_sealed(temporary, array, header, format_version=FORMAT_VERSION)
-        return Item(key, *facts)
+        header = {**self.header, "key": key}
+        content = sealed_bytes(array, header, format_version=FORMAT_VERSION)
+        with replacing(self.path(key), needed=len(content)) as temporary:
+            temporary.write_bytes(content)
+        return Item(key, digest(array), len(array))
 
     def _open(self, key: str) -> SealedArray:
         path = self.path(key)

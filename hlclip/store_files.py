@@ -3,15 +3,11 @@
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import Timeout
-
-from hlclip.store import key_lock
 from hlclip.store_use import LOCK
 
 Sort = Literal["item", "temporary", "training", "foreign"]
@@ -19,9 +15,8 @@ Sort = Literal["item", "temporary", "training", "foreign"]
 KINDS = ("frames", "images", "texts", "features")
 
 _ITEM = re.compile(r"([0-9a-f]{40})\.h5")
-_TEMPORARY = re.compile(r"\.([0-9a-f]{40})\.(?:h5|pt)\.tmp")
+_TEMPORARY = re.compile(r"\.([0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
 _TRAINING = re.compile(r"[0-9a-f]{40}\.pt")
-_DAY_SECONDS = 86400
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class StoredFile:
     key: str
     sort: Sort
     regular: bool
-    """A file: not a folder, a link or something stranger."""
+    """A file: not a folder (as what is temporary), a link or something stranger."""
     size: int
     """Bytes."""
     modified: float
@@ -56,20 +51,6 @@ def stored_files(root: Path) -> Iterator[StoredFile]:
             yield _classified(entry, "")
 
 
-def being_written(file: StoredFile) -> bool:
-    """Does a living process hold the lock of this temporary file?
-
-    The state of a training has no lock: one of the last day counts as being written.
-    """
-    if file.kind == "training":
-        return time.time() - file.modified < _DAY_SECONDS
-    try:
-        with key_lock(file.path.parent.parent, file.key).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -85,16 +66,19 @@ def _classified(entry: os.DirEntry[str], kind: str) -> StoredFile:
     sort: Sort = "foreign"
     if found and kind in KINDS and path.parent.name == found[1][:2]:
         sort = "item"
-    elif found := _TEMPORARY.fullmatch(entry.name):
+    elif (found := _TEMPORARY.fullmatch(entry.name)) and stat.S_ISDIR(status.st_mode):
         sort = "temporary"
     elif kind == "training" and _TRAINING.fullmatch(entry.name):
         sort = "training"
+    size = status.st_size
+    if sort == "temporary":
+        size = sum(part.stat(follow_symlinks=False).st_size for part in _entries(path))
     return StoredFile(
         path,
         kind,
         found[1] if found else "",
         sort,
         stat.S_ISREG(status.st_mode),
-        status.st_size,
+        size,
         status.st_mtime,
     )

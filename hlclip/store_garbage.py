@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hlclip.store_files import StoredFile, being_written, stored_files
+from hlclip.files import being_written, remove_left
+from hlclip.store_files import StoredFile, stored_files
 from hlclip.store_use import hold_alone
 
 _DAY_SECONDS = 86400
@@ -48,10 +49,12 @@ def find_garbage(
     before = time.time() - older_than_days * _DAY_SECONDS
     items, own, temporary = [], [], []
     for file in stored_files(root):
-        if file.modified > before or (file.kind, file.key) in keep or not file.regular:
+        if file.modified > before:
             continue
-        if file.sort == "temporary" and not being_written(file):
-            temporary.append(file)
+        if file.sort == "temporary":
+            temporary.extend([] if being_written(file.path) else [file])
+        elif (file.kind, file.key) in keep or not file.regular:
+            continue
         elif file.sort == "training" or (file.sort == "item" and file.kind == "features"):
             own.extend([file] if features else [])
         elif file.sort == "item":
@@ -71,5 +74,8 @@ def remove_garbage(root: Path, find: Callable[[], Garbage]) -> Garbage:
     with hold_alone(root):
         garbage = find()
         for file in tqdm(garbage.files, desc="gc", unit="file", disable=None):
-            file.path.unlink(missing_ok=True)
+            if file.sort == "temporary":
+                remove_left(file.path)
+            else:
+                file.path.unlink(missing_ok=True)
     return garbage

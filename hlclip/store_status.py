@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hlclip.files import being_written
 from hlclip.sealed import SealError, UnsealedError, read_seal
-from hlclip.store_files import StoredFile, being_written, stored_files
+from hlclip.store_files import StoredFile, stored_files
 from hlclip.store_use import StoreInUseError, hold_alone
 
 
@@ -56,7 +57,9 @@ def store_status(root: Path, named: Iterable[tuple[str, str]]) -> StoreStatus:
         elif file.sort == "foreign":
             status.foreign.append(file.path)
         else:
-            (status.being_written if being_written(file) else status.temporary).append(file.path)
+            (status.being_written if being_written(file.path) else status.temporary).append(
+                file.path
+            )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for file, version in zip(counted, pool.map(_format, counted), strict=True):
             kind = kinds.setdefault(file.kind, KindStatus())

@@ -53,4 +53,4 @@ def hold_alone(root: Path) -> Iterator[None]:
 
 def _open(root: Path) -> int:
     root.mkdir(parents=True, exist_ok=True)
-    return os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    return os.open(root / LOCK, os.O_RDONLY | os.O_CREAT, 0o666)

@@ -162,12 +162,41 @@ def test_other_queries_are_named(tmp_path: Path, annotations: Path) -> None:
 def test_absent_files_are_named(tmp_path: Path, annotations: Path) -> None:
     result = run("evaluate", tmp_path / "none.jsonl", annotations)
     assert result.exit_code == 2
-    assert result.stderr == f"{tmp_path / 'none.jsonl'}: No such file or directory\n"
+    what, to_do = result.stderr.splitlines()
+    assert what == f"{tmp_path / 'none.jsonl'}: No such file or directory"
+    assert "name a file that is there" in to_do
 
 
 def test_debug_shows_where(tmp_path: Path, annotations: Path) -> None:
     result = run("--debug", "evaluate", tmp_path / "none.jsonl", annotations)
-    assert isinstance(result.exception, FileNotFoundError)
+    assert result.exit_code == 2
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "FileNotFoundError" in result.stderr
+
+
+def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
+    monkeypatch: pytest.MonkeyPatch, predictions: Path, annotations: Path
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(sys.modules["hlclip.cli.evaluate"], "evaluate_predictions", broken)
+    result = run("evaluate", predictions, annotations)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("this is a bug of hlclip: please report")
+
+
+def test_ctrl_c_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, predictions: Path, annotations: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["hlclip.cli.evaluate"], "evaluate_predictions", interrupted)
+    result = run("evaluate", predictions, annotations)
+    assert result.exit_code == 130
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_failed_evaluation_keeps_the_old_report(tmp_path: Path, annotations: Path) -> None:

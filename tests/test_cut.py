@@ -191,7 +191,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    while not list(out.parent.glob(".hlclip-*/film.mp4")):
+    while not list(out.parent.glob(".*.tmp/film.mp4")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -1,11 +1,13 @@
 """A file is whole or not there."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from hlclip.files import replacing, write_json
+from hlclip.files import replacing, sweep, write_json
 
 
 def test_replaces_whole_and_makes_the_folder(tmp_path: Path) -> None:
@@ -13,9 +15,8 @@ def test_replaces_whole_and_makes_the_folder(tmp_path: Path) -> None:
     for content in ("first", "second"):
         with replacing(path) as temporary:
             temporary.write_text(content)
-            assert (
-                temporary.parent == path.parent
-            )  # the same file system, so that it can be renamed
+            # On the same file system, so that it can be renamed.
+            assert temporary.parent.parent == path.parent
         assert path.read_text() == content
         assert list(path.parent.iterdir()) == [path]
 
@@ -34,14 +35,79 @@ def test_a_failure_leaves_what_was_there(
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"] * existed
 
 
-def test_a_leftover_of_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
+WRITER = """
+import sys, time
+from pathlib import Path
+from hlclip.files import replacing
+
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary.parent, flush=True)
+    sys.stdin.readline()
+    temporary.write_text("theirs")
+"""
+
+
+def writer(path: Path) -> "subprocess.Popen[str]":
+    """Another process in the middle of writing `path`; a line on its stdin lets it finish."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert Path(process.stdout.readline().strip()).is_dir()
+    return process
+
+
+def test_what_a_killed_writer_left_goes_when_the_path_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "file"
+    process = writer(path)
+    process.kill()
+    process.communicate()
+    assert len(list(tmp_path.glob(".file.*.tmp/new"))) == 1
     with replacing(path) as temporary:
         temporary.write_text("new")
-    temporary.write_text("left over")
-    with replacing(path) as again:
-        again.write_text("newer")
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["newer"]
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_sweeping_a_folder_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in (".a.tmp", "b.tmp", ".c.12345678.tmp")]
+    for path in kept:  # names like ours, but files
+        path.write_text("")
+    living, dead = writer(tmp_path / "living"), writer(tmp_path / "dead")
+    dead.kill()
+    dead.communicate()
+    sweep(tmp_path)
+    assert [p.name[:8] for p in tmp_path.iterdir() if p not in kept] == [".living."]
+    living.communicate("\n", timeout=30)
+    assert (tmp_path / "living").read_text() == "theirs"
+
+
+def test_two_processes_that_write_one_path_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    first, second = writer(path), writer(path)
+    with replacing(path) as temporary:
+        temporary.write_text("ours")
+    assert path.read_text() == "ours"
+    for process in (first, second):
+        process.communicate("\n", timeout=30)
+        assert process.returncode == 0
+        assert path.read_text() == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
+    for name in ("n" * 255, "ü" * 127):
+        write_json(tmp_path / name, 1)
+        assert (tmp_path / name).read_text() == "1\n"
+
+
+def test_a_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("")
+    write_json(tmp_path / "file", 1)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hlclip.sealed import SealError, UnsealedError, open_sealed, read_seal, write_sealed
+from hlclip.sealed import SealError, UnsealedError, open_sealed, read_seal, sealed_bytes
 
 HEADERS: list[dict[str, str | int | float]] = [
     {"size": 4},
@@ -21,7 +21,7 @@ HEADERS: list[dict[str, str | int | float]] = [
 def sealed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "item.h5"
     array = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float16)
-    write_sealed(path, array, request.param, format_version=3)
+    path.write_bytes(sealed_bytes(array, request.param, format_version=3))
     return path
 
 

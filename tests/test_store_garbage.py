@@ -1,5 +1,6 @@
 """gc says first, removes what nothing names, and nothing else, whatever else is going on."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -149,15 +150,18 @@ def test_what_another_process_makes_is_left_alone(tmp_path: Path) -> None:
     while not started.exists():
         assert run.poll() is None
         time.sleep(0.01)
-    half = root / "frames/ab" / f".{'ab' * 20}.h5.tmp"
-    half.parent.mkdir(exist_ok=True)
-    half.write_bytes(b"half")
+    half = root / "frames/ab" / f".{'ab' * 20}.a1b2c3d4.tmp"
+    half.mkdir(parents=True)
+    (half / "new").write_bytes(b"half")
+    lock = os.open(half, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # as its writer holds it
     assert find_garbage(root, []).temporary == []
     assert store_status(root, []).in_use
     with pytest.raises(StoreInUseError, match="in use by a run"):
         remove_garbage(root, lambda: find_garbage(root, []))
     run.send_signal(signal.SIGKILL)
     run.wait()
+    os.close(lock)
     status = store_status(root, [])
     assert (status.in_use, status.temporary) == (False, [half])
     remove_garbage(root, lambda: find_garbage(root, []))

@@ -1,9 +1,12 @@
 """How commands meet a person: errors are lines on stderr, the exit code is then 2."""
 
+import errno
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import typer
+
+from hlclip.endings import report
 
 MODEL_OPTIONS = {
     "-S encoder.model=": "--model ",
@@ -18,20 +21,19 @@ MODEL_OPTIONS = {
 def plain_errors(
     context: typer.Context, *, options: Mapping[str, str] | None = None
 ) -> Generator[None, None, None]:
-    """Report what is wrong with the input as lines on stderr and exit with 2, unless `--debug`.
+    """Report what is wrong with the input as lines on stderr and exit with 2.
+
+    A traceback comes with `--debug`, and with what is not the input's fault: a bug, exit code 1.
 
     Args:
         options: words of the library -> words of this command.
     """
     try:
         yield
-    except (ValueError, OSError) as error:
-        if context.obj:
-            raise
-        message = str(error)
-        if isinstance(error, OSError) and error.filename:
-            message = f"{error.filename}: {error.strerror}"
-        for word, option in (options or {}).items():
-            message = message.replace(word, option)
-        typer.echo(message, err=True)
-        raise typer.Exit(2) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise  # typer's own ways to end
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            raise  # the reader of our output has left, as in `hlclip ... | head`
+        status = report(error, status=2, debug=bool(context.obj), words=options)
+        raise typer.Exit(status) from None

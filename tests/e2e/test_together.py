@@ -1,0 +1,70 @@
+"""Several runs at once, and on several threads: the same work once, the same results."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hlclip.scores import read_scores
+from tests.e2e.conftest import Project
+from tests.e2e.killing import finish, identities, leftovers
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-5
+"""Of a cosine, between runs on different numbers of threads, from the activations on."""
+
+
+@pytest.fixture(scope="module")
+def indexed(blank: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = blank.copy(tmp_path_factory.mktemp("together") / "project")
+    finish(project, "index")
+    return project
+
+
+def test_four_runs_on_one_store_make_each_item_once(indexed: Project, tmp_path: Path) -> None:
+    runs = [indexed.copy(tmp_path / f"run {number}") for number in range(4)]
+    store = tmp_path / "store"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "stages.frames"],
+            cwd=run.root,
+            env={"PATH": "/usr/bin:/bin", "HLCLIP_STORE": str(store)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for run in runs
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    manifests = {(run.root / "outputs" / "frames.json").read_bytes() for run in runs}
+    assert len(manifests) == 1
+    assert len(list(store.glob("frames/*/*.h5"))) == 6
+    assert leftovers(Project(tmp_path, tmp_path)) == []
+
+
+@pytest.mark.skipif(
+    int(os.environ.get("HLCLIP_KILLS", "0")) < 20, reason="run when HLCLIP_KILLS is 20 or more"
+)
+def test_threads_change_a_score_by_no_more_than_is_said(
+    indexed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(indexed, "frames")
+    cosines: list[np.ndarray] = []
+    for threads in ("1", "2"):
+        project = indexed.copy(tmp_path / threads)
+        before = identities(project)
+        for stage in ("activations", "train", "score"):
+            project.run("python", "-m", f"stages.{stage}", OMP_NUM_THREADS=threads)
+        assert before.items() <= identities(project).items()
+        splits, _ = read_scores(project.root / "outputs" / "score.safetensors")
+        cosines.append(
+            np.concatenate([m.ravel() for s in splits.values() for m in s.cosines.values()])
+        )
+    assert np.abs(cosines[0]).max() > 0.01
+    difference = np.abs(cosines[0] - cosines[1]).max()
+    print(f"1 and 2 threads: cosines differ by at most {difference:.2g}")  # noqa: T201
+    assert difference <= TOLERANCE
