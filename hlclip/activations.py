@@ -1,7 +1,9 @@
 """Run the frozen trunk of both towers once, and keep the tokens that enter the cached blocks."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,10 +18,16 @@ from hlclip.store import Store, content_key
 from hlclip.weight_files import SUFFIXES
 
 
+_IN_FLIGHT = 3
+"""Videos in memory at a time."""
+
+
 def make_activations(
     index: Index, frames: Manifest, params: EncoderParams, *, store: Path
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
+
+    At most three videos are in memory, however many there are.
 
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
@@ -89,14 +97,27 @@ def _encode_videos(
     total = sum(item.length for item in frames.items.values())
 
     def encode(vid: str, pictures: Item) -> np.ndarray:
-        tokens = encoder.image_tokens(source.read(pictures), batch=params.batch)
+        pixels = source.read(pictures)
+        with computing:
+            tokens = encoder.image_tokens(pixels, batch=params.batch)
         return cast_tokens(tokens, params.dtype, vid)
 
-    with tqdm(total=total, desc="images", unit="frame", disable=None) as bar:
-        for vid, pictures in sorted(frames.items.items()):
-            key = content_key(header, pictures.key)
-            items[vid] = target.get_or_make(key, partial(encode, vid, pictures))
-            bar.update(pictures.length)
+    def make(vid: str) -> Item:
+        pictures = frames.items[vid]
+        key = content_key(header, pictures.key)
+        return target.get_or_make(key, partial(encode, vid, pictures))
+
+    # One video is computed while others are read and written: a disk may take long to say that it
+    # has them.
+    computing = Lock()
+    vids = sorted(frames.items)
+    with (
+        ThreadPoolExecutor(_IN_FLIGHT) as pool,
+        tqdm(total=total, desc="images", unit="frame", disable=None) as bar,
+    ):
+        for vid, item in zip(vids, pool.map(make, vids), strict=True):
+            items[vid] = item
+            bar.update(item.length)
     return Manifest(header, items, frames.failed)
 
 

@@ -16,7 +16,7 @@ from hlclip.ffmpeg_run import Running, patience, video_input
 from hlclip.files import replacing
 from hlclip.moments import Moment
 from hlclip.paths import check_film
-from hlclip.video import CONTAINERS, VideoError, is_cover, open_video
+from hlclip.video import CONTAINERS, VideoError, check_plain, is_cover, open_video
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,10 @@ def cut_moments(
     """
     video, out = Path(video), Path(out)
     check_film(video, out, overwrite=overwrite)
+    try:
+        check_plain(video)
+    except VideoError as error:
+        raise CutError(f"{video}: {error}") from error
     ranges = _joined((moment.start_seconds, moment.end_seconds) for moment in moments)
     if not ranges:
         raise CutError(f"{out}: got no moments, expected at least one")
