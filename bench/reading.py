@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from bench.pairs import Pair
 from bench.training import MODEL, VIDEOS, Cached
 from hlclip.encoder import untrained_encoder
+from hlclip.residence import Each
 
 BATCHES = 8
 
@@ -19,16 +21,22 @@ def cases(folder: Path) -> Iterator[Pair]:
     paths = [data.images.path(item.key) for item in data.items.values()]
     order = np.random.default_rng(0).permutation(len(paths)).reshape(BATCHES, VIDEOS).tolist()
 
-    def bare(chosen: list[int]) -> list[np.ndarray]:
-        return [np.fromfile(paths[number], np.uint8) for number in chosen]
+    def read(each: Each) -> None:
+        for chosen in order:
+            data.queries.batch(chosen, each=each)
+
+    def bare(each: Each) -> None:
+        for chosen in order:
+            list(each(lambda number: np.fromfile(paths[number], np.uint8), chosen))
 
     for threads in (1, 2):
         with ThreadPoolExecutor(threads) as pool:
+            each = map if threads == 1 else pool.map
             yield Pair(
                 f"{BATCHES} batches of {VIDEOS} x [75, 50, 768] float16 read, threads: {threads}",
                 "numpy.fromfile of the same bytes",
-                lambda pool=pool: sum(1 for _ in pool.map(data.queries.batch, order)),
-                lambda pool=pool: sum(1 for _ in pool.map(bare, order)),
+                partial(read, each),
+                partial(bare, each),
                 least_ratio=0.8,
                 rounds=11,
             )

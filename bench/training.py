@@ -1,5 +1,6 @@
 """Training from the cache against training the whole model from images, and against full blocks."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 
 from bench.pairs import Pair
 from hlclip.dataset import Batch, batches, cached_queries
+from hlclip.device import autocast
 from hlclip.encoder import Encoder, untrained_encoder
+from hlclip.loss import Regression
 from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo
 from hlclip.params import load_params
 from hlclip.qvhighlights import Annotation
+from hlclip.step import accumulate_gradients
 from hlclip.store import Store, content_key
 from hlclip.tail import Tail, build_tail
 
@@ -22,13 +26,14 @@ VIDEOS, FRAMES = 8, 75
 """A step: eight queries, each with the 75 frames of a video of 150 s."""
 QUERY = "a woman in a red coat talks to the camera while she walks along the beach"
 ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
 
 
 def cases(folder: Path) -> Iterator[Pair]:
     torch.manual_seed(0)
     encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
     data = Cached(folder, encoder, videos=4 * VIDEOS)
-    batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS)))
+    batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS, device=CPU)))
     images = torch.randn(VIDEOS * FRAMES, 3, 224, 224)
     ids = encoder.tokenizer([QUERY] * VIDEOS)
     for blocks, least in ((2, 6.5), (1, 12.0)):
@@ -52,12 +57,13 @@ def cases(folder: Path) -> Iterator[Pair]:
                 rounds=3,
             )
             every = range(len(data.queries))
-            loaded = list(batches(data.queries, every, VIDEOS))
+            # Copies: what is read next overwrites a batch.
+            loaded = [copy.deepcopy(b) for b in batches(data.queries, every, VIDEOS, device=CPU)]
             yield Pair(
                 f"an epoch of {len(loaded)} steps, reading included",
                 "its steps alone",
                 lambda step=step, every=every: [
-                    step(b) for b in batches(data.queries, every, VIDEOS)
+                    step(b) for b in batches(data.queries, every, VIDEOS, device=CPU)
                 ],
                 lambda step=step, loaded=loaded: [step(b) for b in loaded],
                 least_ratio=1 / 1.05,
@@ -71,12 +77,17 @@ class Step:
     def __init__(self, tail: Tail) -> None:
         self.tail = tail
         self.optimizer = torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad])
+        self.frames = load_params(ROOT / "presets/qvhighlights.yaml").train.micro_batch
 
     def __call__(self, batch: Batch) -> None:
-        tokens = batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
-        loss = F.mse_loss(self.tail(*tokens), batch.target)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        accumulate_gradients(
+            self.tail,
+            Regression("literal"),
+            batch,
+            frames=self.frames,
+            autocast=autocast(CPU, "fp32"),
+        )
         self.optimizer.step()
 
 

@@ -17,7 +17,6 @@ from hlclip.params import Encoder as EncoderParams
 from hlclip.store import Store, content_key
 from hlclip.weight_files import SUFFIXES
 
-
 _IN_FLIGHT = 3
 """Videos in memory at a time."""
 

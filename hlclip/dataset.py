@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.manifests import Index, Manifest
+from hlclip.manifests import Index, Item, Manifest
 from hlclip.qvhighlights import MAX_RATING, Annotation
+from hlclip.residence import Each, FromDisk, Residence, Source, source
 from hlclip.store import Store
 
 Target = Literal["mean", "median", "max", "min"]
+
+READERS = 2
+"""Threads that read the items of a batch: one alone does not fill a disk or the memory's bus."""
 
 _AGGREGATE = {"mean": np.mean, "median": np.median, "max": np.max, "min": np.min}
 
@@ -35,7 +39,8 @@ class Batch:
     """float32 [frames], 0..1; zeros where there is no ground truth."""
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+        """The batch on `device`; from pinned memory the copy may still be under way."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
 class CachedQueries:
@@ -62,6 +67,7 @@ class CachedQueries:
         self.absent = len(rows) - len(self.rows)
         self._images, self._image_store = images
         self._texts, self._text_store = texts
+        self._sources: tuple[Source, Source] | None = None
         self.clip_seconds = clip_seconds
         self._target: Target = target
 
@@ -72,28 +78,55 @@ class CachedQueries:
         """Clips of the row that have a frame: a video may be shorter or longer than annotated."""
         return min(row.clips(self.clip_seconds), self._images.items[row.vid].length)
 
-    def batch(self, indices: Iterable[int]) -> Batch:
-        """Read some rows from the store.
+    def keep_near(self, device: torch.device) -> Residence:
+        """From now on, keep what is read where training on `device` reads it best.
+
+        Returns:
+            Where the image tokens live: on a CPU that is the disk, which the page cache serves.
+        """
+        images, texts = self._items()
+        texts_source, _ = source(self._text_store, texts, device=device)
+        images_source, place = source(self._image_store, images, device=device)
+        self._sources = images_source, texts_source
+        return place
+
+    def batch(self, indices: Iterable[int], *, each: Each = map) -> Batch:
+        """Some rows, on the CPU or where `keep_near` keeps them.
+
+        The memory is used again: a batch is valid until the next but one is asked for.
+
+        Args:
+            indices: at least one row.
+            each: `map`, or a thread pool's: what calls the reading of each item.
 
         Raises:
             StoreError: an item is missing or damaged.
         """
+        if self._sources is None:
+            images, texts = self._items()
+            self._sources = (
+                FromDisk(self._image_store, images[0]),
+                FromDisk(self._text_store, texts[0]),
+            )
         rows = [self.rows[index] for index in indices]
         frames = [self.frames(row) for row in rows]
-        images = [
-            torch.from_numpy(self._image_store.read(self._images.items[row.vid])[:count])
-            for row, count in zip(rows, frames, strict=True)
-        ]
-        texts = [
-            torch.from_numpy(self._text_store.read(self._texts.items[row.query])) for row in rows
-        ]
-        targets = [self.target(row)[:count] for row, count in zip(rows, frames, strict=True)]
+        images, texts = self._items(rows)
+        lengths = [text.length for text in texts]
+        images_source, texts_source = self._sources
+        tokens = texts_source.gather([(text, text.length) for text in texts], each)
         return Batch(
-            torch.cat(images),
+            images_source.gather(list(zip(images, frames, strict=True)), each),
             torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(frames)),
-            torch.nn.utils.rnn.pad_sequence(texts, batch_first=True),
-            torch.tensor([len(text) for text in texts]),
-            torch.cat(targets),
+            torch.nn.utils.rnn.pad_sequence(list(tokens.split(lengths)), batch_first=True),
+            torch.tensor(lengths),
+            torch.cat([self.target(row)[:n] for row, n in zip(rows, frames, strict=True)]),
+        )
+
+    def _items(self, rows: Sequence[Annotation] | None = None) -> tuple[list[Item], list[Item]]:
+        rows = self.rows if rows is None else rows
+        return (
+            [self._images.items[row.vid] for row in rows],
+            [self._texts.items[row.query] for row in rows],
         )
 
     def target(self, row: Annotation) -> Tensor:
@@ -129,13 +162,32 @@ def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
     return torch.from_numpy(_AGGREGATE[target](ratings, axis=1) / MAX_RATING).float()
 
 
-def batches(queries: CachedQueries, order: Sequence[int], size: int) -> Iterator[Batch]:
-    """Batches of `size` rows in `order`; the next is read while the current one is used."""
+def batches(
+    queries: CachedQueries, order: Sequence[int], size: int, *, device: torch.device
+) -> Iterator[Batch]:
+    """Batches of `size` rows in `order` on `device`; the next is made while one is used.
+
+    Two batches, so the videos of `2 * size` rows, are held at once beside what `keep_near` keeps. A
+    batch is valid until the next is asked for.
+    """
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    with ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(queries.batch, chunks[0]) if chunks else None
+    # On a stream of its own, a GPU copies the next batch while it computes.
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def make(chunk: Sequence[int]) -> Batch:
+        with torch.cuda.stream(stream):
+            batch = queries.batch(chunk, each=readers.map).to(device)
+        if stream is not None:
+            stream.synchronize()  # after it, what the batch was copied from may be overwritten
+        return batch
+
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as ahead:
+        upcoming = ahead.submit(make, chunks[0]) if chunks else None
         for following in [*chunks[1:], None]:
             assert upcoming is not None
             batch = upcoming.result()
-            upcoming = None if following is None else reader.submit(queries.batch, following)
+            upcoming = None if following is None else ahead.submit(make, following)
+            if stream is not None:
+                for tensor in vars(batch).values():  # its memory is not the next batch's too early
+                    tensor.record_stream(torch.cuda.current_stream(device))
             yield batch

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hlclip.dataset import Batch
 from hlclip.device import autocast
 from hlclip.encoder import Encoder
 from hlclip.frames import extract_frames, frames_header
 from hlclip.loss import Regression
 from hlclip.params import Params
+from hlclip.step import accumulate_gradients
 from hlclip.tail import build_tail
 
 _ENOUGH_FRAMES = 75
@@ -154,20 +156,20 @@ def _steps(
     regression = Regression("literal").to(device)
     optimizer = torch.optim.AdamW(list(tail.trained().values()), lr=1e-9)
 
-    def score() -> torch.Tensor:
-        with autocast(device, params.train.precision):
-            return tail(images, owner, texts, lengths)
+    batch = Batch(images, owner, texts, lengths, target)
+    precision = autocast(device, params.train.precision)
 
     def train() -> float:
-        loss = regression(score(), target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = accumulate_gradients(
+            tail, regression, batch, frames=params.train.micro_batch, autocast=precision
+        )
         optimizer.step()
         return loss.item()
 
     def scored() -> float:
-        with torch.inference_mode():
-            return score().sum().item()
+        with torch.inference_mode(), precision:
+            return tail(images, owner, texts, lengths).sum().item()
 
     seconds = []
     for step in (train, scored):

@@ -21,7 +21,9 @@ def cosines(
     autocast: torch.autocast,
     progress: str | None = None,
 ) -> dict[str, list[NDArray[np.float32]]]:
-    """Score every clip of every query with each tail; each video is read once.
+    """Score every clip of every query with each tail; each batch is read once.
+
+    The videos of two batches are held at once.
 
     Args:
         tails: name -> tail, on `device`.
@@ -37,8 +39,7 @@ def cosines(
     with tqdm(
         total=len(queries), desc=progress, unit="query", disable=True if progress is None else None
     ) as bar:
-        for cached in batches(queries, range(len(queries)), batch):
-            piece = cached.to(device)
+        for piece in batches(queries, range(len(queries)), batch, device=device):
             frames = torch.bincount(piece.image_query, minlength=len(piece.text_lengths)).tolist()
             for name, tail in tails.items():
                 with autocast:

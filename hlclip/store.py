@@ -133,6 +133,37 @@ class Store:
         self._verified[item.key] = found
         return array
 
+    def read_into(self, item: Item, out: NDArray[Any]) -> None:
+        """Fill `out`, contiguous, with the item's first rows, at best straight from the file.
+
+        Only the first read of a run, which checks the whole item as `read` does, takes memory.
+
+        Raises:
+            StoreError: as `read`, and where the item has other axes or another dtype than `out`.
+        """
+        first = self.read(item) if item.key not in self._verified else None
+        found = self._verified[item.key]
+        if (found.dtype, found.shape[1:]) != (out.dtype, out.shape[1:]):
+            raise StoreError(
+                f"{self.path(item.key)}: {found.dtype} {list(found.shape)}, expected "
+                f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}; {remedy(self.folder.name)}"
+            )
+        if first is not None:
+            out[...] = first[: len(out)]
+            return
+        left = out.reshape(-1).view(np.uint8).data
+        try:
+            with self.path(item.key).open("rb", buffering=0) as file:
+                file.seek(found.seal.start)
+                while left and (count := file.readinto(left)):
+                    left = left[count:]
+        except OSError as error:
+            raise StoreError(
+                f"{self.path(item.key)}: {error.strerror}; {remedy(self.folder.name)}"
+            ) from error
+        if left:
+            self._damaged(item.key, "shorter than its header says")
+
     def _hold(self) -> None:
         if not self._held:
             weakref.finalize(self, os.close, hold(self.folder.parent))

@@ -25,6 +25,7 @@ from hlclip.manifests import Index, Manifest
 from hlclip.metrics import ground_truth, highlight_metrics, pad
 from hlclip.params import Encoder, Train
 from hlclip.resume import ResumeError, TrainingState
+from hlclip.step import accumulate_gradients
 from hlclip.tail import Tail, pretrained_tail
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,9 @@ def train_tail(
 
     With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP.
 
+    On the CPU the videos of four batches are held at once, two of train and two of val; on CUDA
+    also those of both splits that fit into its memory or half of the machine's (`residence`).
+
     Raises:
         TrainError: no row of the train split has a video, or the loss is not finite.
         EncoderError: the weights are not those that made the cache.
@@ -89,9 +93,12 @@ def train_tail(
     queries = split("train")
     if len(queries) == 0:
         raise TrainError("no row of the train split has a cached video: nothing to train on")
+    log.info("activations of train live on %s", queries.keep_near(device))
     if queries.absent:
         log.warning("train: %d rows without video are left out", queries.absent)
     val = split("val") if "val" in index.queries else None
+    if val is not None and len(val):
+        val.keep_near(device)
     resume = store / "training" / f"{_run_key(index, images, texts, encoder, params)}.pt"
     done = fit(
         tail,
@@ -153,23 +160,26 @@ def fit(
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             # The order of an epoch depends on seed and epoch only: a resumed run meets the same.
             order = _order(len(queries), params.seed, epoch)
-            total, frames, lr = 0.0, 0, params.lr
-            for cached in batches(queries, order, params.batch):
-                batch = cached.to(device)
-                with autocast(device, params.precision):
-                    scores = tail(
-                        batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
-                    )
-                loss = regression(scores, batch.target)
+            # On the device: reading it makes the CPU wait, so that a GPU runs out of work.
+            running = torch.zeros((), dtype=torch.float64, device=device)
+            frames, lr = 0, params.lr
+            for batch in batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss = accumulate_gradients(
+                    tail,
+                    regression,
+                    batch,
+                    frames=params.micro_batch,
+                    autocast=autocast(device, params.precision),
+                )
                 lr = optimizer.param_groups[0]["lr"]
                 optimizer.step()
                 schedule.step()
-                total += loss.item() * len(batch.target)
+                running += loss.double() * len(batch.target)
                 frames += len(batch.target)
-                bar.update()
-                bar.set_postfix(loss=f"{total / frames:.4f}", refresh=False)
+                if bar.update():  # it was drawn, which is seldom
+                    bar.set_postfix(loss=f"{running.item() / frames:.4f}", refresh=False)
+            total = running.item()
             if not math.isfinite(total):
                 raise TrainError(
                     f"the loss is not finite in epoch {epoch}: lower train.lr (now {params.lr:g})"
@@ -234,7 +244,10 @@ def _order(rows: int, seed: int, epoch: int) -> list[int]:
 
 
 def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices, not on biases, norms and scales."""
+    """AdamW; weight decay on matrices, not on biases, norms and scales.
+
+    On CUDA in one kernel; on the CPU that would only alter the rounding.
+    """
     learned = [p for p in regression.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         [
@@ -243,6 +256,7 @@ def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> 
             {"params": learned, "weight_decay": 0.0, "lr": params.scale_lr},
         ],
         lr=params.lr,
+        fused=weights[0].is_cuda or None,
     )
 
 

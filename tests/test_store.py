@@ -366,3 +366,39 @@ def test_a_key_is_the_same_in_every_process() -> None:
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"}
         said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
         assert said.strip() == content_key(HEADER, "video")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_reads_first_rows_into_memory_that_is_there(store: Store, item: Item, rows: int) -> None:
+    reader = afresh(store)
+    for _ in range(2):  # the first read verifies, the second goes straight to the bytes
+        into = np.full((4, 3, 4), 9, "float16")
+        reader.read_into(item, into[1 : 1 + rows])
+        np.testing.assert_array_equal(into[1 : 1 + rows], array()[:rows])
+        assert (np.delete(into, range(1, 1 + rows), axis=0) == 9).all()
+
+
+def test_what_is_read_into_memory_is_verified_first(store: Store, item: Item) -> None:
+    path = store.path(item.key)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StoreError, match="do not match its digest"):
+        afresh(store).read_into(item, np.empty((1, 3, 4), "float16"))
+
+
+def test_what_changes_after_it_was_verified_is_noticed(store: Store, item: Item) -> None:
+    store.read(item)
+    into = np.empty((2, 3, 4), "float16")
+    path = store.path(item.key)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="shorter than its header says"):
+        store.read_into(item, into)
+    with pytest.raises(StoreError, match="No such file"):
+        store.read_into(item, into)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((2, 3, 5), "float16"), ((2, 3, 4), "float32")])
+def test_memory_of_another_shape_is_refused(store: Store, item: Item, shape, dtype) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"float16 \[2, 3, 4\], expected"):
+            store.read_into(item, np.empty(shape, dtype))

@@ -1,0 +1,177 @@
+"""Where the cached tokens live while batches are made of them: on the GPU, beside it, or on disk.
+
+A training run meets the same tokens once an epoch. Where they fit they are read from disk in the
+first epoch only; on the CPU the system's page cache does as much and gives way to others.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hlclip.manifests import Item
+from hlclip.store import Store
+
+Residence = Literal["device", "pinned", "disk"]
+
+DEVICE_RESERVE = 8 * 2**30
+"""Bytes of GPU memory left to weights, optimiser and a step's intermediate results."""
+HOST_SHARE = 0.5
+"""Pinned at most, of the memory that is free: it can be neither swapped nor taken back."""
+SLAB = 2**28
+"""Bytes of an allocation that holds many items; torch rounds pinned ones up to a power of two."""
+
+Wanted = Sequence[tuple[Item, int]]
+"""Items, one after another, and how many of its first rows of each."""
+Each = Callable[..., Any]
+"""`map`, or that of a pool of threads."""
+
+
+def choose_residence(needed: int, *, device_free: int, host_free: int) -> Residence:
+    """The nearest place that holds all tokens of a split.
+
+    Args:
+        needed: bytes of the tokens, each item counted once.
+        device_free: bytes free on the GPU; 0 without one.
+        host_free: bytes of memory free on the machine.
+    """
+    if needed <= device_free - DEVICE_RESERVE:
+        return "device"
+    if device_free and needed <= HOST_SHARE * host_free:
+        return "pinned"
+    return "disk"
+
+
+def free_host_bytes(system: Path = Path("/")) -> int:
+    """Memory that this process may still take: the machine's, or its control group's if less."""
+    facts = dict(
+        line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
+    )
+    free = int(facts["MemAvailable"].split()[0]) * 1024
+    group = system / "sys/fs/cgroup"
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except FileNotFoundError:
+        return free  # no control group of version 2
+    if limit == "max":
+        return free
+    return min(free, int(limit) - used + int(held["inactive_file"]))  # files give way
+
+
+class Source(Protocol):
+    """Gives the rows of a batch."""
+
+    def gather(self, wanted: Wanted, each: Each = map) -> Tensor:
+        """[rows, ...] of all that is wanted, one after another; valid until the next but one."""
+        ...
+
+
+class FromDisk:
+    """Reads each batch from its files into one of two buffers, by turns.
+
+    Holds two batches, and while an item is checked at its first read that item once more.
+
+    Args:
+        store: holds the items.
+        first: any of them, which tells the shape of a row.
+        pinned: let a GPU copy from the buffers by itself.
+    """
+
+    def __init__(self, store: Store, first: Item, *, pinned: bool = False) -> None:
+        like = torch.from_numpy(store.read(first)[:0])
+        self._store = store
+        self._pinned = pinned
+        self._buffers = [like, like]
+
+    @property
+    def row(self) -> tuple[torch.Size, torch.dtype]:
+        """Shape and dtype of a row."""
+        return self._buffers[0].shape[1:], self._buffers[0].dtype
+
+    def gather(self, wanted: Wanted, each: Each = map) -> Tensor:
+        shape, dtype = self.row
+        rows = sum(count for _, count in wanted)
+        buffer = self._buffers.pop(0)
+        if len(buffer) < rows:
+            buffer = torch.empty(rows, *shape, dtype=dtype, pin_memory=self._pinned)
+        self._buffers.append(buffer)
+        filled = buffer[:rows]
+        parts = filled.numpy()
+        ends = np.cumsum([count for _, count in wanted])
+
+        def read(item: Item, end: int, count: int) -> None:
+            self._store.read_into(item, parts[end - count : end])
+
+        list(each(read, [item for item, _ in wanted], ends, [count for _, count in wanted]))
+        return filled
+
+
+class Kept:
+    """Reads each item once, then gives it from the memory that holds it.
+
+    Args:
+        disk: reads items that are not held yet.
+        place: `device`, or `pinned` for memory of the host that a GPU copies from by itself.
+        device: where batches come to lie.
+    """
+
+    def __init__(
+        self, disk: FromDisk, place: Literal["device", "pinned"], *, device: torch.device
+    ) -> None:
+        self._disk = disk
+        self._device = device
+        self._place = device if place == "device" else torch.device("cpu")
+        self._pinned = place == "pinned" and device.type == "cuda"
+        self._held: dict[str, Tensor] = {}
+        shape, dtype = disk.row
+        self._slab = torch.empty(0, *shape, dtype=dtype)  # what is free of the newest one
+
+    def gather(self, wanted: Wanted, each: Each = map) -> Tensor:
+        absent = {item.key: item for item, _ in wanted if item.key not in self._held}.values()
+        if absent:
+            read = self._disk.gather([(item, item.length) for item in absent], each)
+            for item, rows in zip(
+                absent, read.split([item.length for item in absent]), strict=True
+            ):
+                self._held[item.key] = self._room(item.length).copy_(rows)
+        shape, dtype = self._disk.row
+        counts = [count for _, count in wanted]
+        gathered = torch.empty(sum(counts), *shape, dtype=dtype, device=self._device)
+        for (item, count), part in zip(wanted, gathered.split(counts), strict=True):
+            part.copy_(self._held[item.key][:count], non_blocking=True)
+        return gathered
+
+    def _room(self, rows: int) -> Tensor:
+        if len(self._slab) < rows:
+            shape, dtype = self._disk.row
+            row_bytes = shape.numel() * dtype.itemsize
+            self._slab = torch.empty(
+                max(rows, SLAB // row_bytes),
+                *shape,
+                dtype=dtype,
+                device=self._place,
+                pin_memory=self._pinned,
+            )
+        room, self._slab = self._slab[:rows], self._slab[rows:]
+        return room
+
+
+def source(
+    store: Store, items: Sequence[Item], *, device: torch.device
+) -> tuple[Source, Residence]:
+    """Where a split's items are best kept for training on `device`, chosen by what is free."""
+    cuda = device.type == "cuda"
+    disk = FromDisk(store, items[0], pinned=cuda)
+    shape, dtype = disk.row
+    rows = sum({item.key: item.length for item in items}.values())
+    place = choose_residence(
+        rows * shape.numel() * dtype.itemsize,
+        device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
+        host_free=free_host_bytes() if cuda else 0,
+    )
+    return (disk if place == "disk" else Kept(disk, place, device=device)), place
