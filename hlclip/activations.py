@@ -21,6 +21,8 @@ def make_activations(
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
 
+    One video's frames and tokens are held at a time.
+
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
 

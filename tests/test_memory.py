@@ -47,7 +47,7 @@ def train_and_score(folder: Path, model: str, videos: int) -> tuple[int, int]:
     }
     word = texts.get_or_make("0" * 40, lambda: tokens(5, 32))
     manifests = (
-        Manifest(images.header, {r.vid: made[r.qid] for r in every}, {}),
+        Manifest(images.header, {r.vid: made[int(r.qid)] for r in every}, {}),
         Manifest(texts.header, {r.query: word for r in every}, {}),
     )
     few = settings(blocks=1, heads="frozen", epochs=1, batch=2)
