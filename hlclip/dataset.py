@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -167,12 +168,12 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of `size` rows in `order` on `device`; the next is made while one is used.
 
-    Two batches, so the videos of `2 * size` rows, are held at once beside what `keep_near` keeps. A
-    batch is valid until the next is asked for.
+    The videos of `2 * size` rows are held at once, and one more for each of the `READERS` while it
+    is read for the first time; beside them what `keep_near` keeps. A batch is valid until the next
+    is asked for.
     """
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    # On a stream of its own, a GPU copies the next batch while it computes.
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream = _copying(device)
 
     def make(chunk: Sequence[int]) -> Batch:
         with torch.cuda.stream(stream):
@@ -191,3 +192,12 @@ def batches(
                 for tensor in vars(batch).values():  # its memory is not the next batch's too early
                     tensor.record_stream(torch.cuda.current_stream(device))
             yield batch
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream | None:
+    """On a stream of its own, a GPU copies the next batch while it computes.
+
+    One for all: what torch has allocated for one stream, another one does not get.
+    """
+    return torch.cuda.Stream(device) if device.type == "cuda" else None

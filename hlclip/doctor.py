@@ -31,6 +31,7 @@ from hlclip.video import VideoError, probe
 from hlclip.weights import weights_status
 
 _MEASURED_VIDEOS = 4
+_LESS_MEMORY = "-S train.micro_batch=25, or lower still"
 
 
 def examine(params: Params, *, measured: bool = True) -> Iterator[Finding]:
@@ -228,7 +229,7 @@ def _foretell(
         yield problem("time", f"a video cannot be decoded: {error}", "replace it")
         return
     except torch.OutOfMemoryError as error:
-        yield problem("memory", str(error).splitlines()[0], "-S train.batch=... lower")
+        yield problem("memory", str(error).splitlines()[0], _LESS_MEMORY)
         return
     seconds = seconds_needed(work, params, speeds)
     shown = ", ".join(f"{stage} {timedelta(seconds=round(s))}" for stage, s in seconds.items())
@@ -238,7 +239,7 @@ def _foretell(
     yield ok("time", f"about {shown} for the whole data set, from {basis}")
     found = f"{_gb(speeds.peak_bytes)} for a step of {params.train.batch} videos"
     if speeds.peak_bytes > memory_bytes():
-        yield problem("memory", f"{found}, {_gb(memory_bytes())} there", "-S train.batch=... lower")
+        yield problem("memory", f"{found}, {_gb(memory_bytes())} there", _LESS_MEMORY)
     else:
         yield ok("memory", f"{found}, {_gb(memory_bytes())} there")
 

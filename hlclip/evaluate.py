@@ -42,7 +42,7 @@ def evaluate_splits(
     plot: Path,
     examples: Path,
 ) -> dict[str, Metrics]:
-    """Measure each variant without and with saliency pooling.
+    """Measure each variant without and with saliency pooling; no video is read, only scores.
 
     Every row of a split counts. A row without video scores 0 everywhere; a clip without frame (the
     video ends before its annotation) gets its query's lowest score. The official script sees files

@@ -134,7 +134,8 @@ class Train(_Section):
     """Queries (each with all clips of its video) per step: N of Eq. 4."""
     micro_batch: Annotated[int, Field(ge=0)]
     """Frames per forward and backward pass, whose gradients add up to the step's; 0 is all of them.
-    Speed and memory only, up to rounding: what fits into the caches suits a CPU, 0 suits CUDA."""
+    Speed and memory only, up to rounding: on a CPU what fits into its caches is fastest (25 of
+    ViT-B/32), on CUDA all, if its memory holds them."""
     select: Literal["best", "last"]
     """Epoch kept: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
     seed: Annotated[int, Field(ge=0)]

@@ -4,7 +4,8 @@ A training run meets the same tokens once an epoch. Where they fit they are read
 first epoch only; on the CPU the system's page cache does as much and gives way to others.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from hlclip.manifests import Item
 from hlclip.store import Store
+
+log = logging.getLogger(__name__)
 
 Residence = Literal["device", "pinned", "disk"]
 
@@ -116,49 +119,52 @@ class Kept:
 
     Args:
         disk: reads items that are not held yet.
+        items: all that will be asked for; their room is taken at once.
         place: `device`, or `pinned` for memory of the host that a GPU copies from by itself.
         device: where batches come to lie.
     """
 
     def __init__(
-        self, disk: FromDisk, place: Literal["device", "pinned"], *, device: torch.device
+        self,
+        disk: FromDisk,
+        items: Iterable[Item],
+        place: Literal["device", "pinned"],
+        *,
+        device: torch.device,
     ) -> None:
         self._disk = disk
         self._device = device
-        self._place = device if place == "device" else torch.device("cpu")
-        self._pinned = place == "pinned" and device.type == "cuda"
-        self._held: dict[str, Tensor] = {}
+        self._read: set[str] = set()
+        self._rooms: dict[str, Tensor] = {}
         shape, dtype = disk.row
-        self._slab = torch.empty(0, *shape, dtype=dtype)  # what is free of the newest one
+        free = torch.empty(0, *shape, dtype=dtype)
+        for item in items:
+            if item.key in self._rooms:
+                continue
+            if len(free) < item.length:
+                free = torch.empty(
+                    max(item.length, SLAB // (shape.numel() * dtype.itemsize)),
+                    *shape,
+                    dtype=dtype,
+                    device=device if place == "device" else "cpu",
+                    pin_memory=place == "pinned" and device.type == "cuda",
+                )
+            self._rooms[item.key], free = free[: item.length], free[item.length :]
 
     def gather(self, wanted: Wanted, each: Each = map) -> Tensor:
-        absent = {item.key: item for item, _ in wanted if item.key not in self._held}.values()
+        absent = {item.key: item for item, _ in wanted if item.key not in self._read}
         if absent:
-            read = self._disk.gather([(item, item.length) for item in absent], each)
-            for item, rows in zip(
-                absent, read.split([item.length for item in absent]), strict=True
-            ):
-                self._held[item.key] = self._room(item.length).copy_(rows)
+            lengths = [item.length for item in absent.values()]
+            read = self._disk.gather(list(zip(absent.values(), lengths, strict=True)), each)
+            for key, rows in zip(absent, read.split(lengths), strict=True):
+                self._rooms[key].copy_(rows)
+            self._read |= absent.keys()
         shape, dtype = self._disk.row
         counts = [count for _, count in wanted]
         gathered = torch.empty(sum(counts), *shape, dtype=dtype, device=self._device)
         for (item, count), part in zip(wanted, gathered.split(counts), strict=True):
-            part.copy_(self._held[item.key][:count], non_blocking=True)
+            part.copy_(self._rooms[item.key][:count], non_blocking=True)
         return gathered
-
-    def _room(self, rows: int) -> Tensor:
-        if len(self._slab) < rows:
-            shape, dtype = self._disk.row
-            row_bytes = shape.numel() * dtype.itemsize
-            self._slab = torch.empty(
-                max(rows, SLAB // row_bytes),
-                *shape,
-                dtype=dtype,
-                device=self._place,
-                pin_memory=self._pinned,
-            )
-        room, self._slab = self._slab[:rows], self._slab[rows:]
-        return room
 
 
 def source(
@@ -174,4 +180,10 @@ def source(
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
         host_free=free_host_bytes() if cuda else 0,
     )
-    return (disk if place == "disk" else Kept(disk, place, device=device)), place
+    if place == "disk":
+        return disk, place
+    try:
+        return Kept(disk, items, place, device=device), place
+    except RuntimeError as error:  # torch's word for memory that is not to be had
+        log.warning("activations are read from disk in every epoch: %s", str(error).splitlines()[0])
+        return disk, "disk"

@@ -25,6 +25,8 @@ def score_splits(
 ) -> dict[str, SplitScores]:
     """Score the splits with the pretrained tail and, unless zero-shot, the checkpoint's.
 
+    The videos of two batches are held at once, and the cosines of all.
+
     Args:
         params: device, precision and batch are used as in training.
 

@@ -59,8 +59,8 @@ def train_tail(
 
     With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP.
 
-    On the CPU the videos of four batches are held at once, two of train and two of val; on CUDA
-    also those of both splits that fit into its memory or half of the machine's (`residence`).
+    The videos of at most four batches are held at once, two of train and two of val (`batches`); on
+    CUDA also a whole split where its memory, or half of the machine's, has room (`residence`).
 
     Raises:
         TrainError: no row of the train split has a video, or the loss is not finite.

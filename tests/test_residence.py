@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 import torch
@@ -174,20 +173,31 @@ def test_on_the_cpu_tokens_stay_on_disk(data):
 
 
 @pytest.mark.parametrize("place", ["device", "pinned"])
-def test_a_video_of_several_queries_is_kept_once(data, place, monkeypatch):
+def test_a_video_of_several_queries_is_kept_once(data, monkeypatch, place):
     """All frames of each video, also those that one query does not speak of."""
-    rooms: list[int] = []
-    original: Any = Kept._room
-    monkeypatch.setattr(
-        Kept, "_room", lambda kept, rows: rooms.append(rows) or original(kept, rows)
-    )
     store = Store(data.store, "images", data.images.header)
     a, c = data.images.items["a"], data.images.items["c"]
-    kept = Kept(FromDisk(store, a), place, device=CPU)
+    monkeypatch.setattr(residence, "SLAB", 8 * ROW_BYTES)
+    made: list[int] = []
+    monkeypatch.setattr(
+        torch, "empty", lambda *shape, **kw: made.append(shape[0]) or torch.zeros(*shape, **kw)
+    )
+    kept = Kept(FromDisk(store, a), [a, a, c, a], place, device=CPU)
+    assert made == [0, 8, 11]  # the slab of a, of which 5 rows are used, and one for c
+    monkeypatch.undo()
     for wanted in ([(a, 5), (a, 2)], [(c, 7), (a, 5)], [(c, 11)]):
         expected = [torch.from_numpy(store.read(item))[:count] for item, count in wanted]
         assert torch.equal(kept.gather(wanted), torch.cat(expected))
-    assert rooms == [5, 11]
+
+
+@pytest.mark.parametrize("place", ["device", "pinned"])
+def test_memory_that_is_not_to_be_had_leaves_tokens_on_disk(data, monkeypatch, caplog, place):
+    live(monkeypatch, place)
+    monkeypatch.setattr(residence, "SLAB", 2**60)
+    queries = train_split(data)
+    assert queries.keep_near(CPU) == "disk"
+    assert "read from disk in every epoch" in caplog.text
+    assert same(epochs(queries, CPU), by_hand(data))
 
 
 def test_two_batches_are_valid_at_once_and_their_memory_is_used_again(data):

@@ -434,6 +434,12 @@ def test_bf16_autocast_trains_alike(data, tmp_path):
     assert bf16 != fp32
 
 
+def test_pieces_train_alike(data, tmp_path):
+    whole = losses(data, tmp_path / "whole")
+    pieces = losses(data, tmp_path / "pieces", micro_batch=3)
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: the GPU path was not run")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("auto", 0.02)])
