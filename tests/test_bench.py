@@ -1,0 +1,94 @@
+"""How pairs are measured and shown; what is measured equals what it is measured against."""
+
+import numpy as np
+import torch
+
+from bench.__main__ import markdown
+from bench.pairs import Measured, Pair, measure
+from bench.training import Step, full_blocks_step, naive_step
+from hlclip.dataset import Batch
+from hlclip.encoder import load_encoder
+from hlclip.tail import build_tail
+from tests.models import save_model, tiny_config
+
+
+def pair(turns: list[str], **target: float) -> Measured:
+    clock = iter(np.cumsum([0, 0.1] * 100).tolist())
+    return measure(
+        Pair(
+            "a case",
+            "the naive way",
+            lambda: turns.append("ours"),
+            lambda: turns.append("naive"),
+            rounds=3,
+            timer=lambda: next(clock),
+            **target,
+        )
+    )
+
+
+def test_both_are_measured_in_turns_after_a_warm_up() -> None:
+    turns: list[str] = []
+    measured = pair(turns, least_ratio=0.9)
+    assert turns == ["ours", "naive"] * 4
+    assert len(measured.ours.get_values()) == len(measured.against.get_values()) == 3
+    assert measured.met
+
+
+def test_targets() -> None:
+    assert not pair([], least_ratio=1.5).met
+    assert pair([], most_seconds=0.2).met
+    assert not pair([], most_seconds=0.05).met
+    assert pair([], most_seconds=0.05).target == "<= 0.05 s"
+
+
+def test_the_table() -> None:
+    growth = [{"videos": 10, "stage": "frames", "seconds": 1.0, "peak MB": 5}]
+    text = markdown([pair([], least_ratio=1.5)], growth)
+    assert "| a case " in text
+    assert "| 1.00x   | >= 1.5x  | no " in text
+    assert "| frames  | 1.00 s, 5 MB |" in text
+
+
+def test_the_steps_that_are_compared_train_the_same(tmp_path) -> None:
+    """One step of each from the same weights moves all of them alike."""
+    torch.manual_seed(0)
+    name = save_model(tmp_path, tiny_config())
+    images = torch.randn(6, 3, 32, 32)
+    moved = []
+    for way in ("ours", "naive", "full blocks"):
+        encoder = load_encoder(name, None, cached_blocks=2)
+        ids = encoder.tokenizer(["a dog runs", "a cat"])
+        batch = cached(encoder, images)
+        tail = build_tail(encoder).train_only(2, "all")
+        if way == "ours":
+            Step(tail)(batch)
+            moved.append(tail.trained())
+        else:
+            step = (
+                naive_step(encoder, 2, images, ids, batch)
+                if way == "naive"
+                else full_blocks_step(encoder, batch)
+            )
+            step()
+            names = tail.trained().keys()
+            weights = dict(encoder.model.named_parameters())
+            moved.append({name: weights[name] for name in names})
+    for other in moved[1:]:
+        for name, weight in moved[0].items():
+            torch.testing.assert_close(weight, other[name], rtol=1e-3, atol=2e-4, msg=name)
+
+
+def cached(encoder, images: torch.Tensor) -> Batch:
+    with torch.no_grad():
+        tokens = encoder.visual._embeds(images)
+        for block in encoder.visual.transformer.resblocks[:-2]:
+            tokens = block(tokens)
+    texts = [encoder.text_tokens(query) for query in ("a dog runs", "a cat")]
+    return Batch(
+        tokens,
+        torch.tensor([0, 0, 0, 1, 1, 1]),
+        torch.nn.utils.rnn.pad_sequence(texts, batch_first=True),
+        torch.tensor([len(text) for text in texts]),
+        torch.linspace(0, 1, 6),
+    )
