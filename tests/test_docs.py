@@ -31,7 +31,7 @@ def parameters() -> set[str]:
 def test_there_are_commands_and_some_are_run() -> None:
     assert len([block for block in COMMANDS if block.reason is None]) >= 7
     languages = {block.language for block in EVERYTHING}
-    assert languages <= {*SHELL, "python", "json", "bibtex"}
+    assert languages <= {*SHELL, "python", "json", "bibtex", "text"}
 
 
 def test_a_reason_stands_only_above_what_could_be_run() -> None:
@@ -96,7 +96,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_readmes_tree_is_the_real_one() -> None:
     tree = README[README.index("\ndvc.yaml params.yaml") :].split("```")[0]
-    named = set(re.findall(r"[a-z_]+\.py|[a-z]+/", tree.split("sample/")[0]))
+    named = set(re.findall(r"[a-z0-9_]+\.py|[a-z]+/", tree.split("sample/")[0]))
     modules = {path.name for path in (ROOT / "hlclip").glob("*.py")} - {"__init__.py"}
     folders = {f"{path.parent.name}/" for path in (ROOT / "hlclip").glob("*/__init__.py")}
     assert modules | folders <= named

@@ -340,7 +340,7 @@ def test_openais_vit_b_32_by_its_tag(server: Hub, tmp_path: Path):
     offline = process(tmp_path, HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="1")
     assert offline.returncode == 1
     assert offline.stderr.count("\n") == 1
-    assert offline.stderr.startswith("error: http://127.0.0.1")
+    assert offline.stderr.startswith("http://127.0.0.1")
     assert f"-S encoder.pretrained=/path/to/{WEIGHTS}" in offline.stderr
     assert server.asked == []
 

@@ -382,7 +382,7 @@ def test_what_is_read_into_memory_is_verified_first(store: Store, item: Item) ->
     path = store.path(item.key)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(StoreError, match="do not match its digest"):
+    with pytest.raises(StoreError, match="do not match their digest"):
         afresh(store).read_into(item, np.empty((1, 3, 4), "float16"))
 
 

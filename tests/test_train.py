@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from hlclip.device import DeviceError
 from hlclip.encoder import EncoderError, load_encoder
 from hlclip.loss import Regression
 from hlclip.params import Train, load_params
+from hlclip.resume import _digest
 from hlclip.score import score_splits
 from hlclip.store import Store, StoreError
 from hlclip.tail import build_tail, pretrained_tail
@@ -128,8 +130,9 @@ def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "run",))
 
-    state = tmp_path / "state.pt"
-    torch.save({"trained": Hostile()}, state)
+    content, state = io.BytesIO(), tmp_path / "state.pt"
+    torch.save({"trained": Hostile()}, content)
+    state.write_bytes(_digest(state, content.getvalue()) + content.getvalue())
     tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2)).train_only(2, "all")
     queries = cached_queries(
         data.index, "train", data.images, data.texts, store=data.store, target="mean"
@@ -137,7 +140,8 @@ def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
     with pytest.raises(UnpicklingError):
         fit(tail, queries, settings(), device=torch.device("cpu"), validate=None, resume=state)
     assert not (tmp_path / "run").exists()
-    torch.load(state, weights_only=False)  # it would have
+    content.seek(0)
+    torch.load(content, weights_only=False)  # it would have
     assert (tmp_path / "run").exists()
 
 

@@ -191,7 +191,7 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
 
     size = config["vision_cfg"]["image_size"]
     index = build_index(data_set(tmp_path / "data"), cache=tmp_path / "hashes")
-    shape = {"size": size, "resize": resize, "interpolation": "bicubic"}
+    shape = {"size": size, "resize": resize, "interpolation": "bicubic", "decoder": "ffmpeg"}
     pictures = Frames.model_validate(shape)
     store = tmp_path / "store"
     frames = make_frames(index, pictures, data_root=tmp_path / "data", max_missing=0, store=store)
