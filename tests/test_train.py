@@ -173,7 +173,7 @@ def test_killed_at_any_moment_the_rerun_ends_with_the_same_bytes(data, tmp_path)
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     states = tmp_path / "store" / "training"
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen([sys.executable, script, tmp_path / "killed"], env=environment)
         seen = _newest(states)
         while _newest(states) == seen and process.poll() is None:
