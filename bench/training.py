@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 def cases(folder: Path) -> Iterator[Pair]:
     torch.manual_seed(0)
     encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
-    data = Cached(folder, encoder, videos=4 * VIDEOS)
+    data = Cached(folder, encoder, videos=2 * VIDEOS)
     batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS, device=CPU)))
     images = torch.randn(VIDEOS * FRAMES, 3, 224, 224)
     ids = encoder.tokenizer([QUERY] * VIDEOS)
