@@ -1,5 +1,6 @@
 """Official metrics and pooling windows at the size of QVHighlights val, and large manifests."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,17 @@ def cases(folder: Path) -> Iterator[Pair]:
         write_manifests(path, frames=manifest)
         read_manifests(path)
 
+    content = {"frames": manifest.as_json()}
+
+    def bare() -> None:
+        (folder / "bare.json").write_text(json.dumps(content), encoding="utf-8")
+        json.loads((folder / "bare.json").read_bytes())
+
     yield Pair(
         f"a manifest of {ENTRIES:,} videos, written and read",
-        "the same once more",
+        "json alone, unsorted and not synced to disk",
         through,
-        through,
+        bare,
         most_seconds=1.0,
     )
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -184,12 +185,12 @@ def full_blocks_step(encoder: Encoder, batch: Batch):
     return step
 
 
-def _trained(model: nn.Module, blocks: int) -> list[Tensor]:
+def _trained(model: Any, blocks: int) -> list[Tensor]:
     """The parameters of HL-CLIP with `heads: all`."""
-    visual, towers = model.visual, (model.visual.transformer, model.transformer)  # pyright: ignore
-    heads = [*visual.ln_post.parameters(), visual.proj]  # pyright: ignore
-    heads += [*model.ln_final.parameters(), model.text_projection]  # pyright: ignore
-    return [p for t in towers for b in t.resblocks[-blocks:] for p in b.parameters()] + heads  # pyright: ignore
+    visual, towers = model.visual, (model.visual.transformer, model.transformer)
+    heads = [*visual.ln_post.parameters(), visual.proj]
+    heads += [*model.ln_final.parameters(), model.text_projection]
+    return [p for t in towers for b in t.resblocks[-blocks:] for p in b.parameters()] + heads
 
 
 def _train_only(model: nn.Module, weights: list[Tensor]) -> None:

@@ -70,6 +70,16 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def file_state(path: Path) -> str:
+    """What changes when a file's content does, as a rule: size, time and inode.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+
+
 def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what writers that were killed have left in `folder`: of the file `name`, or of all.
 

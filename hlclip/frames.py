@@ -91,7 +91,7 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     """
     if decoder == "pyav":
         try:
-            return sampled_frames(path, header, scaling(header))
+            return sampled_frames(path, header, scaling(header), most_bytes=MOST_BYTES)
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []

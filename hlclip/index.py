@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.errors import HlclipError
+from hlclip.files import file_state
 from hlclip.manifests import Index, Video, VideoInfo
 from hlclip.params import Data
 from hlclip.qvhighlights import Annotation, read_annotations
@@ -119,7 +120,7 @@ def inspect_videos(
         fresh: dict[str, tuple[str, str]] = {}
         for vid in sorted(files):
             try:
-                stat, path = _stat(files[vid]), str(files[vid].resolve())
+                stat, path = file_state(files[vid]), str(files[vid].resolve())
             except OSError as error:
                 yield vid, VideoError(f"cannot be read ({error.strerror})")
                 continue
@@ -196,22 +197,17 @@ def _digest(row: Sequence[object]) -> str:
 def _look_at(path: Path, root: Path) -> Video | VideoError:
     try:
         info = probe(path)  # before the hash: what is no video may have no end
-        before = _stat(path)
+        before = file_state(path)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             left = path.stat().st_size
             while chunk := file.read(min(left, _CHUNK)):
                 digest.update(chunk)
                 left -= len(chunk)
-        if _stat(path) != before:
+        if file_state(path) != before:
             return VideoError("changed while it was read; run again when it is written")
         return Video(path.relative_to(root).as_posix(), digest.hexdigest(), info)
     except VideoError as error:
         return error
     except OSError as error:
         return VideoError(f"cannot be read ({error.strerror})")
-
-
-def _stat(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from hlclip.files import write_json
+from hlclip.files import file_state, write_json
 from hlclip.manifests import Header
 from hlclip.store import FORMAT_VERSION
 
@@ -72,8 +72,4 @@ def _place(store: Path, named: Mapping[str, str | None]) -> Path:
 
 def _state(files: Sequence[Path]) -> dict[str, str]:
     """Absolute path -> what changes when a file does."""
-    found = {}
-    for path in files:
-        status = path.stat()
-        found[str(path.absolute())] = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
-    return found
+    return {str(path.absolute()): file_state(path) for path in files}

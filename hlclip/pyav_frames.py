@@ -43,25 +43,30 @@ class Packet:
     kind: Kind
 
 
-def sampled_frames(path: Path, header: Header, scaling: Filters) -> NDArray[np.uint8]:
+def sampled_frames(
+    path: Path, header: Header, scaling: Filters, *, most_bytes: int
+) -> NDArray[np.uint8]:
     """What `extract_frames` gives, pixel for pixel.
 
     Args:
         path: a video file.
         header: see `frames_header`.
         scaling: filters from a decoded picture to a frame: name and options.
+        most_bytes: of all frames, which are in memory at once.
 
     Returns:
         uint8 [clips, height, width, RGB], 0..255.
 
     Raises:
-        UnsuitedError: not an H.264 stream of one size with time stamps, or damaged.
+        UnsuitedError: not an H.264 stream of one size with time stamps, damaged, or too long.
     """
     try:
         packets, offset, unit = read_packets(path)
         shown = _shown_at_middles(packets, offset, unit, Fraction(str(header["clip_seconds"])))
         if not shown:
             raise UnsuitedError("no frame")
+        if len(shown) * int(header["size"]) ** 2 * 3 > most_bytes:
+            raise UnsuitedError(f"its frames take more than {most_bytes:,} bytes of memory")
         wanted = frozenset(shown)
         pictures = dict(_scaled(path, needed_packets(packets, wanted), wanted, scaling))
     except (H264Error, VideoError) as error:

@@ -21,6 +21,11 @@ settings.register_profile("hlclip", derandomize=True, deadline=None, max_example
 settings.load_profile("hlclip")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 def _test_data(name: str) -> Path:
     root = os.environ.get("HLCLIP_TEST_DATA")
     if not root:

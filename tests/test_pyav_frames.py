@@ -6,10 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hlclip.frames import extract_frames, frames_header, make_frames, scaling
 from hlclip.h264 import H264Error, describe, length_size
-from hlclip.manifests import Index, Video
+from hlclip.manifests import Header, Index, Video
 from hlclip.params import Frames
 from hlclip.pyav_frames import UnsuitedError, needed_packets, read_packets, sampled_frames
 from hlclip.qvhighlights import Annotation
@@ -30,9 +31,13 @@ def h264(path: Path, *options: object, x264: str = "", rate: object = 25, second
     return path
 
 
+def sampled(path: Path, header: Header = HEADER, *, most_bytes: int = 2**30) -> NDArray[np.uint8]:
+    return sampled_frames(path, header, scaling(header), most_bytes=most_bytes)
+
+
 def assert_same_pixels(path: Path, clip_seconds: float = 2.0) -> None:
     header = {**HEADER, "clip_seconds": clip_seconds}
-    found = sampled_frames(path, header, scaling(header))
+    found = sampled(path, header)
     np.testing.assert_array_equal(found, extract_frames(path, header))
 
 
@@ -76,7 +81,7 @@ def test_containers(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.ts", "a.avi", "a.flv", "a.h264"])
 def test_containers_without_a_time_for_each_picture(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnsuitedError, match=r"time stamps of .* are not of single pictures"):
-        sampled_frames(h264(tmp_path / name, seconds=2), HEADER, scaling(HEADER))
+        sampled(h264(tmp_path / name, seconds=2))
 
 
 def test_fragments(tmp_path: Path) -> None:
@@ -151,7 +156,7 @@ def test_less_is_decoded(tmp_path: Path) -> None:
 def test_interlaced_is_left_to_ffmpeg(tmp_path: Path) -> None:
     path = h264(tmp_path / "a.mp4", x264="tff=1", seconds=5)
     with pytest.raises(UnsuitedError, match="interlaced"):
-        sampled_frames(path, HEADER, scaling(HEADER))
+        sampled(path)
 
 
 @pytest.mark.parametrize("filters", ["-display_rotation:v:0", "-display_hflip:v:0"])
@@ -161,14 +166,14 @@ def test_rotated_and_mirrored_are_left_to_ffmpeg(tmp_path: Path, filters: str) -
     value = (90,) if "rotation" in filters else ()
     ffmpeg(filters, *value, "-i", plain, "-c", "copy", path)
     with pytest.raises(UnsuitedError, match="rotated"):
-        sampled_frames(path, HEADER, scaling(HEADER))
+        sampled(path)
     assert_left_to_ffmpeg(path)
 
 
 def test_another_codec_is_left_to_ffmpeg(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mkv", "-c:v", "mpeg4")
     with pytest.raises(UnsuitedError, match="the codec is mpeg4"):
-        sampled_frames(path, HEADER, scaling(HEADER))
+        sampled(path)
     assert_left_to_ffmpeg(path)
 
 
@@ -181,7 +186,7 @@ def test_two_sizes_in_one_stream_are_left_to_ffmpeg(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", path)
     with pytest.raises(UnsuitedError, match="sequence parameters change"):
-        sampled_frames(path, HEADER, scaling(HEADER))
+        sampled(path)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -209,7 +214,7 @@ def test_files_made_for_decoders(videos_dir: Path) -> None:
     for path in sorted(videos_dir.iterdir()):
         header = {**HEADER, "clip_seconds": 0.4}
         try:
-            found = sampled_frames(path, header, scaling(header))
+            found = sampled(path, header)
         except UnsuitedError:
             continue
         np.testing.assert_array_equal(found, extract_frames(path, header))
@@ -233,6 +238,19 @@ def test_the_store_does_not_tell_decoders_apart(tmp_path: Path) -> None:
         for decoder in ("ffmpeg", "pyav")
     ]
     assert made[0] == made[1]
+
+
+def test_frames_that_fill_the_memory_are_left_to_ffmpeg_which_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = h264(tmp_path / "a.mp4", seconds=6)
+    size = extract_frames(path, HEADER).nbytes
+    assert sampled(path, most_bytes=size).nbytes == size
+    with pytest.raises(UnsuitedError, match="take more than"):
+        sampled(path, most_bytes=size - 1)
+    monkeypatch.setattr("hlclip.frames.MOST_BYTES", size - 1)
+    with pytest.raises(VideoError, match="take more than"):
+        extract_frames(path, HEADER, "pyav")
 
 
 def test_what_a_packet_says_of_itself() -> None:

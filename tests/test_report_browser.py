@@ -1,35 +1,16 @@
 """The report in a real browser: it draws, filters, and can be read on a phone and by keyboard."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from hlclip.report.page import write_report
 from hlclip.report.run import read_run
 from tests.runs import GONE, finished_run
 
-NAMES = ("chromium", "chromium-browser", "chromium-headless-shell", "google-chrome", "chrome")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Playwright's own Chromium where it was installed, else the machine's."""
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = own if own.exists() else next(filter(None, map(shutil.which, NAMES)), None)
-        if found is None:
-            pytest.skip("no Chromium: `playwright install chromium` or `apt-get install chromium`")
-        # As root, as in a container, Chromium's sandbox cannot start.
-        arguments = ["--disable-gpu", "--disable-background-networking"]
-        arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
