@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hlclip.blocks import can_be_cut, entry_block, fuse_activations, pick, pooled_block
 from hlclip.encoder import Encoder, EncoderError, load_encoder
 
 Heads = Literal["frozen", "norm", "projection", "all"]
@@ -62,8 +63,11 @@ class TowerTail(nn.Module):
         """
         # Under a causal mask the padding, being at the end, cannot reach a real token.
         mask = _causal_mask(tokens) if self.causal else None
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, attn_mask=mask)
+        for number, block in enumerate(self.blocks[:-1]):
+            if number == 0 and can_be_cut(block):
+                tokens = entry_block(block, tokens, causal=self.causal)
+            else:
+                tokens = block(tokens, attn_mask=mask)
         last = self.blocks[-1]
         if self.pooled == "average":
             tokens = last(tokens, attn_mask=mask)
@@ -71,11 +75,11 @@ class TowerTail(nn.Module):
                 pooled = self.norm(tokens[:, 1:].mean(1))
             else:
                 pooled = self.norm(tokens)[:, 1:].mean(1)
-        elif _absorbable(last):
+        elif can_be_cut(last):
             pooled = self.norm(pooled_block(last, tokens, self._position(tokens, lengths), lengths))
         else:
             tokens = last(tokens, attn_mask=mask)
-            pooled = self.norm(_pick(tokens, self._position(tokens, lengths)))
+            pooled = self.norm(pick(tokens, self._position(tokens, lengths)))
         if isinstance(self.projection, nn.Linear):
             pooled = self.projection(pooled)
         elif self.projection is not None:
@@ -163,7 +167,9 @@ def build_tail(encoder: Encoder) -> Tail:
     tail = Tail(image_tail, text_tail, {})
     full_names = {id(p): name for name, p in encoder.model.named_parameters()}
     tail.names = {name: full_names[id(p)] for name, p in tail.named_parameters()}
-    return copy.deepcopy(tail).eval()
+    tail = copy.deepcopy(tail).eval()
+    fuse_activations(tail)
+    return tail
 
 
 def pretrained_tail(
@@ -186,59 +192,6 @@ def pretrained_tail(
             "weights were replaced: `dvc repro --force activations` encodes with the new ones"
         )
     return build_tail(encoder)
-
-
-def pooled_block(
-    block: Any, tokens: Tensor, position: Tensor | int, lengths: Tensor | None
-) -> Tensor:
-    """A pre-norm residual attention block, computed for one token of each item.
-
-    With a single query q per head, its logits against all tokens are x (W_k^T q) and its output is
-    W_v (sum_t a_t x_t): neither keys nor values of the other tokens are ever formed. The key bias
-    adds the same to every logit, which the softmax ignores.
-
-    Args:
-        block: open_clip `ResidualAttentionBlock`.
-        tokens: [items, tokens, width].
-        position: the token, one for all items or int64 [items]; it sees every real token.
-        lengths: int64 [items], real tokens; None where all are.
-
-    Returns:
-        [items, width]: what the full block gives at `position`.
-    """
-    attention = block.attn
-    items, length, width = tokens.shape
-    heads = attention.num_heads
-    depth = width // heads
-    w_query, w_key, w_value = attention.in_proj_weight.view(3, heads, depth, width)
-    b_query, _, b_value = attention.in_proj_bias.view(3, heads, depth)
-    x = block.ln_1(tokens)
-    query = torch.einsum("nw,hdw->nhd", _pick(x, position), w_query) + b_query
-    absorbed = torch.einsum("nhd,hdw->nhw", query, w_key) * depth**-0.5
-    logits = absorbed @ x.transpose(1, 2)
-    if lengths is not None:
-        padding = torch.arange(length, device=tokens.device) >= lengths[:, None]
-        logits = logits.masked_fill(padding[:, None], float("-inf"))
-    mixed = torch.softmax(logits, dim=-1) @ x
-    value = torch.einsum("nhw,hdw->nhd", mixed, w_value) + b_value
-    out = _pick(tokens, position) + block.ls_1(attention.out_proj(value.reshape(items, width)))
-    return out + block.ls_2(block.mlp(block.ln_2(out)))
-
-
-def _absorbable(block: nn.Module) -> bool:
-    attention = getattr(block, "attn", None)
-    return (
-        type(block).__name__ == "ResidualAttentionBlock"
-        and isinstance(attention, nn.MultiheadAttention)
-        and attention.in_proj_weight is not None
-        and attention.in_proj_bias is not None
-    )
-
-
-def _pick(tokens: Tensor, position: Tensor | int) -> Tensor:
-    if isinstance(position, int):
-        return tokens[:, position]
-    return tokens[torch.arange(tokens.shape[0], device=tokens.device), position]
 
 
 def _causal_mask(tokens: Tensor) -> Tensor:

@@ -117,10 +117,14 @@ def train_full_model(data: CachedData, params: Train) -> tuple[Mapping[str, Tens
     return trained, losses
 
 
+def rms(values: Tensor) -> float:
+    return values.square().mean().sqrt().item()
+
+
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("heads", ["frozen", "all"])
 def test_two_epochs_from_an_fp32_cache_equal_the_full_model(tmp_path, model, blocks, heads):
-    """Losses within 1e-6 and all weights within 2e-5 after 6 steps at lr 1e-3."""
+    """After 6 steps: losses within 1e-6, weights within 3e-4 of how far they moved (RMS)."""
     params = settings(blocks=blocks, heads=heads, epochs=2)
     data = cached_data(tmp_path, model)
     tail, state = train_from_cache(data, params)
@@ -135,8 +139,10 @@ def test_two_epochs_from_an_fp32_cache_equal_the_full_model(tmp_path, model, blo
         ):  # the key third only shifts logits: rounding noise moves it
             keys = slice(len(parameter) // 3, 2 * len(parameter) // 3)
             parameter.data[keys] = ours[name].data[keys]
-        assert (ours[name] - parameter).abs().max() <= 2e-5, name
-        assert (parameter - start[name]).abs().max() > 1e-4, f"{name} did not move"
+        moved = parameter - start[name]
+        # AdamW turns the rounding of a gradient near zero into a step: not every element is near.
+        assert rms(ours[name] - parameter) <= 3e-4 * rms(moved), name
+        assert moved.abs().max() > 1e-4, f"{name} did not move"
 
 
 def test_two_epochs_from_an_fp16_cache_are_close_to_the_full_model(tmp_path, model):

@@ -1,0 +1,105 @@
+"""The blocks of the tail against open_clip's, in float64, so that only mistakes are seen."""
+
+from collections.abc import Callable
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+from torch import Tensor
+
+from hlclip.blocks import FusedQuickGELU, can_be_cut, entry_block, fuse_activations, pooled_block
+
+WIDTH = 16
+ITEMS = st.integers(1, 4)
+LENGTH = st.integers(1, 9)
+HEADS = st.sampled_from([1, 2, 4])
+SEED = st.integers(0, 2**31)
+
+
+def drawn(heads: int, seed: int, *shape: int) -> tuple[ResidualAttentionBlock, Tensor, Tensor]:
+    """A block with random parameters, tokens, and a weight for each of its outputs."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    block = ResidualAttentionBlock(WIDTH, heads, act_layer=QuickGELU, ls_init_value=0.5).double()
+    for parameter in block.parameters():
+        parameter.data.copy_(random(*parameter.shape))
+    return block, random(*shape, WIDTH), random(*shape, WIDTH)
+
+
+def with_gradients(
+    block: ResidualAttentionBlock, tokens: Tensor, of: Callable[[Tensor], Tensor], weight: Tensor
+) -> list[Tensor]:
+    """The output, and the gradients of its weighted sum in the tokens and all parameters."""
+    block.zero_grad()
+    leaf = tokens.clone().requires_grad_()
+    out = of(leaf)
+    (out * weight).sum().backward()
+    gradients = [leaf.grad, *(p.grad for p in block.parameters())]
+    return [out.detach(), *(g.clone() for g in gradients if g is not None)]
+
+
+def assert_equal(fast: list[Tensor], full: list[Tensor]) -> None:
+    assert len(full) == 2 + 14  # the output, the tokens, and every parameter has a gradient
+    for ours, theirs in zip(fast, full, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+def mask(length: int) -> Tensor:
+    return torch.full((length, length), float("-inf"), dtype=torch.float64).triu_(1)
+
+
+@given(items=ITEMS, length=LENGTH, heads=HEADS, seed=SEED, causal=st.booleans())
+def test_entry_block_equals_the_block_and_its_gradients(items, length, heads, seed, causal):
+    block, tokens, weight = drawn(heads, seed, items, length)
+    assert can_be_cut(block)
+    hidden = mask(length) if causal else None
+    full = with_gradients(block, tokens, lambda x: block(x, attn_mask=hidden), weight)
+    fuse_activations(block)
+    fast = with_gradients(block, tokens, lambda x: entry_block(block, x, causal=causal), weight)
+    assert_equal(fast, full)
+
+
+@given(items=ITEMS, length=LENGTH, heads=HEADS, seed=SEED, data=st.data())
+def test_pooled_block_equals_the_full_block_and_its_gradients(items, length, heads, seed, data):
+    block, tokens, weight = drawn(heads, seed, items, length)
+    weight = weight[:, 0]
+    lengths = torch.tensor(
+        data.draw(st.lists(st.integers(1, length), min_size=items, max_size=items))
+    )
+    last = torch.arange(items), lengths - 1
+    full = with_gradients(block, tokens, lambda x: block(x, attn_mask=mask(length))[last], weight)
+    fuse_activations(block)
+    fast = with_gradients(
+        block, tokens, lambda x: pooled_block(block, x, lengths - 1, lengths), weight
+    )
+    assert_equal(fast, full)
+
+
+def test_the_entry_blocks_projection_is_not_asked_for_its_inputs_gradient():
+    """What the folding saves: the backward pass of the projection makes one product, not two."""
+    block, tokens, _ = drawn(2, 0, 3, 5)
+    out = entry_block(block, tokens, causal=False)
+    waiting, seen = [out.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+    # One LayerNorm has a backward pass, the second; the first is a constant of the step.
+    assert sum(node.name() == "NativeLayerNormBackward0" for node in seen) == 1
+
+
+def test_the_fused_activation_is_quick_gelu():
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-14), (torch.bfloat16, 2e-2)):
+        x = torch.cat([torch.linspace(-90, 90, 1001), torch.tensor([0.0, -1e4, 1e4])]).to(dtype)
+        leaves = x.clone().requires_grad_(), x.clone().requires_grad_()
+        outs = FusedQuickGELU()(leaves[0]), QuickGELU()(leaves[1])
+        torch.testing.assert_close(*outs, atol=tolerance, rtol=tolerance)
+        for out in outs:
+            out.sum().backward()
+        torch.testing.assert_close(leaves[0].grad, leaves[1].grad, atol=tolerance, rtol=tolerance)
