@@ -18,7 +18,7 @@ from hlclip.loss import Regression
 from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo
 from hlclip.params import load_params
 from hlclip.qvhighlights import Annotation
-from hlclip.step import accumulate_gradients
+from hlclip.step import accumulate_gradients, micro_batch_frames
 from hlclip.store import Store, content_key
 from hlclip.tail import Tail, build_tail
 
@@ -78,7 +78,8 @@ class Step:
     def __init__(self, tail: Tail) -> None:
         self.tail = tail
         self.optimizer = torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad])
-        self.frames = load_params(ROOT / "presets/qvhighlights.yaml").train.micro_batch
+        preset = load_params(ROOT / "presets/qvhighlights.yaml").train
+        self.frames = micro_batch_frames(preset.micro_batch, CPU)
 
     def __call__(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -19,7 +19,7 @@ from hlclip.encoder import Encoder
 from hlclip.frames import extract_frames, frames_header
 from hlclip.loss import Regression
 from hlclip.params import Params
-from hlclip.step import accumulate_gradients
+from hlclip.step import accumulate_gradients, micro_batch_frames
 from hlclip.tail import build_tail
 
 _ENOUGH_FRAMES = 75
@@ -158,12 +158,11 @@ def _steps(
 
     batch = Batch(images, owner, texts, lengths, target)
     precision = autocast(device, params.train.precision)
+    pieces = micro_batch_frames(params.train.micro_batch, device)
 
     def train() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(
-            tail, regression, batch, frames=params.train.micro_batch, autocast=precision
-        )
+        loss = accumulate_gradients(tail, regression, batch, frames=pieces, autocast=precision)
         optimizer.step()
         return loss.item()
 

@@ -132,10 +132,10 @@ class Train(_Section):
     """Passes over the train split."""
     batch: Annotated[int, Field(gt=0)]
     """Queries (each with all clips of its video) per step: N of Eq. 4."""
-    micro_batch: Annotated[int, Field(ge=0)]
+    micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"]
     """Frames per forward and backward pass, whose gradients add up to the step's; 0 is all of them.
-    Speed and memory only, up to rounding: on a CPU what fits into its caches is fastest (25 of
-    ViT-B/32), on CUDA all, if its memory holds them."""
+    Speed and memory only, up to rounding: on a CPU what fits into its caches is fastest, on CUDA
+    all, if its memory holds them. `auto` is 25 on a CPU, which suits ViT-B/32, and 0 on CUDA."""
     select: Literal["best", "last"]
     """Epoch kept: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
     seed: Annotated[int, Field(ge=0)]

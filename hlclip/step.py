@@ -1,11 +1,20 @@
 """One training step's loss and gradients, computed in pieces that fit the processor's caches."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from hlclip.dataset import Batch
 from hlclip.loss import Regression
 from hlclip.tail import Tail
+
+
+def micro_batch_frames(micro_batch: int | Literal["auto"], device: torch.device) -> int:
+    """Frames of a piece for `accumulate_gradients`, of the parameter `train.micro_batch`."""
+    if micro_batch == "auto":
+        return 25 if device.type == "cpu" else 0
+    return micro_batch
 
 
 def accumulate_gradients(

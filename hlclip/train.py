@@ -25,7 +25,7 @@ from hlclip.manifests import Index, Manifest
 from hlclip.metrics import ground_truth, highlight_metrics, pad
 from hlclip.params import Encoder, Train
 from hlclip.resume import ResumeError, TrainingState
-from hlclip.step import accumulate_gradients
+from hlclip.step import accumulate_gradients, micro_batch_frames
 from hlclip.tail import Tail, pretrained_tail
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ def fit(
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
     schedule = _schedule(optimizer, params, steps * params.epochs)
+    pieces = micro_batch_frames(params.micro_batch, device)
     state = TrainingState(trained, regression, optimizer, schedule)
     if resume is not None and resume.exists():
         try:
@@ -169,7 +170,7 @@ def fit(
                     tail,
                     regression,
                     batch,
-                    frames=params.micro_batch,
+                    frames=pieces,
                     autocast=autocast(device, params.precision),
                 )
                 lr = optimizer.param_groups[0]["lr"]

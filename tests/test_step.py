@@ -9,7 +9,7 @@ from hlclip.dataset import Batch
 from hlclip.device import autocast
 from hlclip.encoder import load_encoder
 from hlclip.loss import Regression
-from hlclip.step import accumulate_gradients
+from hlclip.step import accumulate_gradients, micro_batch_frames
 from hlclip.tail import Tail, build_tail
 from tests.models import save_model, tiny_config
 
@@ -128,3 +128,9 @@ def test_on_cuda_pieces_add_up_to_the_cpu(encoder, batch: Batch, precision, tole
     for name, gradient in gradients(tail).items():
         error = (gradient.cpu() - expected[name]).norm()
         assert error <= tolerance * expected[name].norm() + 1e-6, name
+
+
+def test_auto_cuts_a_step_on_a_cpu_only():
+    assert micro_batch_frames("auto", CPU) == 25
+    assert micro_batch_frames("auto", torch.device("cuda")) == 0
+    assert micro_batch_frames(7, CPU) == micro_batch_frames(7, torch.device("cuda")) == 7
