@@ -94,9 +94,18 @@ class Step:
 
 
 class Cached:
-    """Random activations of ViT-B/32's shape in a real store, as a train split."""
+    """Random activations of the encoder's shape in a real store, as a train split.
 
-    def __init__(self, folder: Path, encoder: Encoder, *, videos: int) -> None:
+    Args:
+        folder: holds the store.
+        encoder: gives the shapes.
+        videos: how many are in the store.
+        queries: rows of the split, which name the videos by turns; one each by default.
+    """
+
+    def __init__(
+        self, folder: Path, encoder: Encoder, *, videos: int, queries: int | None = None
+    ) -> None:
         random = np.random.default_rng(0)
         image_header = {"tower": "image", "dtype": "float16"}
         text_header = {"tower": "text", "dtype": "float16"}
@@ -119,14 +128,14 @@ class Cached:
             Annotation.model_validate(
                 {
                     "qid": number,
-                    "vid": vid,
+                    "vid": f"v{number % videos}",
                     "query": QUERY,
                     "duration": 2 * FRAMES,
                     "relevant_clip_ids": [1, 2],
                     "saliency_scores": [[4, 3, 2], [1, 0, 4]],
                 }
             )
-            for number, vid in enumerate(items)
+            for number in range(queries or videos)
         ]
         found = {vid: Video(f"{vid}.mp4", vid, VideoInfo(150.0, 64, 64, "h264")) for vid in items}
         self.items = items

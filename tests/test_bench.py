@@ -1,8 +1,12 @@
 """How pairs are measured and shown; what is measured equals what it is measured against."""
 
+import re
+
 import numpy as np
+import pytest
 import torch
 
+from bench import epoch
 from bench.__main__ import markdown
 from bench.pairs import Measured, Pair, measure
 from bench.training import Step, full_blocks_step, naive_step
@@ -76,7 +80,10 @@ def test_the_steps_that_are_compared_train_the_same(tmp_path) -> None:
             moved.append({name: weights[name] for name in names})
     for other in moved[1:]:
         for name, weight in moved[0].items():
-            torch.testing.assert_close(weight, other[name], rtol=1e-3, atol=2e-4, msg=name)
+            both = weight.detach(), other[name].detach()
+            if name.endswith("in_proj_bias"):  # rounding alone moves the key's third
+                both = tuple(bias.view(3, -1)[[0, 2]] for bias in both)
+            torch.testing.assert_close(*both, rtol=1e-3, atol=2e-4, msg=name)
 
 
 def cached(encoder, images: torch.Tensor) -> Batch:
@@ -92,3 +99,15 @@ def cached(encoder, images: torch.Tensor) -> Batch:
         torch.tensor([len(text) for text in texts]),
         torch.linspace(0, 1, 6),
     )
+
+
+def test_an_epoch_and_what_the_device_can_do(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The benchmark for a GPU, on the CPU with a small model: its figures mean nothing."""
+    name = save_model(tmp_path / "model", tiny_config())
+    epoch.main(queries=16, videos=4, epochs=1, device="cpu", model=name, folder=tmp_path)
+    shown = capsys.readouterr().out
+    assert "16 x 75, 8" in shown
+    share = re.search(r"share of the limit \(goal 40%\) +\| (\d+)%", shown)
+    assert share is not None
+    assert 0 <= int(share[1]) <= 100
+    assert re.search(r"TFLOP/s, of peak +\| [\d.e-]+ of [\d.e-]+ \(", shown)
