@@ -43,8 +43,9 @@ def save_tail(path: Path, tensors: dict[str, torch.Tensor], made_by: dict[str, A
 
     # safetensors has no checksum: a flipped bit would be another weight.
     _, digest = _opened(content(made_by))
-    with replacing(path) as temporary:
-        temporary.write_bytes(content({**made_by, "digest": digest}))
+    written = content({**made_by, "digest": digest})
+    with replacing(path, needed=len(written)) as temporary:
+        temporary.write_bytes(written)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hlclip.files import replacing
 from hlclip.qvhighlights import Annotation
@@ -66,8 +66,9 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
     # Not an npz: the bytes of a zip archive change with Python's version.
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, {"hlclip": json.dumps(header)})
+    content = save(arrays, {"hlclip": json.dumps(header)})
+    with replacing(path, needed=len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:

@@ -22,7 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import make_folder, replacing
 from hlclip.manifests import Header, Item
 from hlclip.sealed import SealedArray, SealError, digest, open_sealed, sealed_bytes
 from hlclip.store_use import hold
@@ -71,7 +71,7 @@ def item_path(folder: Path, key: str) -> Path:
 def key_lock(folder: Path, key: str) -> FileLock:
     """The lock of a key (and of those that begin alike) in a kind's folder."""
     locks = folder / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    make_folder(locks)
     return FileLock(locks / f"{key[:2]}.lock")
 
 

@@ -25,16 +25,6 @@ FORKS.set_forkserver_preload(
 
 WHO = ("NAME", "EMAIL")
 
-OUTPUTS = {
-    "index": ["index.json"],
-    "frames": ["frames.json"],
-    "activations": ["activations.json"],
-    "train": ["train.safetensors", "train.csv"],
-    "score": ["score.safetensors"],
-    "evaluate": ["predictions", "window.csv", "saliency.csv", "../metrics.json"],
-}
-"""Stage -> what it writes, from `outputs`."""
-
 
 def start(project: Project, stage: str) -> BaseProcess:
     """`python -m stages.<stage>` in the project, but for the time that its imports take."""
@@ -132,20 +122,6 @@ def _stage_since(project: Project, begun: int) -> bool:
             if os.stat(path).st_mtime_ns > begun:
                 return True
     return False
-
-
-def identities(project: Project) -> dict[Path, tuple[int, int]]:
-    """Items of the store -> inode and time of writing: neither changes unless it is made anew."""
-    items = (project.root / ".hlclip" / "store").rglob("*.h5")
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in items}
-
-
-def leftovers(project: Project) -> list[Path]:
-    """Temporary files of hlclip's own, wherever they are."""
-    patterns = ("*.tmp", "store/training/*", "*.sqlite-journal")
-    found = [path for pattern in patterns for path in project.root.rglob(pattern)]
-    # DVC's own: the copy of the project in which a killed `dvc exp run --temp` was at work.
-    return [path for path in found if project.root / ".dvc" / "tmp" not in path.parents]
 
 
 def dvc(project: Project, *arguments: str) -> "subprocess.Popen[str]":

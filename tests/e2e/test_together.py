@@ -10,7 +10,8 @@ import pytest
 
 from hlclip.scores import read_scores
 from tests.e2e.conftest import Project
-from tests.e2e.killing import finish, identities, leftovers
+from tests.e2e.killing import finish
+from tests.e2e.wholeness import identities, leftovers
 
 pytestmark = pytest.mark.slow
 
