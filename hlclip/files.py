@@ -1,12 +1,14 @@
 """Files that are either whole or not there: write aside, fsync, rename."""
 
+import csv
 import errno
 import fcntl
 import glob
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -79,9 +81,24 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    written = text.encode()
-    with replacing(path, needed=len(written)) as temporary:
-        temporary.write_bytes(written)
+    write_whole(path, text.encode())
+
+
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write CSV, whole or not at all: the columns' names are the first of `rows`."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write bytes whole or not at all; what they need is known where there is no room for them.
+
+    Raises:
+        WriteError: see `replacing`.
+    """
+    with replacing(path, needed=len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def make_folder(folder: Path) -> None:

@@ -187,8 +187,8 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
 def _cache_refused(cache: Path, error: sqlite3.Error) -> DataError:
     free = shutil.disk_usage(cache.parent).free / 1e6
     return DataError(
-        f"{cache}: cannot be written: {error} ({free:.3f} MB free)\nmake room on that disk and see that it is writable, "
-        "or set HLCLIP_STORE to another folder"
+        f"{cache}: cannot be written: {error} ({free:.3f} MB free)\n"
+        "make room on that disk and see that it is writable, or set HLCLIP_STORE to another folder"
     )
 
 

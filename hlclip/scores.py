@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from hlclip.files import replacing
+from hlclip.files import write_whole
 from hlclip.qvhighlights import Annotation
 
 ZERO_SHOT = "zero-shot"
@@ -66,9 +66,7 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
     # Not an npz: the bytes of a zip archive change with Python's version.
-    content = save(arrays, {"hlclip": json.dumps(header)})
-    with replacing(path, needed=len(content)) as temporary:
-        temporary.write_bytes(content)
+    write_whole(path, save(arrays, {"hlclip": json.dumps(header)}))
 
 
 def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:

@@ -169,3 +169,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
             place.write_text(json.dumps([str(project.root), str(project.data)]))
     root, data = json.loads(place.read_text())
     return Project(Path(root), Path(data))
+
+
+@pytest.fixture(scope="session")
+def whole(
+    blank: Project, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Project, dict[str, float]]:
+    """A project whose stages were run in order, undisturbed, and the seconds that each took."""
+    from tests.e2e.killing import finish  # noqa: PLC0415 (starts processes, knows Project)
+    from tests.e2e.wholeness import OUTPUTS  # noqa: PLC0415
+
+    project = blank.copy(tmp_path_factory.mktemp("whole") / "project")
+    return project, {stage: finish(project, stage) for stage in OUTPUTS}

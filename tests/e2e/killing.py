@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -26,14 +27,20 @@ FORKS.set_forkserver_preload(
 WHO = ("NAME", "EMAIL")
 
 
-def start(project: Project, stage: str) -> BaseProcess:
-    """`python -m stages.<stage>` in the project, but for the time that its imports take."""
-    process = FORKS.Process(target=_be, args=(stage, str(project.root)))
+def start(
+    project: Project, stage: str, *, first: Callable[[], None] | None = None
+) -> BaseProcess:
+    """`python -m stages.<stage>` in the project, but for the time that its imports take.
+
+    Args:
+        first: what its process does before.
+    """
+    process = FORKS.Process(target=_be, args=(stage, str(project.root), first))
     process.start()
     return process
 
 
-def _be(stage: str, folder: str) -> None:
+def _be(stage: str, folder: str, first: Callable[[], None] | None) -> None:
     os.chdir(folder)
     sys.path.insert(0, folder)
     for name in [name for name in sys.modules if name.split(".")[0] in ("hlclip", "stages")]:
@@ -41,6 +48,8 @@ def _be(stage: str, folder: str) -> None:
     said = os.open("said.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
+    if first is not None:
+        first()
     sys.argv = ["-m"]
     runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
 

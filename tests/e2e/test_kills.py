@@ -31,15 +31,6 @@ SIGNALS = (SIGKILL, SIGINT, SIGTERM)
 BEFORE_TORCH = ("index", "frames")
 
 
-@pytest.fixture(scope="module")
-def whole(
-    blank: Project, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Project, dict[str, float]]:
-    """A project whose stages were run in order, undisturbed, and the seconds that each took."""
-    project = blank.copy(tmp_path_factory.mktemp("whole") / "project")
-    return project, {stage: finish(project, stage) for stage in OUTPUTS}
-
-
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
     whole: tuple[Project, dict[str, float]], tmp_path: Path, stage: str
