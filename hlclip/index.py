@@ -185,9 +185,10 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
 
 
 def _cache_refused(cache: Path, error: sqlite3.Error) -> DataError:
-    free = shutil.disk_usage(cache.parent).free / 1e6
+    room = f" ({shutil.disk_usage(cache.parent).free / 1e6:.3f} MB free)"
+    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return DataError(
-        f"{cache}: cannot be written: {error} ({free:.3f} MB free)\n"
+        f"{cache}: cannot be written: {error}{room if full else ''}\n"
         "make room on that disk and see that it is writable, or set HLCLIP_STORE to another folder"
     )
 

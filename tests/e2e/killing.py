@@ -27,9 +27,7 @@ FORKS.set_forkserver_preload(
 WHO = ("NAME", "EMAIL")
 
 
-def start(
-    project: Project, stage: str, *, first: Callable[[], None] | None = None
-) -> BaseProcess:
+def start(project: Project, stage: str, *, first: Callable[[], None] | None = None) -> BaseProcess:
     """`python -m stages.<stage>` in the project, but for the time that its imports take.
 
     Args:
@@ -61,6 +59,17 @@ def finish(project: Project, stage: str) -> float:
     process.join(120)
     assert process.exitcode == 0, (project.root / "said.txt").read_text()
     return time.monotonic() - begun
+
+
+def ended(
+    project: Project, stage: str, *, first: Callable[[], None] | None = None
+) -> tuple[int | None, str]:
+    """Run a stage until it ends, well or not: its exit status and all it says."""
+    said = project.root / "said.txt"
+    said.write_text("")
+    process = start(project, stage, first=first)
+    process.join(120)
+    return process.exitcode, said.read_text()
 
 
 def at_work(project: Project, process: BaseProcess) -> float:

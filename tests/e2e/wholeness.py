@@ -52,9 +52,18 @@ def assert_whole(there: dict[str, bytes], expected: dict[str, bytes]) -> None:
             assert content == expected[name], name
 
 
-def identities(project: Project) -> dict[Path, tuple[int, int]]:
+def assert_clear(said: str) -> None:
+    """One error that ends a stage: a line of what, a line of what to do, no traceback."""
+    assert "Traceback" not in said
+    what, to_do = said.splitlines()[-2:]
+    assert ": " in what
+    assert said.count(what) == said.count(to_do) == 1
+    assert said.count("cannot be written") <= 1
+
+
+def identities(project: Project, *, store: str = ".hlclip/store") -> dict[Path, tuple[int, int]]:
     """Items of the store -> inode and time of writing: neither changes unless it is made anew."""
-    items = (project.root / ".hlclip" / "store").rglob("*.h5")
+    items = (project.root / store).rglob("*.h5")
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in items}
 
 
