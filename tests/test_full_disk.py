@@ -6,6 +6,7 @@ Real disks: a tmpfs of a few kilobytes, which only root may mount.
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from hlclip.train import write_history
 from tests.disks import fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 
+ROOT = Path(__file__).parent.parent
 DISK = 512 * 1024
 
 
@@ -148,6 +150,28 @@ def test_a_full_disk_and_the_store(disk: Path, tmp_path: Path, leave: int) -> No
     assert tight.get_or_make("ab12", lambda: pictures) == item
     assert tight.path("ab12").read_bytes() == roomy.path("ab12").read_bytes()
     assert np.array_equal(tight.read(other), pictures + 1)
+
+
+def test_a_full_disk_and_the_code_that_lies_on_it(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 8 * 2**20) as disk:
+        for package in ("hlclip", "stages"):
+            shutil.copytree(ROOT / package, disk / package, ignore=lambda *_: ["__pycache__"])
+        shutil.copy(ROOT / "params.yaml", disk)
+
+        def stage() -> str:
+            command = [sys.executable, "-m", "stages.index"]
+            own = {"PYTHONPATH": str(disk), "PYTHONDONTWRITEBYTECODE": ""}
+            ended = subprocess.run(
+                command, cwd=disk, env=os.environ | own, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 1
+            assert "Traceback" not in ended.stderr
+            return ended.stderr
+
+        ballast = fill(disk, leave=4096 * 14)
+        stage()
+        ballast.unlink()
+        assert "data.root must hold" in stage()
 
 
 def test_a_full_disk_and_the_cache_of_the_index(disk: Path, tmp_path: Path) -> None:
