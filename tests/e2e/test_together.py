@@ -51,7 +51,7 @@ def test_four_runs_on_one_store_make_each_item_once(indexed: Project, tmp_path: 
     assert leftovers(Project(tmp_path, tmp_path)) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4, 7] if MANY else [1, 4])
+@pytest.mark.parametrize("workers", [1, 2, 4, 7] if MANY else [4])
 def test_any_number_of_workers_gives_the_same_bytes(
     whole: tuple[Project, dict[str, float]], blank: Project, tmp_path: Path, workers: int
 ) -> None:
