@@ -9,6 +9,8 @@
 The names below are the public ones. They are imported at first use: `import hlclip` loads no torch.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from hlclip.scorer import load_scorer as load_scorer
     from hlclip.sheet import contact_sheet as contact_sheet
     from hlclip.video import VideoError as VideoError
+
+# On a disk that is full, Python before 3.12.8 leaves half of a module's bytecode, at which every
+# later run would end (https://github.com/python/cpython/issues/126606).
+_disk = os.statvfs(__path__[0])
+if _disk.f_bavail * _disk.f_frsize < 2**24:
+    sys.dont_write_bytecode = True
 
 PUBLIC = {
     "Curve": "moments",

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hlclip.disk import alone, require_space
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import replacing, write_whole
 
 _CHUNK = 1 << 20
 
@@ -112,8 +112,7 @@ def _take_up(waiting: Path, archive: Path) -> None:
     note = waiting / "origin"
     if not note.is_file() or note.read_text(encoding="utf-8") != origin:
         shutil.rmtree(waiting, ignore_errors=True)
-        with replacing(note) as temporary:
-            temporary.write_text(origin, encoding="utf-8")
+        write_whole(note, origin.encode())
 
 
 @contextmanager

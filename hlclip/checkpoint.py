@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import write_whole
 from hlclip.tail import Tail
 
 
@@ -43,8 +43,7 @@ def save_tail(path: Path, tensors: dict[str, torch.Tensor], made_by: dict[str, A
 
     # safetensors has no checksum: a flipped bit would be another weight.
     _, digest = _opened(content(made_by))
-    with replacing(path) as temporary:
-        temporary.write_bytes(content({**made_by, "digest": digest}))
+    write_whole(path, content({**made_by, "digest": digest}))
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Pooled evaluation of the scores: metrics, submission files, and the metric over the window."""
 
-import csv
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing, write_json
+from hlclip.files import write_json, write_table
 from hlclip.metrics import GROUPS, GroundTruth, ground_truth, highlight_metrics
 from hlclip.params import Pool
 from hlclip.pooling import pool_padded
@@ -90,11 +89,9 @@ def evaluate_splits(
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
     write_json(metrics, written)
-    with replacing(plot) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "variant", "window", "mAP", "HIT@1"])
-        for (name, window), figures in compared.items():
-            writer.writerow(["val", name, window, figures["mAP"], figures["HIT@1"]])
+    columns = ["split", "variant", "window", "mAP", "HIT@1"]
+    lines = (("val", *place, each["mAP"], each["HIT@1"]) for place, each in compared.items())
+    write_table(plot, [columns, *lines])
     val = splits.get("val")
     curves = {} if val is None else dict(_variants(val, pool, windows, clip_seconds))
     write_examples(examples, val, curves, clip_seconds=clip_seconds)

@@ -1,12 +1,14 @@
 """Files that are either whole or not there: write aside, fsync, rename."""
 
+import csv
 import errno
 import fcntl
 import glob
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +20,9 @@ _NAMED = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+_NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+"""What is said of a folder that cannot be made: in /proc, or below a file."""
 
 
 class WriteError(HlclipError):
@@ -41,22 +46,32 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     Raises:
         WriteError: no room, no permission, a read-only disk.
     """
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, path.name)
         folder, lock = _private_folder(path)
     except OSError as error:
         raise _write_error(path, error.errno, needed) from error
     temporary = folder / "new"  # not by its own name: who looks for `**/*.h5` must not find it
+
+    def refused(number: int | None) -> WriteError:
+        written = temporary.stat().st_size if temporary.exists() else 0
+        shutil.rmtree(folder, ignore_errors=True)  # what it took is free for the next
+        return _write_error(path, number, needed or written)
+
     try:
         yield temporary
-        _finish(temporary, path, needed)
+        try:
+            _finish(temporary, path)
+        except OSError as error:
+            raise refused(error.errno) from error
+    except WriteError:
+        raise
     except Exception as error:
-        refused = None if isinstance(error, WriteError) else _refusal(error)
-        if refused is None:
+        number = _refusal(error)
+        if number is None:
             raise
-        written = temporary.stat().st_size if temporary.exists() else 0
-        raise _write_error(path, refused, needed or written) from error
+        raise refused(number) from error
     finally:
         # What cannot be removed now is swept later; the error on its way says more.
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,9 +80,37 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
-    with replacing(path) as temporary:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write CSV, whole or not at all: the columns' names are the first of `rows`."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write bytes whole or not at all; what they need is known where there is no room for them.
+
+    Raises:
+        WriteError: see `replacing`.
+    """
+    with replacing(path, needed=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        WriteError: it cannot be there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(folder, error.errno, None) from error
 
 
 def file_state(path: Path) -> str:
@@ -133,13 +176,10 @@ def _private_folder(path: Path) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _finish(temporary: Path, path: Path, needed: int | None) -> None:
-    try:
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
-    except OSError as error:
-        raise _write_error(path, error.errno, needed) from error
+def _finish(temporary: Path, path: Path) -> None:
+    _fsync(temporary)
+    os.replace(temporary, path)
+    _fsync(path.parent)
 
 
 def _refusal(error: BaseException | None) -> int | None:
@@ -158,7 +198,8 @@ def _write_error(path: Path, number: int | None, needed: int | None) -> WriteErr
         existing = next(place for place in path.absolute().parents if place.exists())
         size = f"{needed / 1e6:.3f} MB or more" if needed else "more than nothing"
         reason += f" ({size} needed, {shutil.disk_usage(existing).free / 1e6:.3f} MB free)"
-    return WriteError(f"{path}: cannot be written: {reason}\n{remedy(number)}")
+    to_do = "choose another place" if number in _NO_PLACE else remedy(number)
+    return WriteError(f"{path}: cannot be written: {reason}\n{to_do}")
 
 
 def _fsync(path: Path) -> None:

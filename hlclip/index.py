@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.errors import HlclipError
-from hlclip.files import file_state
+from hlclip.files import file_state, make_folder
 from hlclip.manifests import Index, Video, VideoInfo
 from hlclip.params import Data
 from hlclip.qvhighlights import Annotation, read_annotations
@@ -156,7 +157,7 @@ def inspect_videos(
 
 
 def _open_cache(cache: Path) -> sqlite3.Connection:
-    cache.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(cache.parent)
     try:
         known = sqlite3.connect(cache, timeout=60)
     except sqlite3.OperationalError as error:
@@ -184,9 +185,11 @@ def _open_cache(cache: Path) -> sqlite3.Connection:
 
 
 def _cache_refused(cache: Path, error: sqlite3.Error) -> DataError:
+    room = f" ({shutil.disk_usage(cache.parent).free / 1e6:.3f} MB free)"
+    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return DataError(
-        f"{cache}: cannot be written: {error}\nmake room on that disk and see that it is writable, "
-        "or set HLCLIP_STORE to another folder"
+        f"{cache}: cannot be written: {error}{room if full else ''}\n"
+        "make room on that disk and see that it is writable, or set HLCLIP_STORE to another folder"
     )
 
 

@@ -4,15 +4,21 @@ Sorted, without time stamps or absolute paths: same content, same bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hlclip.errors import HlclipError
 from hlclip.files import write_json
 from hlclip.qvhighlights import Annotation
 
 Header = Mapping[str, str | int | float]
+
+
+class ManifestError(HlclipError):
+    """A file between two stages is not as hlclip wrote it; says which, and what makes it anew."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,17 @@ def write_index(path: Path, index: Index) -> None:
 
 
 def read_index(path: Path) -> Index:
-    """Read what `write_index` wrote."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """Read what `write_index` wrote.
+
+    Raises:
+        ManifestError: it is damaged.
+    """
+    with _expecting(path):
+        return _parse_index(path.read_bytes())
+
+
+def _parse_index(text: bytes) -> Index:
+    content = json.loads(text)
     context = {"clip_seconds": content["clip_seconds"]}
     queries = {
         split: [Annotation.model_validate(row, context=context) for row in rows]
@@ -126,12 +141,34 @@ def write_manifests(path: Path, **manifests: Manifest) -> None:
 
 
 def read_manifests(path: Path) -> dict[str, Manifest]:
-    """Read what `write_manifests` wrote."""
-    return parse_manifests(path.read_bytes())
+    """Read what `write_manifests` wrote.
+
+    Raises:
+        ManifestError: it is damaged.
+    """
+    with _expecting(path):
+        return parse_manifests(path.read_bytes())
+
+
+@contextmanager
+def _expecting(path: Path) -> Iterator[None]:
+    """What goes wrong while the content of `path` is parsed is damage to that file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ManifestError(
+            f"{path}: damaged, or not written by hlclip ({reason})\n"
+            f"`dvc repro --force {path.stem}` makes it anew"
+        ) from error
 
 
 def parse_manifests(text: bytes) -> dict[str, Manifest]:
-    """Manifests by name, from what `write_manifests` wrote."""
+    """Manifests by name, from what `write_manifests` wrote.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: they are damaged.
+    """
     return {
         name: Manifest(
             part["header"],

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import write_whole
 from hlclip.rows import Number, Qid, Row, problem_list, read_rows, shown
 
 _NAMED_QIDS = 5
@@ -84,12 +84,13 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
     Saliency scores are float32, written as the shortest decimals that read back as the same
     float32: no ties arise that the scores do not have.
     """
-    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            content = row.model_dump(exclude_none=True)
-            if row.pred_saliency_scores is not None:
-                content["pred_saliency_scores"] = _shortest(row.pred_saliency_scores)
-            file.write(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    lines: list[str] = []
+    for row in rows:
+        content = row.model_dump(exclude_none=True)
+        if row.pred_saliency_scores is not None:
+            content["pred_saliency_scores"] = _shortest(row.pred_saliency_scores)
+        lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(Path(path), "".join(lines).encode())
 
 
 def in_order(rows: Iterable[Prediction], qids: Sequence[Qid]) -> list[Prediction]:

@@ -1,12 +1,11 @@
 """What scoring one's own videos found, as files: submission rows, a table of clips, JSON."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlclip.files import replacing
+from hlclip.files import write_table
 from hlclip.moments import Curve, Moment
 from hlclip.pooling import pool
 from hlclip.predictions import Prediction, write_submission
@@ -48,29 +47,26 @@ def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
 
     `moment` is the moment's rank, 1 for the best, and empty for clips of none.
     """
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        columns = ["qid", "vid", "query", "start", "end", "score", "pooled", "moment"]
-        writer.writerow(columns)
-        for answer in answers:
-            curve = answer.curve
-            rank = {
-                clip: number
-                for number, moment in enumerate(answer.moments, start=1)
-                for clip in moment.clips
-            }
-            pooled = pool(curve.saliency, window)
-            for clip, (score, mean) in enumerate(zip(curve.saliency, pooled, strict=True)):
-                writer.writerow(
-                    [
-                        *(answer.qid, answer.vid, curve.query),
-                        *(f"{clip * curve.clip_seconds:g}", f"{curve.end_seconds(clip):g}"),
-                        *(score, mean, rank.get(clip, "")),
-                    ]
-                )
+    rows: list[list[object]] = [
+        ["qid", "vid", "query", "start", "end", "score", "pooled", "moment"]
+    ]
+    for answer in answers:
+        curve = answer.curve
+        rank = {
+            clip: number
+            for number, moment in enumerate(answer.moments, start=1)
+            for clip in moment.clips
+        }
+        pooled = pool(curve.saliency, window)
+        for clip, (score, mean) in enumerate(zip(curve.saliency, pooled, strict=True)):
+            rows.append(
+                [
+                    *(answer.qid, answer.vid, curve.query),
+                    *(f"{clip * curve.clip_seconds:g}", f"{curve.end_seconds(clip):g}"),
+                    *(score, mean, rank.get(clip, "")),
+                ]
+            )
+    write_table(path, rows)
 
 
 def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[Path]) -> Any:

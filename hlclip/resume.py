@@ -10,7 +10,7 @@ import xxhash
 from torch import Tensor, nn
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import write_whole
 
 _DIGEST_BYTES = 16
 
@@ -50,8 +50,7 @@ class TrainingState:
             content,
         )
         saved = content.getvalue()
-        with replacing(path, needed=len(saved)) as temporary:
-            temporary.write_bytes(_digest(path, saved) + saved)
+        write_whole(path, _digest(path, saved) + saved)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote under this name; no code in the file is run.

@@ -1,13 +1,12 @@
 """One query at a time: its average precision, the peaks of its scores, rows for a plot of both."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.files import replacing
+from hlclip.files import write_table
 from hlclip.metrics import GROUPS, GroundTruth, average_precision, ground_truth
 from hlclip.qvhighlights import ANNOTATORS, MAX_RATING
 from hlclip.scores import SplitScores
@@ -99,11 +98,8 @@ def write_examples(
     clip_seconds: float,
 ) -> None:
     """Write `example_rows` as CSV, the header alone where there is no ground truth."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        if scores is not None:
-            writer.writerows(example_rows(scores, variants, clip_seconds=clip_seconds))
+    rows = [] if scores is None else example_rows(scores, variants, clip_seconds=clip_seconds)
+    write_table(path, [COLUMNS, *rows])
 
 
 def _curves(

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from hlclip.files import replacing
+from hlclip.errors import HlclipError
+from hlclip.files import write_whole
 from hlclip.qvhighlights import Annotation
 
 ZERO_SHOT = "zero-shot"
+
+
+class ScoresError(HlclipError):
+    """A scores file is not as hlclip wrote it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,7 @@ def pack(
 def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
     """Write all splits to one file: same scores, same bytes."""
     arrays: dict[str, NDArray[Any]] = {}
-    header = {
+    header: dict[str, Any] = {
         "clip_seconds": clip_seconds,
         "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
@@ -66,24 +72,51 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
     # Not an npz: the bytes of a zip archive change with Python's version.
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, {"hlclip": json.dumps(header)})
+    header["digest"] = _digest(header, arrays)
+    write_whole(path, save(arrays, {"hlclip": json.dumps(header)}))
 
 
 def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
-    """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds."""
-    with safe_open(path, "numpy") as file:
-        header = json.loads((file.metadata() or {})["hlclip"])
-        context = {"clip_seconds": header["clip_seconds"]}
-        splits = {
-            split: SplitScores(
-                [Annotation.model_validate(row, context=context) for row in rows],
-                file.get_tensor(f"{split}/lengths"),
-                {
-                    variant: file.get_tensor(f"{split}/cosines/{variant}")
-                    for variant in header["variants"][split]
-                },
-            )
-            for split, rows in header["rows"].items()
-        }
+    """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds.
+
+    Raises:
+        ScoresError: it is damaged.
+    """
+    header, arrays = _opened(path)
+    context = {"clip_seconds": header["clip_seconds"]}
+    splits = {
+        split: SplitScores(
+            [Annotation.model_validate(row, context=context) for row in rows],
+            arrays[f"{split}/lengths"],
+            {
+                variant: arrays[f"{split}/cosines/{variant}"]
+                for variant in header["variants"][split]
+            },
+        )
+        for split, rows in header["rows"].items()
+    }
     return splits, header["clip_seconds"]
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with safe_open(path, "numpy") as file:
+            header = json.loads((file.metadata() or {})["hlclip"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.pop("digest") != _digest(header, arrays):
+            raise ValueError("its bytes do not match their digest")
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ScoresError(
+            f"{path}: damaged, or not written by this version of hlclip ({error})\n"
+            "`dvc repro --force score` makes it anew"
+        ) from error
+    return header, arrays
+
+
+def _digest(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
+    """Over all that `evaluate` reads: safetensors has no checksum."""
+    hashed = xxhash.xxh3_128(json.dumps(header).encode())
+    for name, array in sorted(arrays.items()):
+        hashed.update(f"{name} {array.dtype} {array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from hlclip.endings import report
+from hlclip.files import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def run(main: Callable[[], None]) -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One stage at a time in a folder: an orphan of a killed run and the next run do not mix."""
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(LOCK.parent)
     with LOCK.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,9 +61,9 @@ def _alone() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
-        lock.truncate(0)
-        lock.write(f"{Path(sys.argv[0]).stem} (process {os.getpid()})")
-        lock.flush()
+        with suppress(OSError):  # a full disk: the name is for others to read, the lock holds
+            lock.truncate(0)
+            os.write(lock.fileno(), f"{Path(sys.argv[0]).stem} (process {os.getpid()})".encode())
         yield
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import make_folder, write_whole
 from hlclip.manifests import Header, Item
 from hlclip.sealed import SealedArray, SealError, digest, open_sealed, sealed_bytes
 from hlclip.store_use import hold
@@ -71,7 +71,7 @@ def item_path(folder: Path, key: str) -> Path:
 def key_lock(folder: Path, key: str) -> FileLock:
     """The lock of a key (and of those that begin alike) in a kind's folder."""
     locks = folder / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    make_folder(locks)
     return FileLock(locks / f"{key[:2]}.lock")
 
 
@@ -173,9 +173,7 @@ class Store:
         if array.size == 0:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
         header = {**self.header, "key": key}
-        content = sealed_bytes(array, header, format_version=FORMAT_VERSION)
-        with replacing(self.path(key), needed=len(content)) as temporary:
-            temporary.write_bytes(content)
+        write_whole(self.path(key), sealed_bytes(array, header, format_version=FORMAT_VERSION))
         return Item(key, digest(array), len(array))
 
     def _open(self, key: str) -> SealedArray:

@@ -66,7 +66,7 @@ def workspace_manifests(workspace: Path) -> dict[str, Manifest]:
             continue
         try:
             manifests.update(parse_manifests(path.read_bytes()))
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ReferencesError(
                 f"{path}: not a manifest ({error}); `dvc checkout {name}` restores it, or "
                 "`dvc repro` makes it anew"
@@ -112,7 +112,7 @@ def named_items(repository: Path, keep: Keep) -> Named:
         for locked, names in wanted.items():
             try:
                 named.add(_content(repos, locked))
-            except (ValueError, LookupError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 reason = f"{locked.path}, md5 {locked.md5}: {error}"
                 named.unreadable.update(dict.fromkeys(names, reason))
     return named
@@ -147,7 +147,7 @@ def _read_workspace(workspace: Path, named: Named) -> None:
             named.add((workspace / name).read_bytes())
         except FileNotFoundError:
             continue  # not made yet, or about to be: dvc.lock may know more
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             named.unreadable[str(workspace)] = f"{name}: not a manifest ({error})"
 
 

@@ -107,7 +107,7 @@ def _enter(file: StoredFile, *, target: Path) -> str | None:
         with key_lock(folder, file.key):
             if path.exists():
                 return None
-            with replacing(path) as temporary:
+            with replacing(path, needed=file.size) as temporary:
                 temporary.unlink(missing_ok=True)
                 _duplicate(file.path, temporary)
                 check_item(replace(file, path=temporary))

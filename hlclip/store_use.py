@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hlclip.errors import HlclipError
+from hlclip.files import make_folder
 
 LOCK = "in-use.lock"
 
@@ -52,5 +53,5 @@ def hold_alone(root: Path) -> Iterator[None]:
 
 
 def _open(root: Path) -> int:
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     return os.open(root / LOCK, os.O_RDONLY | os.O_CREAT, 0o666)

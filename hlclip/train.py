@@ -1,6 +1,5 @@
 """HL-CLIP's fine-tuning: the tail of both towers, from the cache alone."""
 
-import csv
 import hashlib
 import json
 import logging
@@ -18,7 +17,7 @@ from hlclip.checkpoint import save_tail
 from hlclip.dataset import CachedQueries, batches, cached_queries
 from hlclip.device import autocast, pick_device
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import write_table
 from hlclip.inference import cosines
 from hlclip.loss import Regression
 from hlclip.manifests import Index, Manifest
@@ -199,10 +198,7 @@ def fit(
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Write the history as CSV, one line an epoch: what DVC plots."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, HISTORY, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
+    write_table(path, [HISTORY, *([line.get(name) for name in HISTORY] for line in history)])
 
 
 def _validator(val: CachedQueries, params: Train, device: torch.device) -> Validate | None:

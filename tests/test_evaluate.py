@@ -14,7 +14,7 @@ from hlclip.params import Pool
 from hlclip.pooling import pool
 from hlclip.predictions import in_order, read_submission
 from hlclip.qvhighlights import Annotation
-from hlclip.scores import SplitScores, pack, read_scores, write_scores
+from hlclip.scores import ScoresError, SplitScores, pack, read_scores, write_scores
 
 POOL = Pool(window=3, mode="mean", border="neighbours")
 
@@ -169,6 +169,33 @@ def test_scores_survive_the_file_and_its_bytes_are_fixed(tmp_path: Path, scores:
     for variant, matrix in scores.cosines.items():
         np.testing.assert_array_equal(splits["val"].cosines[variant], matrix)
         assert splits["val"].cosines[variant].dtype == np.float32
+
+
+def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores):
+    path = tmp_path / "a.safetensors"
+    write_scores(path, {"val": scores}, clip_seconds=2.0)
+    whole = path.read_bytes()
+    expected = read_scores(path)[0]["val"]
+    refused = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            splits, clip_seconds = read_scores(path)
+        except ScoresError:
+            refused += 1
+        else:  # safetensors pads its header with spaces
+            assert (clip_seconds, splits["val"].rows) == (2.0, expected.rows)
+            assert all(
+                np.array_equal(splits["val"].cosines[name], matrix)
+                for name, matrix in expected.cosines.items()
+            )
+    assert refused > 0.95 * len(whole)
+    for half in (b"", whole[: len(whole) // 2], whole[:-1], b"null"):
+        path.write_bytes(half)
+        with pytest.raises(
+            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it anew"
+        ):
+            read_scores(path)
 
 
 def test_the_table_shows_every_variant_and_split(tmp_path: Path, scores: SplitScores):

@@ -31,20 +31,18 @@ from hlclip.resume import TrainingState
 from hlclip.scores import pack, write_scores
 from hlclip.store import Store
 from hlclip.train import write_history
+from tests.disks import fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 
+ROOT = Path(__file__).parent.parent
 DISK = 512 * 1024
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mount(folder, f"size={DISK}"):
-        pytest.skip("NOT TESTED: a full disk. A tmpfs cannot be mounted here; run as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)  # a store may be held still
+    with small_disk(tmp_path / "disk", DISK) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +56,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def film(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`source.mkv` is there, by this name."""
     monkeypatch.chdir(source.parent)
-
-
-def mount(folder: Path, options: str) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def fill(disk: Path, *, leave: int = 0) -> Path:
-    """Fill the disk but for `leave` bytes; returns what to delete to make room."""
-    ballast = disk / "ballast"
-    free = shutil.disk_usage(disk).free - leave
-    ballast.write_bytes(b"\0" * (free - free % 4096))
-    return ballast
 
 
 def _checkpoint(path: Path) -> None:
@@ -170,6 +152,28 @@ def test_a_full_disk_and_the_store(disk: Path, tmp_path: Path, leave: int) -> No
     assert np.array_equal(tight.read(other), pictures + 1)
 
 
+def test_a_full_disk_and_the_code_that_lies_on_it(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 8 * 2**20) as disk:
+        for package in ("hlclip", "stages"):
+            shutil.copytree(ROOT / package, disk / package, ignore=lambda *_: ["__pycache__"])
+        shutil.copy(ROOT / "params.yaml", disk)
+
+        def stage() -> str:
+            command = [sys.executable, "-m", "stages.index"]
+            own = {"PYTHONPATH": str(disk), "PYTHONDONTWRITEBYTECODE": ""}
+            ended = subprocess.run(
+                command, cwd=disk, env=os.environ | own, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 1
+            assert "Traceback" not in ended.stderr
+            return ended.stderr
+
+        ballast = fill(disk, leave=4096 * 14)
+        stage()
+        ballast.unlink()
+        assert "data.root must hold" in stage()
+
+
 def test_a_full_disk_and_the_cache_of_the_index(disk: Path, tmp_path: Path) -> None:
     videos = {f"v{n}": tmp_path / f"v{n}" for n in range(3)}
     for path in videos.values():
@@ -188,7 +192,7 @@ def test_a_read_only_disk(disk: Path, name: str) -> None:
     path = disk / "out" / name
     path.parent.mkdir()
     path.write_text("old")
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    make_read_only(disk)
     with pytest.raises(WriteError, match=r"cannot be written: Read-only file system\nmake that"):
         WRITERS[name](path)
     assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
@@ -197,7 +201,7 @@ def test_a_read_only_disk(disk: Path, name: str) -> None:
 def test_a_read_only_store_is_named(disk: Path) -> None:
     store = Store(disk, "frames", {"size": 4})
     store.get_or_make("ab12", lambda: np.zeros((2, 2), np.uint8))
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    make_read_only(disk)
     with pytest.raises(OSError, match="Read-only") as caught:
         store.get_or_make("cd34", lambda: np.zeros((2, 2), np.uint8))
     said = explanation(caught.value)

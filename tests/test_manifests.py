@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from hlclip.manifests import (
     Index,
     Item,
     Manifest,
+    ManifestError,
     Video,
     VideoInfo,
     read_index,
@@ -90,3 +92,27 @@ def test_manifests_return_as_written_in_any_order(
     read = read_manifests(folder / "one")
     assert read == {"images": manifest(False), "texts": manifest(False)}
     assert [type(value) for value in read["images"].header.values()] == [float, str, int]
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"a": 1}', b"[" * 100_000], ids=str
+)
+def test_a_damaged_file_is_named(tmp_path: Path, damaged: bytes) -> None:
+    for name, read in (("index", read_index), ("frames", read_manifests)):
+        path = tmp_path / f"{name}.json"
+        path.write_bytes(damaged)
+        with pytest.raises(ManifestError) as caught:
+            read(path)
+        what, to_do = str(caught.value).splitlines()
+        assert what.startswith(f"{path}: damaged, or not written by hlclip (")
+        assert to_do == f"`dvc repro --force {name}` makes it anew"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_half_an_index_is_no_index(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "index.json"
+    write_index(path, INDEX)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ManifestError):
+        read_index(path)

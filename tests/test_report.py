@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hlclip.cli import app
+from hlclip.errors import HlclipError
 from hlclip.metrics import ground_truth
 from hlclip.report import charts
 from hlclip.report.page import render, write_report
@@ -141,9 +142,22 @@ def test_parameters_of_another_training_are_refused(copied: Path):
         read_run(copied)
 
 
-def test_files_that_are_not_ours_are_named(copied: Path):
-    (copied / "outputs/index.json").write_text("{}")
-    with pytest.raises(ReportError, match=r"index\.json: not as hlclip writes it"):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", b"null"),
+        ("metrics.json", b"{"),
+        ("outputs/train.csv", b"epoch,loss\n1,?\n"),
+        ("outputs/window.csv", b"\xff\xfe"),
+        ("outputs/index.json", b"{}"),
+        ("outputs/score.safetensors", b""),
+    ],
+)
+def test_files_that_are_not_ours_are_named(copied: Path, name: str, content: bytes):
+    (copied / name).write_bytes(content)
+    with pytest.raises(
+        HlclipError, match=rf"{name}: (not as hlclip writes it|damaged, or not written by)"
+    ):
         read_run(copied)
 
 

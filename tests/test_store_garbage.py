@@ -204,14 +204,14 @@ def test_status_says_why_the_store_is_where_it_is(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_thousands_of_items_take_seconds(tmp_path: Path) -> None:
-    for n in range(2000):
+def test_ten_thousand_items_take_seconds(tmp_path: Path) -> None:
+    for n in range(10_000):
         folder = tmp_path / KINDS[n % 4] / f"{n % 256:02x}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{n % 256:02x}{n:038}.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     start = time.perf_counter()
     status = store_status(tmp_path, [])
     garbage = remove_garbage(tmp_path, lambda: find_garbage(tmp_path, [], features=True))
-    assert time.perf_counter() - start < 3
-    assert sum(kind.files for kind in status.kinds.values()) == len(garbage.files) == 2000
+    assert time.perf_counter() - start < 15
+    assert sum(kind.files for kind in status.kinds.values()) == len(garbage.files) == 10_000
     assert not files(tmp_path)

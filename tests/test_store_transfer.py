@@ -56,6 +56,16 @@ def test_export_and_import(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "9 were there" in run("import", there).output
 
 
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "a file"])
+def test_a_place_that_cannot_be_is_named(place: str) -> None:
+    Path("a file").write_text("mine")
+    what, to_do = run("export", place, status=2).stderr.splitlines()
+    assert what.startswith(f"{place}")
+    assert ": cannot be written: " in what
+    assert to_do == "choose another place"
+
+
 @pytest.mark.parametrize("impossible", [(), ("link",), ("link", "ioctl")])
 def test_every_way_to_duplicate(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impossible: tuple[str, ...]

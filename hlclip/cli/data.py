@@ -13,6 +13,7 @@ from hlclip.cli.terminal import plain_errors
 from hlclip.disk import in_words, require_space, same_disk
 from hlclip.download import DownloadError, download
 from hlclip.errors import HlclipError
+from hlclip.files import make_folder
 from hlclip.holdings import Holdings, look
 from hlclip.releases import ANNOTATIONS, VIDEOS, Release, VideoArchive
 
@@ -176,8 +177,8 @@ def _require_room(archive: Path, folder: Path) -> None:
     files = (path for path in folder.rglob(f"*{VIDEOS.suffix}") if path.is_file())
     there = sum(path.stat().st_size for path in files)
     to_come, to_extract = max(size - come, 0), max(size - there, 0)
-    folder.mkdir(parents=True, exist_ok=True)
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    make_folder(archive.parent)
     if same_disk(archive.parent, folder):
         require_space(folder, to_come + to_extract, "the archive with the videos out of it")
     else:

@@ -12,7 +12,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hlclip.files import replacing
+from hlclip.files import write_whole
 from hlclip.report import charts, tables
 from hlclip.report.queries import SCALE, pack_split
 from hlclip.report.run import SP, Run
@@ -47,8 +47,7 @@ def write_report(
     """
     pictures = make_thumbnails(run, store=store, queries=thumbnails)
     page = render(run, pictures, further=further)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return pictures
 
 

@@ -72,7 +72,7 @@ def read_run(folder: Path) -> Run:
     """
     outputs = folder / "outputs"
     params = load_params(folder / "params.yaml")
-    metrics = _read(folder / "metrics.json", lambda path: json.loads(path.read_text()))
+    metrics = _read(folder / "metrics.json", lambda path: dict(json.loads(path.read_text())))
     splits, clip_seconds = _read(outputs / "score.safetensors", read_scores)
     made_by = _read(outputs / "train.safetensors", read_facts)
     if made_by["train"] != params.train.model_dump(exclude={"device"}):
@@ -131,7 +131,9 @@ def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
         raise ReportError(f"{path}: not there; the report is of a finished run: run `dvc repro`")
     try:
         return read(path)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except HlclipError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ReportError(f"{path}: not as hlclip writes it ({error!r}); remake it") from error
 
 

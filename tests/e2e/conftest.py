@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -152,20 +154,44 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
-    """After one `dvc repro`; copied by the tests that change something.
+    """After one `dvc repro`; copied by the tests that change something."""
 
-    All processes of pytest-xdist share one: the first that comes makes it.
-    """
+    def make() -> list[str]:
+        blank: Project = request.getfixturevalue("blank")
+        project = blank.copy(tmp_path_factory.mktemp("finished") / "project")
+        project.run("dvc", "repro")
+        project.commit()
+        return [str(project.root), str(project.data)]
+
+    root, data = _made_once(tmp_path_factory, "finished", make)
+    return Project(Path(root), Path(data))
+
+
+@pytest.fixture(scope="session")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Project, dict[str, float]]:
+    """After each stage was run by itself, in order, and the seconds that each took."""
+    from tests.e2e.killing import finish  # noqa: PLC0415 (knows Project)
+    from tests.e2e.wholeness import OUTPUTS  # noqa: PLC0415
+
+    def make() -> tuple[str, str, dict[str, float]]:
+        blank: Project = request.getfixturevalue("blank")
+        project = blank.copy(tmp_path_factory.mktemp("whole") / "project")
+        seconds = {stage: finish(project, stage) for stage in OUTPUTS}
+        return str(project.root), str(project.data), seconds
+
+    root, data, seconds = _made_once(tmp_path_factory, "whole", make)
+    return Project(Path(root), Path(data)), seconds
+
+
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives, as JSON: all processes of pytest-xdist share what the first one made."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    place = shared / "finished.json"
-    with FileLock(shared / "finished.lock"):
+    place = shared / f"{name}.json"
+    with FileLock(shared / f"{name}.lock"):
         if not place.exists():
-            blank: Project = request.getfixturevalue("blank")
-            project = blank.copy(tmp_path_factory.mktemp("finished") / "project")
-            project.run("dvc", "repro")
-            project.commit()
-            place.write_text(json.dumps([str(project.root), str(project.data)]))
-    root, data = json.loads(place.read_text())
-    return Project(Path(root), Path(data))
+            place.write_text(json.dumps(make()))
+    return json.loads(place.read_text())

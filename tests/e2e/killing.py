@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -25,25 +26,19 @@ FORKS.set_forkserver_preload(
 
 WHO = ("NAME", "EMAIL")
 
-OUTPUTS = {
-    "index": ["index.json"],
-    "frames": ["frames.json"],
-    "activations": ["activations.json"],
-    "train": ["train.safetensors", "train.csv"],
-    "score": ["score.safetensors"],
-    "evaluate": ["predictions", "window.csv", "saliency.csv", "../metrics.json"],
-}
-"""Stage -> what it writes, from `outputs`."""
 
+def start(project: Project, stage: str, *, first: Callable[[], None] | None = None) -> BaseProcess:
+    """`python -m stages.<stage>` in the project, but for the time that its imports take.
 
-def start(project: Project, stage: str) -> BaseProcess:
-    """`python -m stages.<stage>` in the project, but for the time that its imports take."""
-    process = FORKS.Process(target=_be, args=(stage, str(project.root)))
+    Args:
+        first: what its process does before.
+    """
+    process = FORKS.Process(target=_be, args=(stage, str(project.root), first))
     process.start()
     return process
 
 
-def _be(stage: str, folder: str) -> None:
+def _be(stage: str, folder: str, first: Callable[[], None] | None) -> None:
     os.chdir(folder)
     sys.path.insert(0, folder)
     for name in [name for name in sys.modules if name.split(".")[0] in ("hlclip", "stages")]:
@@ -51,6 +46,8 @@ def _be(stage: str, folder: str) -> None:
     said = os.open("said.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
+    if first is not None:
+        first()
     sys.argv = ["-m"]
     runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
 
@@ -62,6 +59,17 @@ def finish(project: Project, stage: str) -> float:
     process.join(120)
     assert process.exitcode == 0, (project.root / "said.txt").read_text()
     return time.monotonic() - begun
+
+
+def ended(
+    project: Project, stage: str, *, first: Callable[[], None] | None = None
+) -> tuple[int | None, str]:
+    """Run a stage until it ends, well or not: its exit status and all it says."""
+    said = project.root / "said.txt"
+    said.write_text("")
+    process = start(project, stage, first=first)
+    process.join(120)
+    return process.exitcode, said.read_text()
 
 
 def at_work(project: Project, process: BaseProcess) -> float:
@@ -132,20 +140,6 @@ def _stage_since(project: Project, begun: int) -> bool:
             if os.stat(path).st_mtime_ns > begun:
                 return True
     return False
-
-
-def identities(project: Project) -> dict[Path, tuple[int, int]]:
-    """Items of the store -> inode and time of writing: neither changes unless it is made anew."""
-    items = (project.root / ".hlclip" / "store").rglob("*.h5")
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in items}
-
-
-def leftovers(project: Project) -> list[Path]:
-    """Temporary files of hlclip's own, wherever they are."""
-    patterns = ("*.tmp", "store/training/*", "*.sqlite-journal")
-    found = [path for pattern in patterns for path in project.root.rglob(pattern)]
-    # DVC's own: the copy of the project in which a killed `dvc exp run --temp` was at work.
-    return [path for path in found if project.root / ".dvc" / "tmp" not in path.parents]
 
 
 def dvc(project: Project, *arguments: str) -> "subprocess.Popen[str]":

@@ -5,7 +5,6 @@ moments.
 """
 
 import os
-import shutil
 from pathlib import Path
 from random import Random
 from signal import SIGINT, SIGKILL, SIGTERM
@@ -13,7 +12,15 @@ from signal import SIGINT, SIGKILL, SIGTERM
 import pytest
 
 from tests.e2e.conftest import Project
-from tests.e2e.killing import OUTPUTS, Toll, dvc, finish, identities, leftovers, processes_in
+from tests.e2e.killing import Toll, dvc, finish, processes_in
+from tests.e2e.wholeness import (
+    OUTPUTS,
+    assert_whole,
+    forget,
+    identities,
+    leftovers,
+    whole_outputs,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -22,21 +29,6 @@ MANY = KILLS >= 20
 SEED = int(os.environ.get("HLCLIP_SEED", "0"))
 SIGNALS = (SIGKILL, SIGINT, SIGTERM)
 BEFORE_TORCH = ("index", "frames")
-STORED = {
-    "index": ["index.sqlite"],
-    "frames": ["frames"],
-    "activations": ["images", "texts"],
-    "train": ["training"],
-}
-
-
-@pytest.fixture(scope="module")
-def whole(
-    blank: Project, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Project, dict[str, float]]:
-    """A project whose stages were run in order, undisturbed, and the seconds that each took."""
-    project = blank.copy(tmp_path_factory.mktemp("whole") / "project")
-    return project, {stage: finish(project, stage) for stage in OUTPUTS}
 
 
 @pytest.mark.parametrize("stage", OUTPUTS)
@@ -47,7 +39,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
     span = seconds[stage]
     project = finished.copy(tmp_path / "project")
     expected = finished.outputs()
-    _forget(project, stage)
+    forget(project, stage)
     toll = Toll(Random(f"{SEED} {stage}"))  # noqa: S311
     kept = identities(project)
     kills = max(1, KILLS // 8)
@@ -56,12 +48,12 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
         early = toll.early
         toll.kill(project, stage, SIGNALS[(done + list(OUTPUTS).index(stage)) % 3], span)
         # What is there is whole, and what was there before is the same file.
-        _are_whole(_outputs(project), expected)
+        assert_whole(whole_outputs(project), expected)
         now = identities(project)
         assert kept.items() <= now.items()
         kept = now
         if toll.early > early:
-            _forget(project, stage)
+            forget(project, stage)
             kept = identities(project)
             span *= 0.8  # it was measured on a busier machine
     print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")  # noqa: T201
@@ -101,38 +93,10 @@ def test_dvc_killed_anywhere_goes_on_at_once_to_the_same_bytes(
     print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")  # noqa: T201
     if "--temp" in command:
         project.run("dvc", "exp", "apply", "done")
-    there = _outputs(project)
+    there = whole_outputs(project)
     assert there == {name: expected[name] for name in there}
     assert set(there) == (set(expected) if MANY else {f"outputs/{n}.json" for n in BEFORE_TORCH})
     assert kept.items() <= identities(project).items()
     assert leftovers(project) == []
     assert processes_in(project) == []
     assert sum(toll.inside.values()) == kills
-
-
-def _forget(project: Project, stage: str) -> None:
-    """As before the stage ever ran."""
-    names = [f"outputs/{name}" for name in OUTPUTS[stage]]
-    names += [f".hlclip/store/{name}" for name in STORED.get(stage, [])]
-    for path in [project.root / name for name in names]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _are_whole(there: dict[str, bytes], expected: dict[str, bytes]) -> None:
-    for name, content in there.items():
-        if name == "outputs/train.csv":  # grows by a line an epoch, to be looked at meanwhile
-            assert expected[name].startswith(content)
-            assert content.endswith(b"\n")
-        else:
-            assert content == expected[name], name
-
-
-def _outputs(project: Project) -> dict[str, bytes]:
-    """Whole files; what a killed writer was at has a hidden folder of its own."""
-    files = [path for path in (project.root / "outputs").rglob("*") if path.is_file()]
-    files += [path for path in [project.root / "metrics.json"] if path.exists()]
-    names = {str(path.relative_to(project.root)): path for path in files}
-    return {name: path.read_bytes() for name, path in names.items() if ".tmp/" not in name}

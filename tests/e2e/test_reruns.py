@@ -182,6 +182,16 @@ def test_a_wrong_parameter_is_named_and_changes_nothing(project: Project):
     assert project.outputs() == before
 
 
+def test_damaged_outputs_are_remade(project: Project):
+    before = project.outputs()
+    for name, content in before.items():
+        at = len(content) // 2
+        damaged = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        (project.root / name).write_bytes(damaged)
+    project.run("dvc", "repro")
+    assert project.outputs() == before
+
+
 def test_real_footage_runs_unchanged(project: Project, footage_dir: Path):
     output = project.run("dvc", "exp", "run", "-S", f"data.root={footage_dir}")
     assert stages_run(output) == EVERYTHING

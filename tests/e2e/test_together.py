@@ -3,17 +3,22 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hlclip.scores import read_scores
 from tests.e2e.conftest import Project
-from tests.e2e.killing import finish, identities, leftovers
+from tests.e2e.killing import ended, finish
+from tests.e2e.wholeness import OUTPUTS, identities, leftovers
 
 pytestmark = pytest.mark.slow
 
+MANY = int(os.environ.get("HLCLIP_KILLS", "0")) >= 20
 TOLERANCE = 1e-5
 """Of a cosine, between runs on different numbers of threads, from the activations on."""
 
@@ -46,9 +51,24 @@ def test_four_runs_on_one_store_make_each_item_once(indexed: Project, tmp_path: 
     assert leftovers(Project(tmp_path, tmp_path)) == []
 
 
-@pytest.mark.skipif(
-    int(os.environ.get("HLCLIP_KILLS", "0")) < 20, reason="run when HLCLIP_KILLS is 20 or more"
-)
+@pytest.mark.parametrize("workers", [1, 2, 4, 7] if MANY else [4])
+def test_any_number_of_workers_gives_the_same_bytes(
+    whole: tuple[Project, dict[str, float]], blank: Project, tmp_path: Path, workers: int
+) -> None:
+    finished, _ = whole  # with as many as this machine has cores
+    project = blank.copy(tmp_path / "project")
+    for stage in OUTPUTS:
+        status, said = ended(project, stage, first=partial(_work_with, workers))
+        assert status == 0, said
+    # index and frames take them from the cores, activations and what reads batches have their own.
+    pools = (project.root / "pools.txt").read_text().split()
+    assert pools.count(str(workers)) >= 3, pools
+    assert str(workers + 4) in pools
+    assert _items(project) == _items(finished)
+    assert project.outputs() == finished.outputs()
+
+
+@pytest.mark.skipif(not MANY, reason="run when HLCLIP_KILLS is 20 or more")
 def test_threads_change_a_score_by_no_more_than_is_said(
     indexed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,3 +88,24 @@ def test_threads_change_a_score_by_no_more_than_is_said(
     difference = np.abs(cosines[0] - cosines[1]).max()
     print(f"1 and 2 threads: cosines differ by at most {difference:.2g}")  # noqa: T201
     assert difference <= TOLERANCE
+
+
+def _work_with(workers: int) -> None:
+    """In a stage's process: as on a machine with so many cores; notes the size of each pool."""
+    from hlclip import activations, dataset  # noqa: PLC0415 (the project's own)
+
+    os.cpu_count = lambda: workers
+    activations._IN_FLIGHT = dataset.READERS = workers
+    begin = ThreadPoolExecutor.__init__
+
+    def noted(self: ThreadPoolExecutor, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        with Path("pools.txt").open("a") as file:
+            file.write(f"{self._max_workers}\n")
+
+    ThreadPoolExecutor.__init__ = noted
+
+
+def _items(project: Project) -> dict[str, bytes]:
+    store = project.root / ".hlclip" / "store"
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*.h5")}
