@@ -69,7 +69,7 @@ def cases(folder: Path) -> Iterator[Pair]:
 
     def through() -> None:
         write_manifests(path, frames=manifest)
-        read_manifests(path)
+        read_manifests(path, "frames")
 
     content = {"frames": manifest.as_json()}
 

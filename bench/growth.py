@@ -88,7 +88,7 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
         write_index(outputs / "index.json", index)
         write_manifests(outputs / "activations.json", images=images, texts=texts)
         read_index(outputs / "index.json")
-        read_manifests(outputs / "activations.json")
+        read_manifests(outputs / "activations.json", "images", "texts")
 
     frames = timed(
         "frames",

@@ -140,14 +140,17 @@ def write_manifests(path: Path, **manifests: Manifest) -> None:
     write_json(path, {name: manifest.as_json() for name, manifest in manifests.items()})
 
 
-def read_manifests(path: Path) -> dict[str, Manifest]:
-    """Read what `write_manifests` wrote.
+def read_manifests(path: Path, *names: str) -> dict[str, Manifest]:
+    """Read what `write_manifests` wrote: the manifests of these names.
 
     Raises:
-        ManifestError: it is damaged.
+        ManifestError: it is damaged, or holds others.
     """
     with _expecting(path):
-        return parse_manifests(path.read_bytes())
+        manifests = parse_manifests(path.read_bytes())
+        if set(manifests) != set(names):
+            raise ValueError(f"it holds {sorted(manifests)}, not {sorted(names)}")
+        return manifests
 
 
 @contextmanager

@@ -13,7 +13,7 @@ def main() -> None:
     params = load_params()
     images, texts = make_activations(
         read_index(Path("outputs/index.json")),
-        read_manifests(Path("outputs/frames.json"))["frames"],
+        read_manifests(Path("outputs/frames.json"), "frames")["frames"],
         params.encoder,
         store=store_root(),
     )

@@ -15,7 +15,7 @@ def main() -> None:
     index = read_index(Path("outputs/index.json"))
     scores = score_splits(
         index,
-        **read_manifests(Path("outputs/activations.json")),
+        **read_manifests(Path("outputs/activations.json"), "images", "texts"),
         encoder=params.encoder,
         params=params.train,
         splits=params.evaluate.splits,

@@ -13,7 +13,7 @@ def main() -> None:
     params = load_params()
     train_tail(
         read_index(Path("outputs/index.json")),
-        **read_manifests(Path("outputs/activations.json")),
+        **read_manifests(Path("outputs/activations.json"), "images", "texts"),
         encoder=params.encoder,
         params=params.train,
         store=store_root(),

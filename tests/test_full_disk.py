@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -210,18 +211,22 @@ def test_a_read_only_store_is_named(disk: Path) -> None:
     assert "make that disk writable" in said
 
 
-def test_no_permission(tmp_path: Path) -> None:
-    folder = tmp_path / "theirs"
-    folder.mkdir(mode=0o500)
-    me = os.geteuid()
-    if me == 0:
-        os.seteuid(65534)  # permissions do not bind root
-    try:
-        with pytest.raises(WriteError, match="cannot be written: Permission denied\ngive your"):
-            write_json(folder / "file", 1)
-    finally:
-        os.seteuid(me)
-    assert list(folder.iterdir()) == []
+def test_no_permission() -> None:
+    # pytest's own temporary folders let no one else in, which would hide what is tested.
+    with tempfile.TemporaryDirectory() as outside:
+        os.chmod(outside, 0o755)  # noqa: S103
+        folder = Path(outside) / "theirs"
+        folder.mkdir(mode=0o555)
+        me = os.geteuid()
+        if me == 0:
+            os.seteuid(65534)  # permissions do not bind root
+        try:
+            assert list(folder.iterdir()) == []
+            with pytest.raises(WriteError, match="cannot be written: Permission denied\ngive your"):
+                write_json(folder / "file", 1)
+        finally:
+            os.seteuid(me)
+        assert list(folder.iterdir()) == []
 
 
 def _limited() -> None:
@@ -233,6 +238,7 @@ def _limited() -> None:
 def test_a_limit_on_the_size_of_files(tmp_path: Path, what: str) -> None:
     program = """
 import sys
+import tempfile
 from pathlib import Path
 import numpy as np
 from hlclip.stage import run

@@ -1,6 +1,7 @@
 """dvc.yaml says what the stages really read, and a stage is a recipe card."""
 
 import ast
+import hashlib
 from pathlib import Path
 
 import grimp
@@ -39,6 +40,17 @@ def test_code_deps_of_the_sample_are_what_it_imports():
     files = {f"{module.replace('.', '/')}.py" for module in modules - {"hlclip", "sample"}}
     render = YAML(typ="safe", pure=True).load(ROOT / "sample/dvc.yaml")["stages"]["render"]
     assert set(render["deps"]) == files
+
+
+def test_the_lock_of_the_sample_is_of_this_code():
+    # Otherwise its videos are drawn anew for everyone who clones, and the lock changes.
+    render = YAML(typ="safe", pure=True).load(ROOT / "sample/dvc.lock")["stages"]["render"]
+    locked = {dep["path"]: dep["md5"] for dep in render["deps"]}
+    now = {
+        path: hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest()
+        for path in locked
+    }
+    assert now == locked, "run `dvc repro` and commit sample/dvc.lock"
 
 
 @pytest.mark.parametrize("stage", STAGES)

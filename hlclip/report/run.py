@@ -95,8 +95,12 @@ def read_run(folder: Path) -> Run:
         kept_epoch=made_by.get("chosen", {}).get("epoch"),
         sweep=_read(outputs / "window.csv", _read_sweep),
         index=_read(outputs / "index.json", read_index),
-        frames=_read(outputs / "frames.json", read_manifests)["frames"],
+        frames=_read(outputs / "frames.json", _read_frames),
     )
+
+
+def _read_frames(path: Path) -> Manifest:
+    return read_manifests(path, "frames")["frames"]
 
 
 def _read_split(
