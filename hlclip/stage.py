@@ -44,6 +44,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         with _alone():
             main()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # all is done: the way out is not interrupted
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(report(error, status=1))
 

@@ -93,6 +93,19 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals, status
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_on_its_way_out_changes_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    leaving = "import atexit; atexit.register(lambda: (print('out', flush=True), time.sleep(0.3)))"
+    process = stage(tmp_path, leaving)
+    started(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "out\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
+    assert left(tmp_path) == ["out"]
+
+
 def test_an_orphan_ends_cleanly_soon_after_its_run(tmp_path: Path) -> None:
     program = PROGRAM.format(body="time.sleep(60)")
     parent = subprocess.Popen(
