@@ -10,7 +10,7 @@ import numpy as np
 from bench.pairs import Pair
 from bench.training import MODEL, VIDEOS, Cached
 from hlclip.encoder import untrained_encoder
-from hlclip.residence import Each
+from hlclip.residence import Each, FromDisk
 
 BATCHES = 8
 
@@ -18,12 +18,14 @@ BATCHES = 8
 def cases(folder: Path) -> Iterator[Pair]:
     encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
     data = Cached(folder, encoder, videos=BATCHES * VIDEOS)
-    paths = [data.images.path(item.key) for item in data.items.values()]
+    items = list(data.items.values())
+    paths = [data.images.path(item.key) for item in items]
     order = np.random.default_rng(0).permutation(len(paths)).reshape(BATCHES, VIDEOS).tolist()
+    source = FromDisk(data.images, items[0])
 
     def read(each: Each) -> None:
         for chosen in order:
-            data.queries.batch(chosen, each=each)
+            source.gather([(items[number], items[number].length) for number in chosen], each)
 
     def bare(each: Each) -> None:
         for chosen in order:

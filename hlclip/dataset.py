@@ -98,7 +98,7 @@ class CachedQueries:
 
         Args:
             indices: at least one row.
-            each: `map`, or a thread pool's: what calls the reading of each item.
+            each: `map`, or a thread pool's: what calls the reading of each video's tokens.
 
         Raises:
             StoreError: an item is missing or damaged.
@@ -114,7 +114,8 @@ class CachedQueries:
         images, texts = self._items(rows)
         lengths = [text.length for text in texts]
         images_source, texts_source = self._sources
-        tokens = texts_source.gather([(text, text.length) for text in texts], each)
+        # Files of a few kilobytes: handing them to threads costs more than reading them.
+        tokens = texts_source.gather([(text, text.length) for text in texts])
         return Batch(
             images_source.gather(list(zip(images, frames, strict=True)), each),
             torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(frames)),
