@@ -25,7 +25,7 @@ from bench.growth import draw_growth, measure_growth
 from bench.pairs import Measured, measure
 from hlclip.files import replacing
 
-CASES = ("evaluation", "trunk", "training", "reading", "decoding", "reruns")
+CASES = ("evaluation", "reruns", "trunk", "training", "reading", "decoding")
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results"
 PAGE = ROOT / "docs/performance.md"
@@ -46,17 +46,16 @@ def main(
         if name not in (*CASES, "growth"):
             raise typer.BadParameter(f"{name!r} is none of {', '.join((*CASES, 'growth'))}")
     with tempfile.TemporaryDirectory() as temporary:
-        place = folder or Path(temporary)
+        place = (folder or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
-        measured = [m for name in chosen if name in CASES for m in _measure(name, place, rounds)]
+        measured: list[Measured] = []
+        for name in chosen:
+            if name in CASES:
+                for result in _measure(name, place, rounds):
+                    measured.append(result)
+                    _write(measured, [])  # a later case may fail, or be given up
         growth = measure_growth(Path(temporary)) if "growth" in chosen else []
-    text = markdown(measured, growth)
-    RESULTS.mkdir(exist_ok=True)
-    with replacing(RESULTS / "latest.md") as path:
-        path.write_text(text, encoding="utf-8")
-    if measured:
-        suite = pyperf.BenchmarkSuite([b for m in measured for b in (m.ours, m.against)])
-        suite.dump(str(RESULTS / "latest.json"), replace=True)
+    text = _write(measured, growth)
     typer.echo(text)
     if update:
         content = PAGE.read_text(encoding="utf-8")
@@ -74,6 +73,18 @@ def _measure(name: str, folder: Path, rounds: int | None) -> Iterable[Measured]:
         result = measure(pair, rounds=rounds)
         tqdm.write(f"{pair.name}: {result.ratio:.2f}x {pair.against_name} ({result.target})")
         yield result
+
+
+def _write(measured: list[Measured], growth: list[dict[str, Any]]) -> str:
+    """Write JSON and Markdown of what there is; the latter is returned."""
+    text = markdown(measured, growth)
+    RESULTS.mkdir(exist_ok=True)
+    with replacing(RESULTS / "latest.md") as path:
+        path.write_text(text, encoding="utf-8")
+    if measured:
+        suite = pyperf.BenchmarkSuite([b for m in measured for b in (m.ours, m.against)])
+        suite.dump(str(RESULTS / "latest.json"), replace=True)
+    return text
 
 
 def markdown(measured: list[Measured], growth: list[dict[str, Any]]) -> str:

@@ -56,6 +56,7 @@ class TrainingState:
         """Go on from what `save` wrote under this name; no code in the file is run.
 
         Raises:
+            FileNotFoundError: there is none.
             ResumeError: it is damaged, or another training's.
         """
         content = path.read_bytes()

@@ -145,10 +145,12 @@ def fit(
     schedule = _schedule(optimizer, params, steps * params.epochs)
     pieces = micro_batch_frames(params.micro_batch, device)
     state = TrainingState(trained, regression, optimizer, schedule)
-    if resume is not None and resume.exists():
+    if resume is not None:
         try:
             state.load(resume)
             log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
+        except FileNotFoundError:
+            pass  # the usual case; asking first would race with a twin of this run that ends
         except ResumeError as error:
             log.warning("%s; training begins again", error)
 

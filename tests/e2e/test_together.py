@@ -51,6 +51,21 @@ def test_four_runs_on_one_store_make_each_item_once(indexed: Project, tmp_path: 
     assert leftovers(Project(tmp_path, tmp_path)) == []
 
 
+@pytest.mark.skipif(not MANY, reason="run when HLCLIP_KILLS is 20 or more")
+def test_two_pipelines_on_one_store_end_as_one_alone(
+    whole: tuple[Project, dict[str, float]], blank: Project, tmp_path: Path
+) -> None:
+    finished, _ = whole
+    runs = [blank.copy(tmp_path / name) for name in ("one", "two")]
+    store = tmp_path / "store"
+    with ThreadPoolExecutor(len(runs)) as pool:
+        list(pool.map(lambda run: run.run("dvc", "repro", HLCLIP_STORE=str(store)), runs))
+    for run in runs:
+        assert run.outputs() == finished.outputs()
+    assert _items(store) == _items(finished.root / ".hlclip" / "store")
+    assert leftovers(Project(tmp_path, tmp_path)) == []
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4, 7] if MANY else [4])
 def test_any_number_of_workers_gives_the_same_bytes(
     whole: tuple[Project, dict[str, float]], blank: Project, tmp_path: Path, workers: int
@@ -64,7 +79,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     pools = (project.root / "pools.txt").read_text().split()
     assert pools.count(str(workers)) >= 3, pools
     assert str(workers + 4) in pools
-    assert _items(project) == _items(finished)
+    assert _items(project.root / ".hlclip" / "store") == _items(finished.root / ".hlclip" / "store")
     assert project.outputs() == finished.outputs()
 
 
@@ -106,6 +121,5 @@ def _work_with(workers: int) -> None:
     ThreadPoolExecutor.__init__ = noted
 
 
-def _items(project: Project) -> dict[str, bytes]:
-    store = project.root / ".hlclip" / "store"
+def _items(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*.h5")}
