@@ -197,7 +197,8 @@ def _write_error(path: Path, number: int | None, needed: int | None) -> WriteErr
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         existing = next(place for place in path.absolute().parents if place.exists())
         size = f"{needed / 1e6:.3f} MB or more" if needed else "more than nothing"
-        reason += f" ({size} needed, {shutil.disk_usage(existing).free / 1e6:.3f} MB free)"
+        where = "" if number == errno.ENOSPC else " on the disk"  # a limit knows no "free"
+        reason += f" ({size} needed, {shutil.disk_usage(existing).free / 1e6:.3f} MB free{where})"
     to_do = "choose another place" if number in _NO_PLACE else remedy(number)
     return WriteError(f"{path}: cannot be written: {reason}\n{to_do}")
 

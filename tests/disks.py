@@ -1,11 +1,12 @@
 """Small disks that can be full or read-only, and permissions that bind root, too."""
 
 import ctypes
+import os
 import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,62 @@ _CAPABILITY_VERSION = 0x20080522
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
     """A disk of so many bytes at `folder`, which is made; the test skips where nobody may mount."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    mounted = shutil.which("mount") and subprocess.run(command, check=False, capture_output=True)
-    if not mounted or mounted.returncode != 0:
+    if not _succeeds("mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder):
         pytest.skip("NOT TESTED: a disk's faults. A tmpfs cannot be mounted here; run as root")
     try:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)  # a store may be held still
+
+
+@contextmanager
+def disk_with_quota(folder: Path, quota: int) -> Iterator[Path]:
+    """A folder that may hold so many bytes, on a disk with more room; skips where it cannot be.
+
+    Btrfs counts what a file refers to, root's too, and knows of freed room after `sync`.
+    """
+    image, disk = folder.with_suffix(".btrfs"), folder.with_suffix(".disk")
+    disk.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(128 * 2**20)
+    if not _succeeds("mkfs.btrfs", "-q", image) or not _succeeds(
+        "mount", "-o", "loop", image, disk
+    ):
+        pytest.skip("NOT TESTED: a quota. It needs root, loop devices, btrfs and btrfs-progs")
+    try:
+        limited = disk / "limited"
+        for command in (
+            ("quota", "enable", disk),
+            ("subvolume", "create", limited),
+            ("qgroup", "limit", str(quota), limited),
+        ):
+            assert _succeeds("btrfs", *command), command
+        folder.symlink_to(limited)
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        image.unlink()
+
+
+@contextmanager
+def exhausted(quota: Path) -> Iterator[None]:
+    """Within, not a block more may be written below `quota`, a folder of `disk_with_quota`."""
+    ballast = quota / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
+            pass
+    yield
+    ballast.unlink()
+    os.sync()
+
+
+def _succeeds(program: str, *arguments: str | Path) -> bool:
+    """Is there such a program, and does it end well?"""
+    found = shutil.which(program)
+    return (
+        bool(found)
+        and not subprocess.run([found, *arguments], check=False, capture_output=True).returncode
+    )
 
 
 def make_read_only(disk: Path) -> None:

@@ -32,7 +32,7 @@ from hlclip.resume import TrainingState
 from hlclip.scores import pack, write_scores
 from hlclip.store import Store
 from hlclip.train import write_history
-from tests.disks import fill, make_read_only, small_disk
+from tests.disks import disk_with_quota, exhausted, fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 
 ROOT = Path(__file__).parent.parent
@@ -275,9 +275,48 @@ run(main)
     assert [p for p in out.parent.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
 
 
+@pytest.fixture(scope="module")
+def quota(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that may hold half a megabyte."""
+    with disk_with_quota(tmp_path_factory.mktemp("quota") / "folder", DISK) as folder:
+        yield folder
+
+
+@pytest.mark.usefixtures("film")
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_quota(quota: Path, tmp_path: Path, name: str) -> None:
+    write, path = WRITERS[name], quota / name / name
+    roomy = tmp_path / "roomy" / name
+    write(roomy)
+    path.parent.mkdir()
+    path.write_text("old")
+    with exhausted(quota), pytest.raises(WriteError) as caught:
+        write(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: cannot be written: Disk quota exceeded (")
+    assert " MB free on the disk)\nmake room within your quota, then run again" in said
+    assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
+    write(path)
+    assert path.read_bytes() == roomy.read_bytes()
+    assert [p.name for p in path.parent.iterdir()] == [name]
+    shutil.rmtree(path.parent)
+
+
+def test_a_quota_and_the_store(quota: Path, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (5, 100, 100), dtype=np.uint8)
+    roomy, tight = (Store(root, "frames", {"size": 4}) for root in (tmp_path, quota / "store"))
+    item = roomy.get_or_make("ab12", lambda: pictures)
+    other = tight.get_or_make("ab99", lambda: pictures + 1)
+    with exhausted(quota), pytest.raises(WriteError, match=r"ab12\.h5: .* Disk quota exceeded"):
+        tight.get_or_make("ab12", lambda: pictures)
+    assert [p.name for p in tight.path("ab12").parent.iterdir()] == ["ab99.h5"]
+    assert tight.get_or_make("ab12", lambda: pictures) == item
+    assert tight.path("ab12").read_bytes() == roomy.path("ab12").read_bytes()
+    assert np.array_equal(tight.read(other), pictures + 1)
+
+
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.ENOSPC, errno.EFBIG, errno.EROFS])
 def test_what_the_system_says_while_we_write(tmp_path: Path, number: int) -> None:
-    # A quota cannot be had here, so its error is made up.
     with pytest.raises(WriteError, match=os.strerror(number)), replacing(tmp_path / "x"):
         raise RuntimeError("closing failed") from OSError(number, os.strerror(number))
     assert list(tmp_path.iterdir()) == []
