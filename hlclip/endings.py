@@ -34,11 +34,15 @@ def report(
         words: of the library -> of the command that ends.
 
     Returns:
-        The exit status: `status`, `INTERRUPTED` after Ctrl-C, 1 for a bug.
+        The exit status: `status`, `INTERRUPTED` after Ctrl-C, that of an exit that was under way,
+        1 for a bug.
     """
-    if isinstance(error, KeyboardInterrupt):
+    ending = _under_way(error)
+    if isinstance(ending, KeyboardInterrupt):
         _say("interrupted; what is finished is kept, the next run goes on from there")
         return INTERRUPTED
+    if isinstance(ending, SystemExit) and isinstance(ending.code, int):
+        return ending.code
     told = explanation(error)
     if told is None or debug or os.environ.get(DEBUG):
         traceback.print_exception(error)
@@ -46,6 +50,16 @@ def report(
         told = told and told.replace(word, own)
     _say(_REPORT if told is None else told)
     return 1 if told is None else status
+
+
+def _under_way(error: BaseException | None) -> BaseException | None:
+    """What was ending the process when `error` came up: Ctrl-C or an exit, if any.
+
+    One that hits Python 3.11's `shutil.rmtree` makes it close a file twice, which is an error.
+    """
+    while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        error = error.__context__
+    return error
 
 
 def _say(line: str) -> None:

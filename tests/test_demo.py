@@ -37,10 +37,7 @@ from hlclip.demo.upload import score_upload
 from tests.browser import watch
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "model"
-# Where the tests run in the background, SIGINT comes ignored.
-CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-CODE += "from hlclip.cli import app; app()"
-COMMAND = [sys.executable, "-c", CODE, "demo"]
+COMMAND = [sys.executable, "-m", "hlclip", "demo"]
 expect.set_options(timeout=60_000)  # five seconds are too few where others use the machine
 HOSTILE = "<img src=x onerror=alert(1)> **soldier**"
 

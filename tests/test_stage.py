@@ -93,6 +93,31 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals, status
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_an_error_while_a_signal_ends_it_hides_nothing(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    # It comes right after rmtree's os.close: Python 3.11 then closes the same file again.
+    body = f"""
+        import os, shutil, signal
+        os.makedirs("folder/inner")
+        os_close = os.close
+        def close(file):
+            os.close = os_close
+            os.close(file)
+            signal.raise_signal({number.value})
+        os.close = close
+        shutil.rmtree("folder")
+    """
+    process = stage(tmp_path, body.strip())
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == status, said
+    assert len(said.splitlines()) == (1 if number == signal.SIGINT else 0), said
+    assert "out" not in left(tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_on_its_way_out_changes_nothing(tmp_path: Path, number: signal.Signals) -> None:
     leaving = "import atexit; atexit.register(lambda: (print('out', flush=True), time.sleep(0.3)))"

@@ -1,0 +1,5 @@
+"""`python -m hlclip`, where the command itself is not on PATH."""
+
+from hlclip.cli import app
+
+app(prog_name="hlclip")
