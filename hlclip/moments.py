@@ -23,7 +23,7 @@ class Curve:
     saliency: NDArray[np.float32]
     """[clips], cosine of each clip's frame with the query, -1..1, not pooled."""
     duration: float
-    """Seconds; the last clip may reach beyond."""
+    """Seconds; the last clip may reach beyond, or end up to half a clip before."""
     clip_seconds: float
 
     def end_seconds(self, clip: int) -> float:
@@ -55,7 +55,7 @@ def best_moments(
 
     Args:
         window: clips averaged around each clip, odd; 1 is no pooling.
-        min_seconds: shortest moment; a video that is shorter is one moment.
+        min_seconds: shortest moment; a video whose clips are shorter together is one moment.
 
     Raises:
         HlclipError: `top` is below 1, `window` even or below 1, or `min_seconds` not positive.
@@ -75,7 +75,7 @@ def best_moments(
             break
         clips = _grow(scores, free, peak, level=(float(scores[peak]) + median) / 2)
         clips = _lengthen(scores, free, clips, curve, min_seconds)
-        if _seconds(curve, clips) < min(min_seconds, curve.duration):
+        if _seconds(curve, clips) < min(min_seconds, curve.end_seconds(len(scores) - 1)):
             open_[clips.start : clips.stop] = False  # no room between its neighbours
             continue
         free[clips.start : clips.stop] = False

@@ -5,7 +5,7 @@ first epoch only; on the CPU the system's page cache does as much and gives way 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -49,21 +49,44 @@ def choose_residence(needed: int, *, device_free: int, host_free: int) -> Reside
 
 
 def free_host_bytes(system: Path = Path("/")) -> int:
-    """Memory that this process may still take: the machine's, or its control group's if less."""
+    """Memory that this process may still take: the machine's, or a control group's if less.
+
+    Batch systems and containers limit memory by the control group of a process, or one above.
+    """
     facts = dict(
         line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
     )
-    free = int(facts["MemAvailable"].split()[0]) * 1024
-    group = system / "sys/fs/cgroup"
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except FileNotFoundError:
-        return free  # no control group of version 2
-    if limit == "max":
-        return free
-    return min(free, int(limit) - used + int(held["inactive_file"]))  # files give way
+    free = [int(facts["MemAvailable"].split()[0]) * 1024]
+    for folder, limit_name, used_name, files_name in _control_groups(system):
+        try:
+            limit = (folder / limit_name).read_text().strip()
+            used = int((folder / used_name).read_text())
+            held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except FileNotFoundError:
+            continue  # the outermost one has no limit, and a container does not see them all
+        if limit != "max":
+            free.append(int(limit) - used + int(held[files_name]))  # files give way
+    return min(free)
+
+
+def _control_groups(system: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """The folder of this process's group and of those above, and its files' names."""
+    root = system / "sys/fs/cgroup"
+    names: tuple[str, str, str]
+    for line in (system / "proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = base.joinpath(path.lstrip("/"))
+        for group in (folder, *folder.parents):
+            yield group, *names
+            if group == base:
+                break
 
 
 class Source(Protocol):

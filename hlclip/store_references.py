@@ -188,6 +188,10 @@ def _is(content: bytes, locked: _Locked) -> bool:
 def _workspaces(repos: "list[Repo]") -> Iterator[Path]:
     """All working trees of the repository, and DVC's temporary ones of running experiments."""
     for repo in repos:
-        yield Path(repo.root_dir)
-        temporary = Path(repo.root_dir, ".dvc/tmp/exps").glob("*")
-        yield from sorted(path for path in temporary if path.is_dir())
+        root = Path(repo.root_dir)
+        yield root
+        below = prefix(root) if in_git(root) else ""
+        experiments = root / ".dvc/tmp/exps"
+        for copies in (experiments, experiments / "standalone"):  # of the queue, of --temp
+            copied = (copy / below for copy in copies.glob("*"))
+            yield from sorted(path for path in copied if path.is_dir())

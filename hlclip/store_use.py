@@ -1,9 +1,10 @@
 """Who works in a store: runs that add to it hold it together, garbage collection alone.
 
 A run's items are named by no manifest until its stage ends, so nothing else can tell them from
-garbage. The lock ends with its process, however that ends.
+garbage; nor the state of a training. A lock ends with its process, however that ends.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -29,6 +30,25 @@ def hold(root: Path) -> int:
     descriptor = _open(root)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
+
+
+@contextmanager
+def holding(root: Path) -> Iterator[Path]:
+    """Hold a store, with others, while a stage runs, until its manifest names what it made.
+
+    A store that may only be read is not held: nothing can be removed from it here either.
+    """
+    try:
+        descriptor = hold(root)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        yield root
+        return
+    try:
+        yield root
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -77,6 +78,8 @@ def train_tail(
         write_history(history, [])
         save_tail(checkpoint, {}, facts)
         return
+    # Before anything is imported that only some runs need: the key covers the code that is loaded.
+    resume = store / "training" / f"{_run_key(index, images, texts, encoder, params)}.pt"
     device = pick_device(params.device)
     tail = pretrained_tail(
         encoder.model,
@@ -98,7 +101,6 @@ def train_tail(
     val = split("val") if "val" in index.queries else None
     if val is not None and len(val):
         val.keep_near(device)
-    resume = store / "training" / f"{_run_key(index, images, texts, encoder, params)}.pt"
     done = fit(
         tail,
         queries,
@@ -273,7 +275,10 @@ def _schedule(
 def _run_key(
     index: Index, images: Manifest, texts: Manifest, encoder: Encoder, params: Train
 ) -> str:
-    """Names a training run by all it depends on."""
+    """Names a training run by all it depends on, the code that is loaded for it included."""
+    code = hashlib.sha256()
+    for name in sorted(name for name in sys.modules if name.split(".")[0] == "hlclip"):
+        code.update(Path(str(sys.modules[name].__file__)).read_bytes())
     rows = {
         split: [row.model_dump(mode="json") for row in index.queries.get(split, [])]
         for split in ("train", "val")
@@ -285,5 +290,7 @@ def _run_key(
         encoder.model_dump(),
         params.model_dump(),
         version("torch"),
+        pick_device(params.device).type,
+        code.hexdigest(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]

@@ -7,17 +7,19 @@ from hlclip.manifests import read_index, read_manifests, write_manifests
 from hlclip.params import load_params
 from hlclip.stage import run
 from hlclip.store import store_root
+from hlclip.store_use import holding
 
 
 def main() -> None:
     params = load_params()
-    images, texts = make_activations(
-        read_index(Path("outputs/index.json")),
-        read_manifests(Path("outputs/frames.json"), "frames")["frames"],
-        params.encoder,
-        store=store_root(),
-    )
-    write_manifests(Path("outputs/activations.json"), images=images, texts=texts)
+    with holding(store_root()) as store:
+        images, texts = make_activations(
+            read_index(Path("outputs/index.json")),
+            read_manifests(Path("outputs/frames.json"), "frames")["frames"],
+            params.encoder,
+            store=store,
+        )
+        write_manifests(Path("outputs/activations.json"), images=images, texts=texts)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,20 @@ from hlclip.manifests import read_index, write_manifests
 from hlclip.params import load_params
 from hlclip.stage import run
 from hlclip.store import store_root
+from hlclip.store_use import holding
 
 
 def main() -> None:
     params = load_params()
-    frames = make_frames(
-        read_index(Path("outputs/index.json")),
-        params.frames,
-        data_root=Path(params.data.root),
-        store=store_root(),
-        max_missing=params.data.max_missing,
-    )
-    write_manifests(Path("outputs/frames.json"), frames=frames)
+    with holding(store_root()) as store:
+        frames = make_frames(
+            read_index(Path("outputs/index.json")),
+            params.frames,
+            data_root=Path(params.data.root),
+            store=store,
+            max_missing=params.data.max_missing,
+        )
+        write_manifests(Path("outputs/frames.json"), frames=frames)
 
 
 if __name__ == "__main__":

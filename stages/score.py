@@ -8,21 +8,23 @@ from hlclip.score import score_splits
 from hlclip.scores import write_scores
 from hlclip.stage import run
 from hlclip.store import store_root
+from hlclip.store_use import holding
 
 
 def main() -> None:
     params = load_params()
     index = read_index(Path("outputs/index.json"))
-    scores = score_splits(
-        index,
-        **read_manifests(Path("outputs/activations.json"), "images", "texts"),
-        encoder=params.encoder,
-        params=params.train,
-        splits=params.evaluate.splits,
-        store=store_root(),
-        checkpoint=Path("outputs/train.safetensors"),
-    )
-    write_scores(Path("outputs/score.safetensors"), scores, clip_seconds=index.clip_seconds)
+    with holding(store_root()) as store:
+        scores = score_splits(
+            index,
+            **read_manifests(Path("outputs/activations.json"), "images", "texts"),
+            encoder=params.encoder,
+            params=params.train,
+            splits=params.evaluate.splits,
+            store=store,
+            checkpoint=Path("outputs/train.safetensors"),
+        )
+        write_scores(Path("outputs/score.safetensors"), scores, clip_seconds=index.clip_seconds)
 
 
 if __name__ == "__main__":

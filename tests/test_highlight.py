@@ -105,11 +105,24 @@ def test_plot_sheet_and_film(model: str, here: Path) -> None:
 
 
 def test_queries_that_look_alike_have_files_of_their_own(model: str, here: Path) -> None:
-    assert run(model, "holiday.mp4", "a dog", "a dog!", "--plot").exit_code == 0
+    queries = ("a dog 3", "a dog", "a dog!", "a dog?")
+    assert run(model, "holiday.mp4", *queries, "--plot").exit_code == 0
     assert [n for n in listing(here / "highlights") if n.endswith("png")] == [
-        "holiday-a-dog-2.png",
+        "holiday-a-dog-3-3.png",
+        "holiday-a-dog-3.png",
+        "holiday-a-dog-4.png",
         "holiday-a-dog.png",
     ]
+
+
+@pytest.mark.parametrize("seconds", [1.2, 2.9])
+def test_a_film_with_an_end_that_belongs_to_no_clip(model: str, here: Path, seconds: float) -> None:
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-y", "short.mp4")
+    result = run(
+        model, "short.mp4", "a dog", "--video", "holiday.mp4", "--plot", "--sheet", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert all(answer["moments"] for answer in json.loads(result.stdout)["answers"])
 
 
 def test_a_folder_and_further_videos(model: str, here: Path, original: Path) -> None:

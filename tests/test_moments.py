@@ -79,6 +79,16 @@ def test_a_short_video_is_one_moment_within_its_duration() -> None:
     assert ranges(best_moments(curve([0.1, 0.2], 3.1), min_seconds=60)) == [(0.0, 3.1)]
 
 
+@pytest.mark.parametrize(
+    ("clips", "duration", "min_seconds"), [(1, 2.1, 4), (1, 2.9, 4), (2, 4.9, 4.5), (14, 28.9, 30)]
+)
+def test_a_short_video_with_an_end_that_belongs_to_no_clip_is_one_moment(
+    clips: int, duration: float, min_seconds: float
+) -> None:
+    moments = best_moments(curve([0.1] * clips, duration), min_seconds=min_seconds)
+    assert ranges(moments) == [(0.0, 2.0 * clips)]
+
+
 def test_the_last_clip_ends_with_the_video() -> None:
     (moment,) = best_moments(curve([0, 0, 0, 0, 1], 9.2), window=1, min_seconds=2)
     assert ranges([moment]) == [(6.0, 9.2)]  # 1.2 s alone would be too short
@@ -89,18 +99,19 @@ def test_the_last_clip_ends_with_the_video() -> None:
     st.integers(1, 8),
     st.sampled_from([1, 3, 5]),
     st.floats(0.5, 20),
-    st.floats(0, 1),
+    st.floats(-0.99, 0.99),
 )
 def test_moments_are_apart_inside_long_enough_and_in_order(
     scores: list[float], top: int, window: int, min_seconds: float, cut: float
 ) -> None:
-    duration = 2 * len(scores) - cut
+    duration = 2 * len(scores) - cut  # clips are as many as the nearest number that fits
+    covered = min(duration, 2 * len(scores))
     moments = best_moments(curve(scores, duration), top=top, window=window, min_seconds=min_seconds)
     assert 1 <= len(moments) <= top
     assert [m.score for m in moments] == sorted((m.score for m in moments), reverse=True)
     for moment in moments:
         assert 0 <= moment.start_seconds < moment.end_seconds <= duration
-        assert moment.end_seconds - moment.start_seconds >= min(min_seconds, duration)
+        assert moment.end_seconds - moment.start_seconds >= min(min_seconds, covered)
     clips = [clip for moment in moments for clip in moment.clips]
     assert len(clips) == len(set(clips))
 

@@ -1,6 +1,9 @@
 """Whatever git or DVC can bring back is named; what cannot be read is said."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,9 @@ from tests.stored import (
     run_stages,
 )
 
+WHO = ("AUTHOR", "COMMITTER")
+VIDS = ("first", "main", "branch", "tag", "stash", "queued", "done", "tree", "now", "temp", "alone")
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -45,7 +51,7 @@ def vids_kept(folder: Path, keep: Keep = "references") -> set[str]:
     named = named_items(folder, keep)
     assert named.unreadable == {}
     kept: set[str] = set()
-    for vid in ("first", "main", "branch", "tag", "stash", "queued", "done", "tree", "now", "temp"):
+    for vid in VIDS:
         scratch = folder.parent / "scratch"
         wanted = put_data_set(scratch, scratch, vid)
         items = {(kind, m.items[vid].key) for kind, m in wanted.items()}
@@ -79,10 +85,11 @@ def test_every_reference_names_items(project: Path) -> None:
     git(project, "worktree", "add", "-q", "--detach", str(project.parent / "tree"))
     run_stages(project.parent / "tree", root, "tree")
     put_data_set(root, project / ".dvc/tmp/exps/tmpabc", "temp")
+    put_data_set(root, project / ".dvc/tmp/exps/standalone/tmpdef", "alone")
     run_stages(project, root, "main")
 
     others = {"branch", "tag", "done", "queued", "stash", "now"}
-    trees = {"main", "tree", "temp"}
+    trees = {"main", "tree", "temp", "alone"}
     assert vids_kept(project) == others | trees
     assert vids_kept(project, "workspace") == trees
     assert vids_kept(project, "commits") == others | trees | {"first"}
@@ -106,6 +113,48 @@ def test_a_project_below_its_git_repository(tmp_path: Path) -> None:
     git(tmp_path, "branch", "side", commit(folder))
     run_stages(folder, store(folder), "main")
     assert vids_kept(folder) == {"branch", "main"}
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from hlclip.store_references import named_items
+from tests.stored import put_data_set
+
+manifests = put_data_set(Path("store"), Path(), "running")
+wanted = {(kind, m.items["running"].key) for kind, m in manifests.items()}
+named = named_items(Path(sys.argv[1]), "workspace")
+Path(sys.argv[2]).write_text(f"{len(wanted & named.items)} of {len(wanted)}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--temp", "--queue"])
+@pytest.mark.parametrize("below", ["", "a folder"])
+def test_what_an_experiment_has_made_is_named_while_it_runs(
+    tmp_path: Path, below: str, how: str
+) -> None:
+    """Wherever DVC makes the copy that it runs in."""
+    folder, said = tmp_path / "git" / below, tmp_path / "said"
+    folder.mkdir(parents=True)
+    git(tmp_path / "git", "init", "-q", "-b", "main")
+    Repo.init(str(folder), subdir=bool(below)).close()
+    (folder / "look.py").write_text(LOOK)
+    command = f"'{sys.executable}' look.py '{folder}' '{said}'"
+    (folder / "dvc.yaml").write_text(
+        f'stages:\n  look:\n    cmd: "{command}"\n    deps: [look.py]\n'
+    )
+    commit(folder)
+    identity = {f"GIT_{who}_{what}": "t@t" for who in WHO for what in ("NAME", "EMAIL")}
+    for arguments in ([how], ["--run-all"])[: 2 if how == "--queue" else 1]:
+        subprocess.run(
+            [Path(sys.executable).with_name("dvc"), "exp", "run", *arguments],
+            cwd=folder,
+            env=os.environ | identity | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            check=True,
+            capture_output=True,
+        )
+    assert said.read_text() == "3 of 3"
 
 
 def test_a_manifest_that_nobody_has_is_said(project: Path) -> None:

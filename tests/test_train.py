@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from hlclip.device import DeviceError
 from hlclip.encoder import EncoderError, load_encoder
 from hlclip.loss import Regression
 from hlclip.params import Train, load_params
-from hlclip.resume import _digest
+from hlclip.resume import TrainingState, _digest
 from hlclip.score import score_splits
 from hlclip.store import Store, StoreError
 from hlclip.tail import build_tail, pretrained_tail
@@ -98,6 +99,32 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data, tmp_path)
     train(data, settings(select="last", seed=1), tmp_path / "c")
     changed = load_file(tmp_path / "c" / "tail.safetensors")
     assert any(not torch.equal(other[name], changed[name]) for name in other)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_other_code_does_not_go_on_from_a_state(data, tmp_path, monkeypatch, caplog, changed):
+    caplog.set_level("INFO")
+    whole = train(data, settings(), tmp_path / "whole")
+    code = tmp_path / "code.py"
+    code.write_text("as it was")
+    monkeypatch.setitem(sys.modules, "hlclip.code", ModuleType("code"))
+    sys.modules["hlclip.code"].__file__ = str(code)
+    save = TrainingState.save
+
+    def stop(state: TrainingState, path: Path) -> None:
+        save(state, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(TrainingState, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, settings(), tmp_path / "parts")
+    if changed:
+        code.write_text("as it is now")
+    assert train(data, settings(), tmp_path / "parts") == whole
+    assert ("training goes on after epoch 1 of 3" in caplog.messages) is not changed
+    for left in (data.store / "training").glob("*.pt"):
+        left.unlink()
 
 
 @pytest.mark.parametrize("scale", ["literal", "learned"])

@@ -235,7 +235,7 @@ def _draw(
     words = re.sub(r"\W+", "-", answer.curve.query.lower()).strip("-")
     # File systems hold names of 255 bytes.
     stem = f"{answer.vid}-{words}".encode()[:200].decode(errors="ignore")
-    if {out / f"{stem}.png", out / f"{stem}-sheet.png"} & set(used):
+    while {out / f"{stem}.png", out / f"{stem}-sheet.png"} & set(used):
         stem += f"-{answer.qid}"
     files: list[Path] = []
     if plot:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hlclip.errors import HlclipError
 from hlclip.scores import read_scores
+from hlclip.store_use import hold_alone
 from tests.e2e.conftest import Project
 from tests.e2e.killing import ended, finish
-from tests.e2e.wholeness import OUTPUTS, identities, leftovers
+from tests.e2e.wholeness import OUTPUTS, forget, identities, leftovers
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +66,34 @@ def test_two_pipelines_on_one_store_end_as_one_alone(
         assert run.outputs() == finished.outputs()
     assert _items(store) == _items(finished.root / ".hlclip" / "store")
     assert leftovers(Project(tmp_path, tmp_path)) == []
+
+
+@pytest.mark.parametrize("stage", ["frames", "activations", "train", "score"])
+def test_the_store_is_held_until_the_output_stands(
+    whole: tuple[Project, dict[str, float]], tmp_path: Path, stage: str
+) -> None:
+    """So `hlclip store gc` finds nobody at work only where a manifest names what was made."""
+    project = whole[0].copy(tmp_path / "project")
+    forget(project, stage)
+    status, said = ended(project, stage, first=_look_who_holds_the_store)
+    assert status == 0, said
+    assert "held: " in said
+    assert "free: " not in said
+
+
+def _look_who_holds_the_store() -> None:
+    replace = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        if "outputs" in target.parts:
+            try:
+                with hold_alone(Path(".hlclip/store")):
+                    print(f"free: {target}")  # noqa: T201
+            except HlclipError:
+                print(f"held: {target}")  # noqa: T201
+        replace(source, target)
+
+    os.replace = watched
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 7] if MANY else [4])
