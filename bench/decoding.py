@@ -14,7 +14,7 @@ from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.frames import extract_frames, frames_header
 from hlclip.params import Decoder, Frames
 
-SIZE, SECONDS, VIDEOS = 224, 150, 2
+SIZE, SECONDS, VIDEOS = 224, 150, 4
 HEADER = frames_header(
     Frames(size=SIZE, resize="shortest", interpolation="bicubic", decoder="ffmpeg"), 2.0
 )

@@ -57,7 +57,7 @@ def free_host_bytes(system: Path = Path("/")) -> int:
         line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
     )
     free = [int(facts["MemAvailable"].split()[0]) * 1024]
-    for folder, limit_name, used_name, files_name in _control_groups(system):
+    for folder, (limit_name, used_name, files_name) in _control_groups(system):
         try:
             limit = (folder / limit_name).read_text().strip()
             used = int((folder / used_name).read_text())
@@ -69,10 +69,9 @@ def free_host_bytes(system: Path = Path("/")) -> int:
     return min(free)
 
 
-def _control_groups(system: Path) -> Iterator[tuple[Path, str, str, str]]:
+def _control_groups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """The folder of this process's group and of those above, and its files' names."""
     root = system / "sys/fs/cgroup"
-    names: tuple[str, str, str]
     for line in (system / "proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -84,7 +83,7 @@ def _control_groups(system: Path) -> Iterator[tuple[Path, str, str, str]]:
             continue
         folder = base.joinpath(path.lstrip("/"))
         for group in (folder, *folder.parents):
-            yield group, *names
+            yield group, names
             if group == base:
                 break
 
