@@ -4,11 +4,7 @@ import contextlib
 import csv
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -183,42 +179,6 @@ class StopAfter:
             raise KeyboardInterrupt
         self.left -= 1
         return 1.0, 1.0
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_the_rerun_ends_with_the_same_bytes(data, tmp_path):
-    """SIGKILL in the middle of training, several times, then one undisturbed run."""
-    script = tmp_path / "train.py"
-    root = Path(__file__).parents[1]
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(root)!r})\n"
-        "from pathlib import Path\n"
-        "from tests.cached import cached_data\n"
-        "from tests.test_train import settings, train\n"
-        f"data = cached_data(Path({str(tmp_path / 'store')!r}), {data.params.model!r})\n"
-        "train(data, settings(epochs=60, select='last'), Path(sys.argv[1]))\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    states = tmp_path / "store" / "training"
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, script, tmp_path / "killed"], env=environment)
-        seen = _newest(states)
-        while _newest(states) == seen and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (tmp_path / "killed" / "tail.safetensors").exists()
-    assert list(states.glob("*.pt"))
-    for name in ("killed", "whole"):
-        subprocess.run([sys.executable, script, tmp_path / name], env=environment, check=True)
-    for name in ("tail.safetensors", "history.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert not list(states.iterdir()), "the state of a finished run is removed"
-
-
-def _newest(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.glob("*.pt")), default=0.0)
 
 
 def test_zero_blocks_is_zero_shot_clip(data, tmp_path):
