@@ -1,5 +1,5 @@
 """`python -m hlclip`, where the command itself is not on PATH."""
 
-from hlclip.cli import app
+from hlclip.cli import main
 
-app(prog_name="hlclip")
+main()

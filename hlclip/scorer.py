@@ -18,6 +18,7 @@ from hlclip.index import inspect_videos
 from hlclip.known_models import KnownModel, recall, remember
 from hlclip.manifests import Video
 from hlclip.moments import Curve
+from hlclip.process import importing
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.video import VideoError
 
@@ -162,7 +163,8 @@ def load_scorer(
 
     @cache
     def load() -> "ScoringModel":
-        from hlclip.scoring_model import load_model  # noqa: PLC0415 (torch: seconds)
+        with importing():
+            from hlclip.scoring_model import load_model  # noqa: PLC0415 (torch: seconds)
 
         path = None if checkpoint is None else Path(checkpoint)
         loaded = load_model(path, model, pretrained, device=device)

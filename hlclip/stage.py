@@ -1,6 +1,7 @@
 """How a DVC stage runs: alone in its folder, no longer than its run; errors are lines on stderr."""
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from types import FrameType
 
 from hlclip.endings import report
 from hlclip.files import make_folder
+from hlclip.process import all_its_work, end_soon
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,12 @@ _PATIENCE_SECONDS = 10
 
 
 def begin() -> None:
-    """Before a stage's imports, which take seconds: end quietly on Ctrl-C, and with one's run."""
+    """Before a stage's imports, which take seconds: end quietly on Ctrl-C, and with one's run.
+
+    Until `run`, nothing looks for garbage.
+    """
+    gc.disable()
+    end_soon()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "DVC_STAGE" in os.environ:  # started by hand, it may well outlive its shell
@@ -34,6 +41,8 @@ def begin() -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage; exit status 1 and the message on stderr when the user can put it right."""
+    gc.freeze()  # what the imports made stays
+    gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -41,13 +50,14 @@ def run(main: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminated)
-    try:
-        with _alone():
-            main()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # all is done: the way out is not interrupted
-    except (Exception, KeyboardInterrupt) as error:
-        sys.exit(report(error, status=1))
+    with all_its_work():
+        try:
+            with _alone():
+                main()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # all is done: nothing interrupts the way out
+        except (Exception, KeyboardInterrupt) as error:
+            sys.exit(report(error, status=1))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
 from hlclip.demo.address import free_port, is_loopback
 from hlclip.errors import HlclipError
+from hlclip.process import importing
 
 
 def demo(
@@ -92,7 +93,8 @@ def demo(
                 "GRADIO_ANALYTICS_ENABLED": "False",
                 "GRADIO_ALLOWED_PATHS": "",
             }
-            from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
+            with importing():
+                from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
 
             scorer = hlclip.load_scorer(
                 checkpoint,
