@@ -1,6 +1,8 @@
 """Wherever the tokens live, the batches are those from disk, and each item is read once."""
 
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import pytest
@@ -88,6 +90,23 @@ def by_hand(data: CachedData) -> list[Batch]:
                 )
             )
     return expected
+
+
+def test_batches_are_made_without_openmp(data: CachedData) -> None:
+    """Two teams of its threads, of a batch in the making and of a step, slow each other down."""
+    queries, threads = train_split(data), torch.get_num_threads()
+
+    def started() -> int:
+        torch.set_num_threads(2)
+        before = len(os.listdir("/proc/self/task"))
+        queries.batch(range(5))
+        return len(os.listdir("/proc/self/task")) - before
+
+    try:
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(started).result() == 0
+    finally:
+        torch.set_num_threads(threads)
 
 
 def same(found: list[Batch], expected: list[Batch]) -> bool:
