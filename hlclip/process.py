@@ -24,6 +24,9 @@ def importing() -> Iterator[None]:
         yield
     finally:
         if collects:
+            if not gc.get_freeze_count():
+                gc.freeze()  # and back: all is old now, and is not looked through soon
+                gc.unfreeze()
             gc.enable()
 
 

@@ -1,5 +1,6 @@
 """How a DVC stage runs: alone in its folder, no longer than its run; errors are lines on stderr."""
 
+import atexit
 import fcntl
 import gc
 import logging
@@ -42,6 +43,9 @@ def begin() -> None:
 def run(main: Callable[[], None]) -> None:
     """Run a stage; exit status 1 and the message on stderr when the user can put it right."""
     gc.freeze()  # what the imports made stays
+    atexit.register(
+        gc.unfreeze
+    )  # where Python ends by itself, nanobind takes frozen things for leaks
     gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)

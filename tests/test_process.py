@@ -89,3 +89,16 @@ def test_imports_are_not_interrupted_by_collections() -> None:
     with pytest.raises(ImportError), importing():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_what_others_have_frozen_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        with importing():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    with importing():
+        pass
+    assert gc.get_freeze_count() == 0

@@ -125,6 +125,11 @@ def add_video(data: Path, split: str, vid: str, clips: int, qid: int) -> None:
 @pytest.fixture(scope="session")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The pipeline with a small data set and a tiny model, committed, nothing run."""
+    root, data = _made_once(tmp_path_factory, "blank", lambda: _drawn(tmp_path_factory))
+    return Project(Path(root), Path(data))
+
+
+def _drawn(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("e2e") / "project"
     data = root.parent / "data set"
     root.mkdir()
@@ -149,7 +154,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Project:
     )
     project.run("git", "init", "-q")
     project.commit()
-    return project
+    return [str(project.root), str(project.data)]
 
 
 @pytest.fixture(scope="session")
