@@ -304,9 +304,10 @@ def test_status_of_a_hub_that_fails(tag: str, server: Hub, cache: Path, fault, s
 # The real thing: OpenAI's ViT-B/32 by its tag, in processes with nothing but environment variables
 
 PROGRAM = """
+from hlclip.stage import begin, run
+begin()
 import json
 from hlclip.encoder import load_encoder
-from hlclip.stage import run
 from hlclip.weights import weights_status
 
 def main():
