@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.errors import HlclipError
-from hlclip.files import replacing
+from hlclip.files import replacing, sweep
 from hlclip.sealed import SealError
 from hlclip.store import item_path, key_lock
 from hlclip.store_audit import check_is_file, check_item
@@ -101,6 +101,7 @@ def _enter(file: StoredFile, *, target: Path) -> str | None:
     folder = target / file.kind
     path = item_path(folder, file.key)
     if path.exists():
+        sweep(path.parent, path.name)  # of a writer that was killed once the item had its name
         return None
     try:
         check_is_file(file)

@@ -152,6 +152,17 @@ transfer(Path(sys.argv[1]), Path(sys.argv[2]), desc="import")
 """
 
 
+def test_what_a_dead_writer_left_beside_a_whole_item_goes(root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "other"
+    transfer(root, target, desc="import")
+    whole = contents(target)
+    for path in files(target):
+        (path.parent / f".{path.name[:40]}.abcdefgh.tmp").mkdir()
+    assert transfer(root, target, desc="import").copied == 0
+    assert contents(target) == whole
+    assert not list(target.rglob("*.tmp"))
+
+
 def test_killed_anywhere_it_goes_on(root: Path, tmp_path: Path) -> None:
     for n in range(40):
         put(root, "texts", f"more {n}")
