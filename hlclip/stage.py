@@ -43,9 +43,8 @@ def begin() -> None:
 def run(main: Callable[[], None]) -> None:
     """Run a stage; exit status 1 and the message on stderr when the user can put it right."""
     gc.freeze()  # what the imports made stays
-    atexit.register(
-        gc.unfreeze
-    )  # where Python ends by itself, nanobind takes frozen things for leaks
+    # Where Python ends by itself after all, nanobind takes what is frozen for leaks.
+    atexit.register(gc.unfreeze)
     gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)

@@ -82,6 +82,8 @@ def transfer(
         for kind, key in sorted(set(only or ()) - files.keys())
     }
     wanted = [file for name, file in files.items() if only is None or name in only]
+    for folder in {item_path(target / file.kind, file.key).parent for file in wanted}:
+        sweep(folder)  # also beside whole items: of a writer that was killed after its rename
     copied = copied_bytes = there = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(partial(_enter, target=target), wanted)
@@ -101,7 +103,6 @@ def _enter(file: StoredFile, *, target: Path) -> str | None:
     folder = target / file.kind
     path = item_path(folder, file.key)
     if path.exists():
-        sweep(path.parent, path.name)  # of a writer that was killed once the item had its name
         return None
     try:
         check_is_file(file)
