@@ -9,13 +9,14 @@ from sample.picture import HEIGHT, WIDTH, rgb
 Place = Callable[[np.random.Generator], np.ndarray]
 
 # Pixel coordinates in picture heights: x to the right, y downwards, 0 in the upper left corner.
-Y, X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / HEIGHT
+# In float64: the last bits of a sine depend on the processor, and must not reach a pixel.
+Y, X = np.mgrid[0:HEIGHT, 0:WIDTH] / HEIGHT
 
 
 def blend(upper: tuple[float, ...], lower: tuple[float, ...], share: np.ndarray) -> np.ndarray:
     """RGB between two colours; `share` (height, width) of the second, clipped to 0..1."""
     share = np.clip(share, 0, 1)[..., None]
-    return np.asarray(upper, np.float32) * (1 - share) + np.asarray(lower, np.float32) * share
+    return np.asarray(upper) * (1 - share) + np.asarray(lower) * share
 
 
 def horizon(rng: np.random.Generator) -> float:

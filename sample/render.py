@@ -2,7 +2,8 @@
 
     python -m sample.render              under a minute on two cores; writes sample/data
 
-The same films, and on one machine the same bytes, at every run and with any number of workers.
+The same bytes at every run, with any number of workers and on every x86-64 processor: the films are
+encoded by the pinned ffmpeg, not by the one on PATH.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import imageio_ffmpeg
 from tqdm import tqdm
 
-from hlclip.ffmpeg import ffmpeg_executable
 from hlclip.files import replacing
 from sample.films import FPS, Film, annotate, draw_film, plan_film
 from sample.picture import HEIGHT, WIDTH
@@ -65,22 +66,17 @@ def render(out: Path, videos: Mapping[str, int], *, workers: int | None = None) 
 
 
 def encode(film: Film, folder: Path) -> None:
-    """Encode a film as H.264, with flags that keep versions and times out of the bytes."""
+    """Encode a film as H.264: the same film gives the same bytes."""
     with replacing(folder / f"{film.vid}.mp4") as temporary:
         command = [
-            *(ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y"),
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-y"),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS)),
             *("-i", "pipe:0", "-c:v", "libx264", "-preset", "veryfast", "-crf", "30"),
-            *(
-                "-pix_fmt",
-                "yuv420p",
-                "-threads",
-                "1",
-                "-flags",
-                "+bitexact",
-                "-fflags",
-                "+bitexact",
-            ),
+            *("-pix_fmt", "yuv420p", "-threads", "1"),
+            # x264 otherwise chooses its algorithms by the processor, and the bytes with them.
+            *("-x264-params", "cpu-independent=1"),
+            # No version and no time of day in the file.
+            *("-flags", "+bitexact", "-fflags", "+bitexact"),
             *("-f", "mp4", str(temporary)),
         ]
         pixels = b"".join(frame.tobytes() for frame in draw_film(film))

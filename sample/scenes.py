@@ -60,9 +60,10 @@ def draw_thing(picture: np.ndarray, thing: Thing, pose: Pose, rng: np.random.Gen
     rows = slice(max(0, int(y - reach)), max(0, min(HEIGHT, int(y + reach) + 1)))
     columns = slice(max(0, int(x - reach)), max(0, min(WIDTH, int(x + reach) + 1)))
     region = picture[rows, columns]
-    dy = (np.arange(rows.start, rows.start + region.shape[0], dtype=np.float32) - y)[:, None]
-    dx = (np.arange(columns.start, columns.start + region.shape[1], dtype=np.float32) - x)[None]
-    cos, sin = np.float32(np.cos(pose.tilt) / radius), np.float32(np.sin(pose.tilt) / radius)
+    # In float64, as in places.py.
+    dy = (np.arange(rows.start, rows.start + region.shape[0]) - y)[:, None]
+    dx = (np.arange(columns.start, columns.start + region.shape[1]) - x)[None]
+    cos, sin = np.cos(pose.tilt) / radius, np.sin(pose.tilt) / radius
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
 
     silhouette, dark = SUBJECTS[thing.subject]
@@ -82,7 +83,7 @@ def draw_thing(picture: np.ndarray, thing: Thing, pose: Pose, rng: np.random.Gen
 
 def coverage(field: np.ndarray, radius: float) -> np.ndarray:
     """The covered share (rows, columns, 1) of each pixel: a soft edge one pixel wide."""
-    return np.clip(field * np.float32(radius) + np.float32(0.5), 0, 1)[..., None]
+    return np.clip(field * radius + 0.5, 0, 1)[..., None]
 
 
 def draw_sparkle(picture: np.ndarray, x: int, y: int) -> None:
