@@ -19,7 +19,7 @@ test: $(INSTALLED)  ## run all tests
 
 test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times, fill disks; takes about a quarter of an hour
 	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py \
-	    tests/e2e/test_full_disk.py tests/e2e/test_no_permission.py tests/test_store_references.py
+	    tests/e2e/test_full_disk.py tests/e2e/test_no_permission.py tests/maintenance/test_references.py
 
 bench: $(INSTALLED)  ## measure every fast path beside the naive way; takes about half an hour
 	python -m bench --folder .hlclip/bench

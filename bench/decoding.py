@@ -10,9 +10,9 @@ import ffmpeg
 import numpy as np
 
 from bench.pairs import Pair, cpu_seconds
-from hlclip.ffmpeg import ffmpeg_executable
-from hlclip.frames import extract_frames, frames_header
 from hlclip.params import Decoder, Frames
+from hlclip.pipeline.frames import extract_frames, frames_header
+from hlclip.video.ffmpeg import ffmpeg_executable
 
 SIZE, SECONDS, VIDEOS = 224, 150, 4
 HEADER = frames_header(

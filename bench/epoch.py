@@ -3,9 +3,10 @@
     python -m bench.epoch                                      on CUDA where there is one
     python -m bench.epoch --queries 32 --videos 16 --epochs 1  on a CPU, for minutes
 
-Random activations of ViT-B/32's shape; the steps are the pipeline's own (`hlclip.train.fit`). The
-videos are fewer than the queries, so that little is written to disk; each batch still moves all of
-its tokens. The device's peaks are measured here, too: a large matrix product and a large copy.
+Random activations of ViT-B/32's shape; the steps are the pipeline's own
+(`hlclip.pipeline.train.fit`). The videos are fewer than the queries, so that little is written to
+disk; each batch still moves all of its tokens. The device's peaks are measured here, too: a large
+matrix product and a large copy.
 """
 
 import tempfile
@@ -20,14 +21,14 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.training import FRAMES, MODEL, ROOT, VIDEOS, Cached
-from hlclip.dataset import batches
-from hlclip.device import autocast, pick_device
-from hlclip.encoder import load_encoder, untrained_encoder
-from hlclip.loss import Regression
+from hlclip.model.device import autocast, pick_device
+from hlclip.model.encoder import load_encoder, untrained_encoder
+from hlclip.model.tail import Tail, build_tail
 from hlclip.params import load_params
-from hlclip.step import accumulate_gradients
-from hlclip.tail import Tail, build_tail
-from hlclip.train import fit
+from hlclip.pipeline.train import fit
+from hlclip.training.batches import batches
+from hlclip.training.loss import Regression
+from hlclip.training.step import accumulate_gradients
 
 TRAIN_ROWS = 7218
 """Of QVHighlights."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bench.pairs import Pair
-from hlclip.evaluate import measure
-from hlclip.manifests import Item, Manifest, read_manifests, write_manifests
-from hlclip.metrics import ground_truth
-from hlclip.pooling import pool_padded
-from hlclip.qvhighlights import Annotation
+from hlclip.evaluation.metrics import ground_truth
+from hlclip.evaluation.pooling import pool_padded
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import Item, Manifest, read_manifests, write_manifests
+from hlclip.pipeline.evaluate import measure
 from tests.parity.test_official_metrics import official_highlights
 
 ROWS, CLIPS = 1550, 75

@@ -17,11 +17,8 @@ import altair as alt
 import numpy as np
 
 from bench.training import ROOT
-from hlclip.activations import make_activations
-from hlclip.evaluate import evaluate_splits
-from hlclip.ffmpeg import ffmpeg_executable
-from hlclip.frames import make_frames
-from hlclip.manifests import (
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import (
     Index,
     Video,
     VideoInfo,
@@ -31,9 +28,12 @@ from hlclip.manifests import (
     write_manifests,
 )
 from hlclip.params import load_params
-from hlclip.qvhighlights import Annotation
-from hlclip.score import score_splits
-from hlclip.train import train_tail
+from hlclip.pipeline.activations import make_activations
+from hlclip.pipeline.evaluate import evaluate_splits
+from hlclip.pipeline.frames import make_frames
+from hlclip.pipeline.score import score_splits
+from hlclip.pipeline.train import train_tail
+from hlclip.video.ffmpeg import ffmpeg_executable
 
 COUNTS = (10, 100, 1000)
 CLIPS = 6

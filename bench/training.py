@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.pairs import Pair
-from hlclip.dataset import Batch, batches, cached_queries
-from hlclip.device import autocast
-from hlclip.encoder import Encoder, untrained_encoder
-from hlclip.loss import Regression
-from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import Index, Item, Manifest, Video, VideoInfo
+from hlclip.model.device import autocast
+from hlclip.model.encoder import Encoder, untrained_encoder
+from hlclip.model.tail import Tail, build_tail
 from hlclip.params import load_params
-from hlclip.qvhighlights import Annotation
-from hlclip.step import accumulate_gradients, micro_batch_frames
-from hlclip.store import Store, content_key
-from hlclip.tail import Tail, build_tail
+from hlclip.store.store import Store, content_key
+from hlclip.training.batches import Batch, batches, cached_queries
+from hlclip.training.loss import Regression
+from hlclip.training.step import accumulate_gradients, micro_batch_frames
 
 MODEL = "ViT-B-32-quickgelu"
 VIDEOS, FRAMES = 8, 75

@@ -15,16 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hlclip.cut import cut_moments as cut_moments
-    from hlclip.errors import HlclipError as HlclipError
-    from hlclip.moments import Curve as Curve
-    from hlclip.moments import Moment as Moment
-    from hlclip.moments import best_moments as best_moments
-    from hlclip.plot import plot_curve as plot_curve
-    from hlclip.scorer import Scorer as Scorer
-    from hlclip.scorer import load_scorer as load_scorer
-    from hlclip.sheet import contact_sheet as contact_sheet
-    from hlclip.video import VideoError as VideoError
+    from hlclip.highlights.chart import plot_curve as plot_curve
+    from hlclip.highlights.contact_sheet import contact_sheet as contact_sheet
+    from hlclip.highlights.film import cut_moments as cut_moments
+    from hlclip.highlights.moments import Curve as Curve
+    from hlclip.highlights.moments import Moment as Moment
+    from hlclip.highlights.moments import best_moments as best_moments
+    from hlclip.highlights.scorer import Scorer as Scorer
+    from hlclip.highlights.scorer import load_scorer as load_scorer
+    from hlclip.system.errors import HlclipError as HlclipError
+    from hlclip.video.container import VideoError as VideoError
 
 # On a disk that is full, Python before 3.12.8 leaves half of a module's bytecode, at which every
 # later run would end (https://github.com/python/cpython/issues/126606).
@@ -33,16 +33,16 @@ if _disk.f_bavail * _disk.f_frsize < 2**24:
     sys.dont_write_bytecode = True
 
 PUBLIC = {
-    "Curve": "moments",
-    "HlclipError": "errors",
-    "Moment": "moments",
-    "Scorer": "scorer",
-    "VideoError": "video",
-    "best_moments": "moments",
-    "contact_sheet": "sheet",
-    "cut_moments": "cut",
-    "load_scorer": "scorer",
-    "plot_curve": "plot",
+    "Curve": "highlights.moments",
+    "HlclipError": "system.errors",
+    "Moment": "highlights.moments",
+    "Scorer": "highlights.scorer",
+    "VideoError": "video.container",
+    "best_moments": "highlights.moments",
+    "contact_sheet": "highlights.contact_sheet",
+    "cut_moments": "highlights.film",
+    "load_scorer": "highlights.scorer",
+    "plot_curve": "highlights.chart",
 }
 """Public name -> its module."""
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from hlclip.stage import begin
+from hlclip.pipeline.stage import begin
 
 if sys.argv[0] == "-m":  # what Python sets while it looks for the stage
     begin()

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hlclip.evaluate import evaluate_splits
+from hlclip.formats.scores import read_scores
 from hlclip.params import load_params
-from hlclip.scores import read_scores
-from hlclip.stage import run
+from hlclip.pipeline.evaluate import evaluate_splits
+from hlclip.pipeline.stage import run
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from hlclip.index import build_index
-from hlclip.manifests import write_index
+from hlclip.formats.manifests import write_index
 from hlclip.params import load_params
-from hlclip.stage import run
-from hlclip.store import store_root
+from hlclip.pipeline.index import build_index
+from hlclip.pipeline.stage import run
+from hlclip.store.store import store_root
 
 
 def main() -> None:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from hlclip.manifests import read_index, read_manifests
+from hlclip.formats.manifests import read_index, read_manifests
+from hlclip.formats.scores import write_scores
 from hlclip.params import load_params
-from hlclip.score import score_splits
-from hlclip.scores import write_scores
-from hlclip.stage import run
-from hlclip.store import store_root
-from hlclip.store_use import holding
+from hlclip.pipeline.score import score_splits
+from hlclip.pipeline.stage import run
+from hlclip.store.locks import holding
+from hlclip.store.store import store_root
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from hlclip.manifests import read_index, read_manifests
+from hlclip.formats.manifests import read_index, read_manifests
 from hlclip.params import load_params
-from hlclip.stage import run
-from hlclip.store import store_root
-from hlclip.store_use import holding
-from hlclip.train import train_tail
+from hlclip.pipeline.stage import run
+from hlclip.pipeline.train import train_tail
+from hlclip.store.locks import holding
+from hlclip.store.store import store_root
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.activations import make_activations
-from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import Index, Item, Manifest, Video, VideoInfo
 from hlclip.params import Encoder
-from hlclip.qvhighlights import Annotation
-from hlclip.store import Store, content_key
+from hlclip.pipeline.activations import make_activations
+from hlclip.store.store import Store, content_key
 
 FRAMES_HEADER = {
     "clip_seconds": 2.0,

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hlclip.sealed import open_sealed, sealed_bytes
-from hlclip.store import FORMAT_VERSION
+from hlclip.store.item_file import open_sealed, sealed_bytes
+from hlclip.store.store import FORMAT_VERSION
 
 Random = np.random.Generator
 

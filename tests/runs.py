@@ -7,14 +7,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.checkpoint import save_tail
-from hlclip.evaluate import evaluate_splits
-from hlclip.manifests import Index, Item, Manifest, Video, VideoInfo, write_index, write_manifests
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import (
+    Index,
+    Item,
+    Manifest,
+    Video,
+    VideoInfo,
+    write_index,
+    write_manifests,
+)
+from hlclip.formats.scores import pack, write_scores
+from hlclip.model.checkpoint import save_tail
 from hlclip.params import load_params
-from hlclip.qvhighlights import Annotation
-from hlclip.scores import pack, write_scores
-from hlclip.store import Store, content_key
-from hlclip.train import write_history
+from hlclip.pipeline.evaluate import evaluate_splits
+from hlclip.pipeline.train import write_history
+from hlclip.store.store import Store, content_key
 
 HEADER = {"clip_seconds": 2.0, "interpolation": "bicubic", "resize": "shortest", "size": 64}
 PARAMS = Path(__file__).parent.parent / "params.yaml"

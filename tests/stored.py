@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from dvc.repo import Repo
 
-from hlclip.manifests import Item, Manifest, write_manifests
-from hlclip.store import Store, content_key
+from hlclip.formats.manifests import Item, Manifest, write_manifests
+from hlclip.store.store import Store, content_key
 
 FRAMES: dict[str, str | int | float] = {"clip_seconds": 2.0, "size": 4}
 IMAGES: dict[str, str | int | float] = {

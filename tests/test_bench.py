@@ -10,9 +10,9 @@ from bench import epoch
 from bench.__main__ import markdown
 from bench.pairs import Measured, Pair, measure
 from bench.training import Step, full_blocks_step, naive_step
-from hlclip.dataset import Batch
-from hlclip.encoder import load_encoder
-from hlclip.tail import build_tail
+from hlclip.model.encoder import load_encoder
+from hlclip.model.tail import build_tail
+from hlclip.training.batches import Batch
 from tests.models import save_model, tiny_config
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import open_clip
 
+from hlclip.datasets.releases import ANNOTATIONS
 from hlclip.params import load_params
-from hlclip.releases import ANNOTATIONS
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "presets" / "qvhighlights.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.rehearsal import Cost, as_table, by_tower, choose, colours, draw, summary
-from hlclip.qvhighlights import Annotation
-from hlclip.video import probe
+from hlclip.formats.annotations import Annotation
+from hlclip.video.container import probe
 
 
 def rows(split: str, count: int) -> list[Annotation]:

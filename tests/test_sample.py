@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hlclip.qvhighlights import read_annotations
+from hlclip.formats.annotations import read_annotations
 from sample.captions import query
 from sample.films import CLIP_SECONDS, FPS, Film, annotate, draw_film, plan_film
 from sample.picture import HEIGHT, WIDTH

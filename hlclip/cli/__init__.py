@@ -13,7 +13,7 @@ from hlclip.cli.highlight import highlight
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
-from hlclip.process import all_its_work, end_soon
+from hlclip.system.startup import all_its_work, end_soon
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 

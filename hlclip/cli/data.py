@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from hlclip.archive import extract_videos
 from hlclip.cli.terminal import plain_errors
-from hlclip.disk import in_words, require_space, same_disk
-from hlclip.download import DownloadError, download
-from hlclip.errors import HlclipError
-from hlclip.files import make_folder
-from hlclip.holdings import Holdings, look
-from hlclip.releases import ANNOTATIONS, VIDEOS, Release, VideoArchive
+from hlclip.datasets.archive import extract_videos
+from hlclip.datasets.download import DownloadError, download
+from hlclip.datasets.holdings import Holdings, look
+from hlclip.datasets.releases import ANNOTATIONS, VIDEOS, Release, VideoArchive
+from hlclip.system.disk import in_words, require_space, same_disk
+from hlclip.system.errors import HlclipError
+from hlclip.system.files import make_folder
 
 data_sets = typer.Typer(no_args_is_help=True)
 

@@ -15,8 +15,8 @@ import typer
 import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
 from hlclip.demo.address import free_port, is_loopback
-from hlclip.errors import HlclipError
-from hlclip.process import importing
+from hlclip.system.errors import HlclipError
+from hlclip.system.startup import importing
 
 
 def demo(

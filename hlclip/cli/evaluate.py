@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.files import write_json
-from hlclip.metrics import evaluate as evaluate_predictions
-from hlclip.metrics import ground_truth
-from hlclip.predictions import in_order, read_submission
-from hlclip.qvhighlights import CLIP_SECONDS, read_annotations
+from hlclip.evaluation.metrics import evaluate as evaluate_predictions
+from hlclip.evaluation.metrics import ground_truth
+from hlclip.formats.annotations import CLIP_SECONDS, read_annotations
+from hlclip.formats.submissions import in_order, read_submission
+from hlclip.system.files import write_json
 
 
 def evaluate(

@@ -14,11 +14,11 @@ import typer
 
 import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
-from hlclip.errors import HlclipError
-from hlclip.moments import WINDOW, best_moments, clock
-from hlclip.paths import check_film, find_videos, name_videos
-from hlclip.pooling import pool
-from hlclip.results import Answer, as_json, write_csv, write_jsonl
+from hlclip.evaluation.pooling import pool
+from hlclip.highlights.moments import WINDOW, best_moments, clock
+from hlclip.highlights.output import Answer, as_json, write_csv, write_jsonl
+from hlclip.highlights.paths import check_film, find_videos, name_videos
+from hlclip.system.errors import HlclipError
 
 if TYPE_CHECKING:
     from hlclip import Curve, Scorer

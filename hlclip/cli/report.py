@@ -45,11 +45,11 @@ def report(
       hlclip report --thumbnails 0       a small file
     """
     with plain_errors(context):
-        from hlclip.experiments import ExperimentsError, finished_runs  # noqa: PLC0415 (DVC)
-        from hlclip.report.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
-        from hlclip.report.run import read_run  # noqa: PLC0415
-        from hlclip.report.seeds import seed_tables  # noqa: PLC0415
-        from hlclip.store import store_root  # noqa: PLC0415
+        from hlclip.results.experiments import ExperimentsError, finished_runs  # noqa: PLC0415 (DVC)
+        from hlclip.results.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
+        from hlclip.results.page_seeds import seed_tables  # noqa: PLC0415
+        from hlclip.results.run import read_run  # noqa: PLC0415
+        from hlclip.store.store import store_root  # noqa: PLC0415
 
         run = read_run(folder)
         try:

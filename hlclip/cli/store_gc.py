@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.disk import in_words
-from hlclip.errors import HlclipError
+from hlclip.system.disk import in_words
+from hlclip.system.errors import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.store_references import Keep
+    from hlclip.maintenance.references import Keep
 
 
 def gc(
@@ -67,8 +67,8 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.store import store_root  # noqa: PLC0415
-    from hlclip.store_garbage import Garbage, find_garbage, remove_garbage  # noqa: PLC0415
+    from hlclip.maintenance.garbage import Garbage, find_garbage, remove_garbage  # noqa: PLC0415
+    from hlclip.store.store import store_root  # noqa: PLC0415
 
     with plain_errors(context):
         root = store_root()
@@ -107,8 +107,8 @@ def gc(
 def _named_anywhere(
     root: Path, keep: "Keep", repositories: list[Path]
 ) -> tuple[set[tuple[str, str]], dict[str, str]]:
-    from hlclip.store import repository  # noqa: PLC0415
-    from hlclip.store_references import named_items  # noqa: PLC0415
+    from hlclip.maintenance.references import named_items  # noqa: PLC0415
+    from hlclip.store.store import repository  # noqa: PLC0415
 
     here = repository()
     if not repositories and not root.resolve().is_relative_to(here.resolve()):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.disk import in_words
-from hlclip.errors import HlclipError
+from hlclip.system.disk import in_words
+from hlclip.system.errors import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.store_transfer import Transfer
+    from hlclip.maintenance.transfer import Transfer
 
 
 def export_items(
@@ -31,9 +31,9 @@ def export_items(
       hlclip store export /mnt/usb/hlclip
       hlclip store export /tmp/out --all
     """
-    from hlclip.store import repository, store_root  # noqa: PLC0415
-    from hlclip.store_references import workspace_items  # noqa: PLC0415
-    from hlclip.store_transfer import transfer  # noqa: PLC0415
+    from hlclip.maintenance.references import workspace_items  # noqa: PLC0415
+    from hlclip.maintenance.transfer import transfer  # noqa: PLC0415
+    from hlclip.store.store import repository, store_root  # noqa: PLC0415
 
     with plain_errors(context):
         only = None if everything else workspace_items(repository())
@@ -62,8 +62,8 @@ def import_items(
       hlclip store import /mnt/usb/hlclip
       hlclip store import ../other-clone/.hlclip/store
     """
-    from hlclip.store import store_root  # noqa: PLC0415
-    from hlclip.store_transfer import transfer  # noqa: PLC0415
+    from hlclip.maintenance.transfer import transfer  # noqa: PLC0415
+    from hlclip.store.store import store_root  # noqa: PLC0415
 
     with plain_errors(context):
         _tell(transfer(folder, store_root(), desc="import"), store_root())

@@ -57,9 +57,9 @@ def table(
       hlclip table --where pool.window=5        some of many experiments
       hlclip table --where train.blocks=2 --by train.target      an ablation
     """
-    from hlclip.experiments import finished_runs, matching  # noqa: PLC0415 (DVC: half a second)
-    from hlclip.table import comparable, lines  # noqa: PLC0415
-    from hlclip.table_text import as_json, render  # noqa: PLC0415
+    from hlclip.results.experiments import finished_runs, matching  # noqa: PLC0415 (DVC: half a second)
+    from hlclip.results.table import comparable, lines  # noqa: PLC0415
+    from hlclip.results.table_text import as_json, render  # noqa: PLC0415
 
     with plain_errors(context):
         runs, unfinished = finished_runs(Path(), revisions=rev or (), commits=num)

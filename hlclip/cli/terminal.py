@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from hlclip.endings import report
+from hlclip.system.endings import report
 
 MODEL_OPTIONS = {
     "-S encoder.model=": "--model ",

@@ -5,7 +5,7 @@ import os
 import socket
 from ipaddress import ip_address
 
-from hlclip.errors import HlclipError
+from hlclip.system.errors import HlclipError
 
 _PORTS = range(7860, 7960)
 """Tried one after another where none is asked for."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hlclip.demo.page import LOOK, build_page
 from hlclip.demo.upload import score_upload
-from hlclip.moments import Curve
-from hlclip.scorer import Scorer
+from hlclip.highlights.moments import Curve
+from hlclip.highlights.scorer import Scorer
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hlclip.errors import HlclipError
-from hlclip.moments import Curve, clock
-from hlclip.scorer import Scorer
-from hlclip.video import VideoError, probe
+from hlclip.highlights.moments import Curve, clock
+from hlclip.highlights.scorer import Scorer
+from hlclip.system.errors import HlclipError
+from hlclip.video.container import VideoError, probe
 
 MAX_QUERIES = 8
 """Of one request."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.store_audit import audit
+from hlclip.maintenance.verify import audit
 from tests.disks import fill, small_disk
 from tests.e2e.conftest import Project, stages_run
 from tests.e2e.killing import ended

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlclip.errors import HlclipError
-from hlclip.scores import read_scores
-from hlclip.store_use import hold_alone
+from hlclip.formats.scores import read_scores
+from hlclip.store.locks import hold_alone
+from hlclip.system.errors import HlclipError
 from tests.e2e.conftest import Project
 from tests.e2e.killing import ended, finish
 from tests.e2e.wholeness import OUTPUTS, forget, identities, leftovers
@@ -137,7 +137,8 @@ def test_threads_change_a_score_by_no_more_than_is_said(
 
 def _work_with(workers: int) -> None:
     """In a stage's process: as on a machine with so many cores; notes the size of each pool."""
-    from hlclip import activations, dataset  # noqa: PLC0415 (the project's own)
+    from hlclip.pipeline import activations  # noqa: PLC0415 (the project's own)
+    from hlclip.training import batches as dataset  # noqa: PLC0415
 
     os.cpu_count = lambda: workers
     activations._IN_FLIGHT = dataset.READERS = workers

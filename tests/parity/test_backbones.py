@@ -14,17 +14,17 @@ from open_clip.model import CLIP, CustomTextCLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hlclip.activations import make_activations
-from hlclip.encoder import Encoder, EncoderError, load_encoder
-from hlclip.frames import make_frames
-from hlclip.index import build_index
+from hlclip.formats.scores import ZERO_SHOT
+from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model.towers import build_empty
 from hlclip.params import Data, Frames, load_params
 from hlclip.params import Encoder as EncoderParams
-from hlclip.score import score_splits
-from hlclip.scores import ZERO_SHOT
-from hlclip.store import Store
-from hlclip.towers import build_empty
-from hlclip.train import train_tail
+from hlclip.pipeline.activations import make_activations
+from hlclip.pipeline.frames import make_frames
+from hlclip.pipeline.index import build_index
+from hlclip.pipeline.score import score_splits
+from hlclip.pipeline.train import train_tail
+from hlclip.store.store import Store
 from tests.films import film
 from tests.models import tiny_config
 from tests.parity.test_encoder import assert_features_equal, normalised

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor
 
-from hlclip.blocks import FusedQuickGELU, can_be_cut, entry_block, fuse_activations, pooled_block
+from hlclip.model.blocks import (
+    FusedQuickGELU,
+    can_be_cut,
+    entry_block,
+    fuse_activations,
+    pooled_block,
+)
 
 WIDTH = 16
 ITEMS = st.integers(1, 4)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.encoder import Encoder, EncoderError, load_encoder
-from hlclip.tail import build_tail
+from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model.tail import build_tail
 from tests.models import save_model, tiny_config
 
 QUERIES = ["a dog runs on the beach", "x", "a very long query " * 30, "Ein Hund; 犬 🐕"]

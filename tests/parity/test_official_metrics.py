@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from hlclip.metrics import evaluate, ground_truth
-from hlclip.predictions import in_order, read_submission
-from hlclip.qvhighlights import Annotation, read_annotations
+from hlclip.evaluation.metrics import evaluate, ground_truth
+from hlclip.formats.annotations import Annotation, read_annotations
+from hlclip.formats.submissions import in_order, read_submission
 
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 BRIEF = {

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.dataset import cached_queries
-from hlclip.encoder import load_encoder
+from hlclip.model.encoder import load_encoder
+from hlclip.model.tail import Tail, build_tail
 from hlclip.params import Train, load_params
-from hlclip.resume import TrainingState
-from hlclip.tail import Tail, build_tail
-from hlclip.train import _order, fit
+from hlclip.pipeline.train import _order, fit
+from hlclip.training.batches import cached_queries
+from hlclip.training.state import TrainingState
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 from tests.parity.test_encoder import normalised

@@ -1,0 +1,90 @@
+"""Saliency pooling (SP): neighbouring clips share their scores, at inference only."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hlclip.system.errors import HlclipError
+
+Mode = Literal["mean", "max"]
+Border = Literal["neighbours", "zero", "edge"]
+
+
+def pool(
+    scores: ArrayLike, window: int, *, mode: Mode = "mean", border: Border = "neighbours"
+) -> NDArray[Any]:
+    """Pool the scores of one query.
+
+    Args:
+        scores: [clips], any range.
+        window: clips around each clip, itself included. Odd; 1 returns the scores unchanged.
+        mode: mean (the paper's) or max of the window.
+        border: what stands beyond the ends: nothing, so that only the neighbours that exist count;
+            zeros, which also count in the mean's divisor; or the end value repeated.
+
+    Returns:
+        float32 [clips], accumulated in float64.
+
+    Raises:
+        HlclipError: the window is even or below 1, or scores has other axes.
+    """
+    scores = np.asarray(scores)
+    if scores.ndim != 1:
+        raise HlclipError(f"scores has shape {scores.shape}, expected [clips]")
+    lengths = np.array([len(scores)])
+    return pool_padded(scores[None], lengths, window=window, mode=mode, border=border)[0]
+
+
+def pool_padded(
+    scores: NDArray[Any],
+    lengths: NDArray[np.integer[Any]],
+    *,
+    window: int,
+    mode: Mode = "mean",
+    border: Border = "neighbours",
+) -> NDArray[Any]:
+    """Pool the scores of many queries at once; each row equals `pool` of that row exactly.
+
+    Args:
+        scores: [queries, clips]; what stands beyond a row's length is ignored.
+        lengths: [queries], clips of each query; 0 where there are no scores.
+        window, mode, border: as in `pool`.
+
+    Returns:
+        float32 [queries, clips], zero beyond a row's length; `window` 1 returns a copy of `scores`.
+
+    Raises:
+        HlclipError: the window is even or below 1, or lengths do not fit the scores.
+    """
+    if window < 1 or window % 2 == 0:
+        raise HlclipError(
+            f"window is {window}, expected an odd number: only that has a middle clip"
+        )
+    queries, clips = scores.shape
+    if lengths.shape != (queries,) or (lengths < 0).any() or (lengths > clips).any():
+        raise HlclipError(f"lengths must be {queries} numbers from 0 to {clips}")
+    if window == 1 or clips == 0:
+        return scores.copy()
+
+    # Positions beyond a row's other end contribute nothing, unless its end value repeats there.
+    reach = window // 2 if border == "edge" else min(window // 2, clips)
+    position: NDArray[np.int64] = np.arange(-reach, clips + reach)
+    inside = (position >= 0) & (position < lengths[:, None])
+    nearest = np.clip(position, 0, np.maximum(lengths[:, None] - 1, 0))
+    values = np.take_along_axis(scores.astype(np.float64), nearest, axis=1)
+    if border != "edge":
+        values[~inside] = -np.inf if mode == "max" and border == "neighbours" else 0.0
+
+    # One addition a neighbour, from the left: a running sum would carry rounding along the video
+    # and tell equal windows apart, which matters because tied scores share a rank.
+    pooled = values[:, :clips].copy()
+    combine = np.maximum if mode == "max" else np.add
+    for offset in range(1, 2 * reach + 1):
+        combine(pooled, values[:, offset : offset + clips], out=pooled)
+    if mode == "mean":
+        middle = position[reach : reach + clips]
+        first = np.maximum(middle - reach, 0)
+        last = np.minimum(middle + reach, lengths[:, None] - 1)
+        pooled /= np.maximum(last - first + 1, 1) if border == "neighbours" else window
+    return np.where(inside[:, reach : reach + clips], pooled, 0.0).astype(np.float32)

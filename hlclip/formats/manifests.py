@@ -1,0 +1,182 @@
+"""The small JSON files that stages hand on, tracked by DVC: the index and the manifests.
+
+Sorted, without time stamps or absolute paths: same content, same bytes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hlclip.formats.annotations import Annotation
+from hlclip.system.errors import HlclipError
+from hlclip.system.files import write_json
+
+Header = Mapping[str, str | int | float]
+
+
+class ManifestError(HlclipError):
+    """A file between two stages is not as hlclip wrote it; says which, and what makes it anew."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of a video's first real stream (cover pictures are not videos)."""
+
+    duration: float
+    """Seconds, from the container; measured from the packets where its header does not say."""
+    width: int
+    """Pixels as coded, before rotation and sample aspect ratio."""
+    height: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class Video:
+    """One usable video file."""
+
+    path: str
+    """Relative to the data set's root."""
+    sha256: str
+    """Of the file's bytes: its frames are keyed by it."""
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class Index:
+    """The data set as every later stage sees it."""
+
+    clip_seconds: float
+    queries: dict[str, list[Annotation]]
+    """Split -> rows in file order, rows without a usable video included."""
+    videos: dict[str, Video]
+    """vid -> file."""
+    missing: dict[str, str]
+    """vid -> why there is no usable video for it."""
+
+    def clips(self) -> dict[str, int]:
+        """vid -> clips that its annotations speak of, for every vid of the data set, sorted."""
+        clips: dict[str, int] = {}
+        for rows in self.queries.values():
+            for row in rows:
+                clips[row.vid] = max(clips.get(row.vid, 0), row.clips(self.clip_seconds))
+        return dict(sorted(clips.items()))
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a manifest says of one item of the store."""
+
+    key: str
+    digest: str
+    """xxh3_128 of the array's bytes."""
+    length: int
+    """Size of the first axis: frames of a video, tokens of a query."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which items a stage put into the store, and what could not be made."""
+
+    header: dict[str, str | int | float]
+    """Shared by all items and repeated in every file of the store."""
+    items: dict[str, Item]
+    """vid or query -> item."""
+    failed: dict[str, str]
+    """vid -> reason."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "header": dict(sorted(self.header.items())),
+            "items": {name: asdict(self.items[name]) for name in sorted(self.items)},
+            "failed": dict(sorted(self.failed.items())),
+        }
+
+
+def write_index(path: Path, index: Index) -> None:
+    """Write the index."""
+    write_json(
+        path,
+        {
+            "clip_seconds": index.clip_seconds,
+            "queries": {
+                split: [row.model_dump(mode="json", exclude_none=True) for row in rows]
+                for split, rows in index.queries.items()
+            },
+            "videos": {vid: asdict(index.videos[vid]) for vid in sorted(index.videos)},
+            "missing": dict(sorted(index.missing.items())),
+        },
+    )
+
+
+def read_index(path: Path) -> Index:
+    """Read what `write_index` wrote.
+
+    Raises:
+        ManifestError: it is damaged.
+    """
+    with _expecting(path):
+        return _parse_index(path.read_bytes())
+
+
+def _parse_index(text: bytes) -> Index:
+    content = json.loads(text)
+    context = {"clip_seconds": content["clip_seconds"]}
+    queries = {
+        split: [Annotation.model_validate(row, context=context) for row in rows]
+        for split, rows in content["queries"].items()
+    }
+    videos = {
+        vid: Video(video["path"], video["sha256"], VideoInfo(**video["info"]))
+        for vid, video in content["videos"].items()
+    }
+    return Index(content["clip_seconds"], queries, videos, content["missing"])
+
+
+def write_manifests(path: Path, **manifests: Manifest) -> None:
+    """Write named manifests to one file."""
+    write_json(path, {name: manifest.as_json() for name, manifest in manifests.items()})
+
+
+def read_manifests(path: Path, *names: str) -> dict[str, Manifest]:
+    """Read what `write_manifests` wrote: the manifests of these names.
+
+    Raises:
+        ManifestError: it is damaged, or holds others.
+    """
+    with _expecting(path):
+        manifests = parse_manifests(path.read_bytes())
+        if set(manifests) != set(names):
+            raise ValueError(f"it holds {sorted(manifests)}, not {sorted(names)}")
+        return manifests
+
+
+@contextmanager
+def _expecting(path: Path) -> Iterator[None]:
+    """What goes wrong while the content of `path` is parsed is damage to that file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ManifestError(
+            f"{path}: damaged, or not written by hlclip ({reason})\n"
+            f"`dvc repro --force {path.stem}` makes it anew"
+        ) from error
+
+
+def parse_manifests(text: bytes) -> dict[str, Manifest]:
+    """Manifests by name, from what `write_manifests` wrote.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: they are damaged.
+    """
+    return {
+        name: Manifest(
+            part["header"],
+            {item: Item(**facts) for item, facts in part["items"].items()},
+            part["failed"],
+        )
+        for name, part in json.loads(text).items()
+    }

@@ -1,0 +1,122 @@
+"""The scores file: all that `evaluate` needs, cosines and annotation rows, as safetensors."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hlclip.formats.annotations import Annotation
+from hlclip.system.errors import HlclipError
+from hlclip.system.files import write_whole
+
+ZERO_SHOT = "zero-shot"
+
+
+class ScoresError(HlclipError):
+    """A scores file is not as hlclip wrote it."""
+
+
+@dataclass(frozen=True, eq=False)
+class SplitScores:
+    """Cosines of one split."""
+
+    rows: list[Annotation]
+    """Every row of the split, also those without video."""
+    lengths: NDArray[np.int64]
+    """[queries]: clips that have a score; 0 where the video is missing."""
+    cosines: dict[str, NDArray[np.float32]]
+    """Variant (`zero-shot`, `HL-CLIP-2`) -> [queries, most clips], 0 beyond a row's length."""
+
+
+def pack(
+    rows: Sequence[Annotation], scores: dict[str, dict[int | str, NDArray[np.float32]]]
+) -> SplitScores:
+    """Align scores by qid with all rows of a split.
+
+    Args:
+        rows: every row of the split.
+        scores: variant -> qid -> float32 [clips]; no entry where the video is missing.
+    """
+    some = next(iter(scores.values()))
+    lengths = np.array([len(some[row.qid]) if row.qid in some else 0 for row in rows])
+    cosines = {}
+    for variant, by_qid in scores.items():
+        matrix = np.zeros((len(rows), lengths.max(initial=0)), np.float32)
+        for line, row in zip(matrix, rows, strict=True):
+            if row.qid in by_qid:
+                line[: len(by_qid[row.qid])] = by_qid[row.qid]
+        cosines[variant] = matrix
+    return SplitScores(list(rows), lengths, cosines)
+
+
+def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
+    """Write all splits to one file: same scores, same bytes."""
+    arrays: dict[str, NDArray[Any]] = {}
+    header: dict[str, Any] = {
+        "clip_seconds": clip_seconds,
+        "variants": {split: list(part.cosines) for split, part in splits.items()},
+        "rows": {
+            split: [row.model_dump(mode="json", exclude_none=True) for row in part.rows]
+            for split, part in splits.items()
+        },
+    }
+    for split, part in splits.items():
+        arrays[f"{split}/lengths"] = part.lengths
+        for variant, matrix in part.cosines.items():
+            arrays[f"{split}/cosines/{variant}"] = matrix
+    # Not an npz: the bytes of a zip archive change with Python's version.
+    header["digest"] = _digest(header, arrays)
+    write_whole(path, save(arrays, {"hlclip": json.dumps(header)}))
+
+
+def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
+    """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds.
+
+    Raises:
+        ScoresError: it is damaged.
+    """
+    header, arrays = _opened(path)
+    context = {"clip_seconds": header["clip_seconds"]}
+    splits = {
+        split: SplitScores(
+            [Annotation.model_validate(row, context=context) for row in rows],
+            arrays[f"{split}/lengths"],
+            {
+                variant: arrays[f"{split}/cosines/{variant}"]
+                for variant in header["variants"][split]
+            },
+        )
+        for split, rows in header["rows"].items()
+    }
+    return splits, header["clip_seconds"]
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with safe_open(path, "numpy") as file:
+            header = json.loads((file.metadata() or {})["hlclip"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header.pop("digest") != _digest(header, arrays):
+            raise ValueError("its bytes do not match their digest")
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ScoresError(
+            f"{path}: damaged, or not written by this version of hlclip ({error})\n"
+            "`dvc repro --force score` makes it anew"
+        ) from error
+    return header, arrays
+
+
+def _digest(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
+    """Over all that `evaluate` reads: safetensors has no checksum."""
+    hashed = xxhash.xxh3_128(json.dumps(header).encode())
+    for name, array in sorted(arrays.items()):
+        hashed.update(f"{name} {array.dtype} {array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()

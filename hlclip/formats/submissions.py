@@ -1,0 +1,129 @@
+"""The QVHighlights submission file: predicted saliency and moments of every query, as JSONL."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import numpy as np
+from pydantic import AfterValidator
+
+from hlclip.formats.jsonl import Number, Qid, Row, problem_list, read_rows, shown
+from hlclip.system.errors import HlclipError
+from hlclip.system.files import write_whole
+
+_NAMED_QIDS = 5
+
+_Entry = TypeVar("_Entry")
+
+
+class SubmissionError(HlclipError):
+    """A submission is malformed or answers other queries than were asked."""
+
+
+def _not_empty(value: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+    # Not pydantic's min_length, which also complains of entries that are there but wrong.
+    if not value:
+        raise ValueError("got [], expected at least one entry")
+    return value
+
+
+_Windows = Annotated[tuple[tuple[Number, Number, Number], ...], AfterValidator(_not_empty)]
+_Scores = Annotated[tuple[Number, ...], AfterValidator(_not_empty)]
+
+
+class Prediction(Row):
+    """A system's answer to one query: saliency scores, moments, or both."""
+
+    query: str = ""
+    vid: str = ""
+    pred_relevant_windows: _Windows | None = None
+    """(start in seconds, end in seconds, confidence), best first.
+
+    An end at or before its start is legal: rounding to whole clips leaves windows without length,
+    and the official script gives them an IoU like any other.
+    """
+    pred_saliency_scores: _Scores | None = None
+    """One score a clip, any range; only the order within a query counts."""
+
+
+_KINDS = ("pred_relevant_windows", "pred_saliency_scores")
+
+
+def read_submission(path: Path | str) -> list[Prediction]:
+    """Read and validate a submission file, in file order.
+
+    All rows have the same of `pred_relevant_windows` and `pred_saliency_scores`; the official
+    script would look at the first row only and then fail on another.
+
+    Raises:
+        SubmissionError: anything is wrong; lists what came and what was expected by file, line
+            and field. Not-a-number and infinite scores are wrong, and so are repeated qids, of
+            which the official script would silently keep the last.
+        OSError: the file cannot be read.
+    """
+    rows = read_rows(Path(path), Prediction, error_type=SubmissionError)
+    first_line, first = next(iter(rows.items()))
+    expected = _kinds(first)
+    if not expected:
+        raise SubmissionError(f"{path}:{first_line}: got neither, expected {' or '.join(_KINDS)}")
+    odd = [
+        f"{path}:{line}: {kind}: got {'one' if kind in _kinds(row) else 'none'}, expected "
+        f"{'one' if kind in expected else 'none'} as on line {first_line}"
+        for line, row in rows.items()
+        for kind in sorted(expected ^ _kinds(row))
+    ]
+    if odd:
+        raise SubmissionError(problem_list(odd))
+    return list(rows.values())
+
+
+def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
+    """Write a submission file, whole or not at all, in the order of `rows`.
+
+    Saliency scores are float32, written as the shortest decimals that read back as the same
+    float32: no ties arise that the scores do not have.
+    """
+    lines: list[str] = []
+    for row in rows:
+        content = row.model_dump(exclude_none=True)
+        if row.pred_saliency_scores is not None:
+            content["pred_saliency_scores"] = _shortest(row.pred_saliency_scores)
+        lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(Path(path), "".join(lines).encode())
+
+
+def in_order(rows: Iterable[Prediction], qids: Sequence[Qid]) -> list[Prediction]:
+    """The predictions for `qids`, in that order.
+
+    Raises:
+        SubmissionError: a qid has no prediction, or a prediction is for none of them.
+    """
+    by_qid = {row.qid: row for row in rows}
+    asked = set(qids)
+    missing = [qid for qid in qids if qid not in by_qid]
+    unknown = [qid for qid in by_qid if qid not in asked]
+    if missing or unknown:
+        problems = ["the predictions' qids are not those of the annotations:"]
+        if missing:
+            problems.append(
+                f"  {len(missing)} of {len(asked)} have no prediction: {_named(missing)}"
+            )
+        if unknown:
+            problems.append(f"  {len(unknown)} of {len(by_qid)} are unknown: {_named(unknown)}")
+        if {str(qid) for qid in missing} & {str(qid) for qid in unknown}:
+            problems.append("  some differ only in type: a number in one file, a text in the other")
+        raise SubmissionError("\n".join(problems))
+    return [by_qid[qid] for qid in qids]
+
+
+def _kinds(row: Prediction) -> set[str]:
+    return {kind for kind in _KINDS if getattr(row, kind) is not None}
+
+
+def _shortest(scores: Sequence[float]) -> list[float]:
+    return [float(text) for text in np.asarray(scores, dtype=np.float32).astype(str)]
+
+
+def _named(qids: Sequence[Qid]) -> str:
+    return ", ".join(map(shown, qids[:_NAMED_QIDS])) + (", ..." if qids[_NAMED_QIDS:] else "")

@@ -1,0 +1,105 @@
+"""A chart of one saliency curve: the best moments shaded, the video's frames underneath."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from hlclip.evaluation.pooling import pool
+from hlclip.highlights.moments import WINDOW, Curve, Moment, clock
+from hlclip.highlights.pictures import pictures
+from hlclip.system.files import replacing
+
+_LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
+_TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
+"""Inches: what stands side by side, and what stands below one another."""
+
+_DOTS = 110
+"""Pixels an inch."""
+
+_MOST_PICTURES = 24
+
+_ACCENT, _QUIET, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
+
+
+def plot_curve(
+    curve: Curve, moments: Sequence[Moment], out: Path | str, *, window: int = WINDOW
+) -> None:
+    """Draw a curve to a PNG file, written whole or not at all.
+
+    Args:
+        moments: ranges to shade, best first.
+        window: pooling window of the thick line; the thin one is not pooled.
+
+    Raises:
+        VideoError: no picture of the video can be decoded.
+    """
+    height = _TITLE + _CURVE + _TIMES + _STRIP + _BOTTOM
+    width = _LEFT + _WIDTH + _RIGHT
+    figure = Figure(figsize=(width, height), dpi=_DOTS)
+
+    def band(bottom: float, inches: float) -> Axes:
+        return figure.add_axes(
+            (_LEFT / width, bottom / height, _WIDTH / width, inches / height),
+            xlim=(0, curve.duration),
+        )
+
+    title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
+    figure.text(_LEFT / width, s=curve.query, fontsize=13, **title)
+    figure.text(
+        1 - _RIGHT / width, s=curve.video.name, ha="right", fontsize=9, color=_QUIET, **title
+    )
+    _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
+    _draw_strip(band(_BOTTOM, _STRIP), curve)
+    with replacing(Path(out)) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:
+    edges = np.arange(len(curve.saliency) + 1) * curve.clip_seconds
+    middles = edges[:-1] + curve.clip_seconds / 2
+    for rank, moment in enumerate(moments, start=1):
+        # The white edge tells moments apart that follow one another.
+        span = (moment.start_seconds, moment.end_seconds)
+        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
+        axes.annotate(
+            str(rank),
+            ((moment.start_seconds + moment.end_seconds) / 2, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -5),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=_ACCENT,
+            fontweight="bold",
+        )
+    axes.stairs(curve.saliency, edges, baseline=None, color=_QUIET, lw=1, label="clip")
+    if window > 1:
+        pooled = pool(curve.saliency, window)
+        marker = "o" if len(middles) < 8 else ""
+        axes.plot(middles, pooled, marker=marker, c=_ACCENT, label=f"mean of {window} clips")
+        axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
+    axes.margins(y=0.16)
+    axes.set_ylabel("cosine with the query")
+    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10], integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: clock(second)))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_strip(axes: Axes, curve: Curve) -> None:
+    """As many frames as fit side by side, each in the middle of its share of the time."""
+    dots = round(_STRIP * _DOTS)
+    first = pictures(curve.video, [curve.duration / 2], height=dots)[0]
+    shares = min(max(1, int(_WIDTH * _DOTS / (first.width + 3))), _MOST_PICTURES)
+    seconds_a_dot = curve.duration / (_WIDTH * _DOTS)
+    middles = (np.arange(shares) + 0.5) * curve.duration / shares
+    for middle, shown in zip(
+        middles, pictures(curve.video, middles.tolist(), height=dots), strict=True
+    ):
+        half = shown.width / 2 * seconds_a_dot
+        axes.imshow(np.asarray(shown), extent=(middle - half, middle + half, 0, 1), aspect="auto")
+    axes.set(xlim=(0, curve.duration), ylim=(0, 1))
+    axes.axis("off")

@@ -1,0 +1,165 @@
+"""Run the frozen trunk of both towers once, and keep the tokens that enter the cached blocks."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hlclip.formats.manifests import Header, Index, Item, Manifest
+from hlclip.model.device import pick_device
+from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model.weight_files import SUFFIXES
+from hlclip.params import Encoder as EncoderParams
+from hlclip.store.store import Store, content_key
+
+_IN_FLIGHT = 3
+"""Videos in memory at a time."""
+
+
+def make_activations(
+    index: Index, frames: Manifest, params: EncoderParams, *, store: Path
+) -> tuple[Manifest, Manifest]:
+    """Encode every video and every query whose tokens are not in the store yet.
+
+    At most three videos are in memory, however many there are.
+
+    Returns:
+        Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
+
+    Raises:
+        EncoderError: the model cannot be loaded or cut, or wants other frames than there are.
+        StoreError: frames are missing or damaged.
+    """
+    encoder = load_encoder(
+        params.model,
+        params.pretrained,
+        cached_blocks=params.cached_blocks,
+        device=str(pick_device("auto")),
+    )
+    _check_frames(encoder, frames)
+    header = encoder_header(encoder, params)
+    return (
+        _encode_videos(encoder, frames, store, header, params),
+        _encode_queries(encoder, index, store, header, params),
+    )
+
+
+def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
+    """Header of a video's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
+
+
+def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
+    """Header of a query's tokens, from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "text"}
+
+
+def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
+    """What identifies a trunk: names for people, the fingerprint for certainty.
+
+    A file has no name here: the same weights in another file give the same activations.
+    """
+    preprocess = encoder.preprocess
+    pretrained = params.pretrained or "none"
+    return {
+        "model": _portable(params.model),
+        "pretrained": "file" if Path(pretrained).suffix in SUFFIXES else pretrained,
+        "weights": encoder.fingerprint(),
+        "cached_blocks": params.cached_blocks,
+        "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),
+        "std": ",".join(f"{value:.9g}" for value in preprocess.std),
+    }
+
+
+def _portable(name: str) -> str:
+    """A model's name without the folders of this machine."""
+    prefix, separator, rest = name.rpartition(":")
+    return prefix + separator + Path(rest).name if Path(rest).is_absolute() else name
+
+
+def _encode_videos(
+    encoder: Encoder,
+    frames: Manifest,
+    store: Path,
+    shared: Header,
+    params: EncoderParams,
+) -> Manifest:
+    header = image_header(shared, params.dtype, float(frames.header["clip_seconds"]))
+    source = Store(store, "frames", frames.header)
+    target = Store(store, "images", header)
+    items: dict[str, Item] = {}
+    total = sum(item.length for item in frames.items.values())
+
+    def encode(vid: str, pictures: Item) -> np.ndarray:
+        pixels = source.read(pictures)
+        with computing:
+            tokens = encoder.image_tokens(pixels, batch=params.batch)
+        return cast_tokens(tokens, params.dtype, vid)
+
+    def make(vid: str) -> Item:
+        pictures = frames.items[vid]
+        key = content_key(header, pictures.key)
+        return target.get_or_make(key, partial(encode, vid, pictures))
+
+    # One video is computed while others are read and written: a disk may take long to say that it
+    # has them.
+    computing = Lock()
+    vids = sorted(frames.items)
+    with (
+        ThreadPoolExecutor(_IN_FLIGHT) as pool,
+        tqdm(total=total, desc="images", unit="frame", disable=None) as bar,
+    ):
+        for vid, item in zip(vids, pool.map(make, vids), strict=True):
+            items[vid] = item
+            bar.update(item.length)
+    return Manifest(header, items, frames.failed)
+
+
+def _encode_queries(
+    encoder: Encoder,
+    index: Index,
+    store: Path,
+    shared: Header,
+    params: EncoderParams,
+) -> Manifest:
+    header = text_header(shared, params.dtype)
+    target = Store(store, "texts", header)
+    queries = sorted({row.query for rows in index.queries.values() for row in rows})
+    items: dict[str, Item] = {}
+
+    def encode(query: str) -> np.ndarray:
+        return cast_tokens(encoder.text_tokens(query), params.dtype, query)
+
+    # One by one, so that a query's bytes do not depend on which others are in the data set.
+    for query in tqdm(queries, desc="texts", unit="query", disable=None):
+        key = content_key(header, query)
+        items[query] = target.get_or_make(key, partial(encode, query))
+    return Manifest(header, items, {})
+
+
+def _check_frames(encoder: Encoder, frames: Manifest) -> None:
+    wanted = encoder.preprocess
+    for field in ("size", "resize", "interpolation"):
+        has, wants = frames.header[field], getattr(wanted, field)
+        if has != wants:
+            raise EncoderError(
+                f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}: "
+                f"run with -S frames.{field}={wants}"
+            )
+
+
+def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
+    """Tokens as they are stored.
+
+    Raises:
+        EncoderError: a value does not fit into `dtype`; says which item by `name`.
+    """
+    array = tokens.to(getattr(torch, dtype)).numpy()
+    if not np.isfinite(array).all():
+        raise EncoderError(f"{name}: tokens do not fit into {dtype}; set encoder.dtype to float32")
+    return array

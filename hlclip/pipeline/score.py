@@ -1,0 +1,74 @@
+"""Cosines of every clip with its query: zero-shot and fine-tuned, for every evaluated split."""
+
+from pathlib import Path
+
+from hlclip.formats.manifests import Index, Manifest
+from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack
+from hlclip.model.checkpoint import load_tail, read_facts
+from hlclip.model.device import autocast, pick_device
+from hlclip.model.tail import Tail, pretrained_tail
+from hlclip.params import Encoder, Split, Train
+from hlclip.training.batches import cached_queries
+from hlclip.training.cosines import cosines
+
+
+def score_splits(
+    index: Index,
+    images: Manifest,
+    texts: Manifest,
+    encoder: Encoder,
+    params: Train,
+    splits: list[Split],
+    *,
+    store: Path,
+    checkpoint: Path,
+) -> dict[str, SplitScores]:
+    """Score the splits with the pretrained tail and, unless zero-shot, the checkpoint's.
+
+    The videos of two batches are held at once, and the cosines of all.
+
+    Args:
+        params: device, precision and batch are used as in training.
+
+    Returns:
+        split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
+
+    Raises:
+        CheckpointError, EncoderError, StoreError: see those.
+    """
+    device = pick_device(params.device)
+    weights = str(images.header["weights"])
+
+    def pretrained() -> Tail:
+        return pretrained_tail(
+            encoder.model, encoder.pretrained, cached_blocks=encoder.cached_blocks, weights=weights
+        )
+
+    tails = {ZERO_SHOT: pretrained()}
+    blocks = read_facts(checkpoint)["train"]["blocks"]
+    if blocks:
+        tuned = pretrained()
+        load_tail(checkpoint, tuned, weights=weights)
+        tails[f"HL-CLIP-{blocks}"] = tuned
+    for tail in tails.values():
+        tail.to(device).requires_grad_(False)
+
+    scores = {}
+    for split in splits:
+        queries = cached_queries(index, split, images, texts, store=store, target="mean")
+        found = cosines(
+            tails,
+            queries,
+            device=device,
+            batch=params.batch,
+            progress=split,
+            autocast=autocast(device, params.precision),
+        )
+        scores[split] = pack(
+            index.queries[split],
+            {
+                variant: {row.qid: line for row, line in zip(queries.rows, lines, strict=True)}
+                for variant, lines in found.items()
+            },
+        )
+    return scores

@@ -1,0 +1,151 @@
+"""The report's charts as Vega-Lite, made with Altair.
+
+A chart is as wide as its place on the page and takes text and grid colours from there, so that it
+follows dark mode. A variant has one colour in all of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from hlclip.formats.annotations import ANNOTATORS, MAX_RATING
+
+COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
+"""Of the variants in their order: at least 3:1 on white and on the dark page."""
+
+RATED = "#2f9e83"
+"""Of the annotators' ratings."""
+
+TIME: dict[str, Any] = {
+    "grid": False,
+    "labelExpr": "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d')",
+    "labelFlush": False,
+    "labelSeparation": 12,
+    "tickMinStep": 1,
+}
+UNLABELLED: dict[str, Any] = {"grid": False, "labels": False, "ticks": False}
+
+Spec = dict[str, Any]
+
+
+def over_epochs(
+    history: Sequence[dict[str, float]], column: str, *, title: str, kept_epoch: int | None
+) -> Spec:
+    """A column of the training history over the epochs; the kept epoch has a ring."""
+    points = [row for row in history if column in row]
+    rows = [{"epoch": row["epoch"], "value": row[column]} for row in points]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("epoch:Q")
+        .title("epoch")
+        .scale(padding=12, nice=False)
+        .axis(tickMinStep=1, format="d", grid=False),
+        y=alt.Y("value:Q").title(None).scale(zero=False),
+        tooltip=["epoch:Q", alt.Tooltip("value:Q").title(title).format(".4~f")],
+    )
+    chart = (
+        base.mark_line(color=COLOURS[1])
+        + base.mark_point(color=COLOURS[1], filled=True, size=40, opacity=1)
+        + base.transform_filter(alt.datum.epoch == (kept_epoch or 0)).mark_point(
+            color=COLOURS[1], size=190, strokeWidth=2
+        )
+    )
+    return chart.properties(width="container", height=200).to_dict()
+
+
+def over_windows(
+    sweep: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
+) -> Spec:
+    """VeryGood mAP over the pooling window, a line a variant; the window in use has a ring."""
+    rows = [{**row, "used": row["window"] == windows[row["variant"]]} for row in sweep]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("window:Q")
+        .title("pooling window (clips)")
+        .scale(padding=12, nice=False)
+        .axis(values=sorted({row["window"] for row in rows}), grid=False),
+        y=alt.Y("mAP:Q").title(None).scale(zero=False),
+        color=_colour(variants),
+        tooltip=["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+    )
+    chart = (
+        base.mark_line()
+        + base.mark_point(filled=True, size=40, opacity=1)
+        + base.transform_filter("datum.used").mark_point(size=190, strokeWidth=2)
+    )
+    return chart.properties(width="container", height=240).to_dict()
+
+
+def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
+    """Curves of one query before and after pooling, and the annotators' ratings below them.
+
+    The page fills in the data sets for the query that is opened, and the width: `clips` with
+    `start`, `end`, `middle` in seconds, `raw<n>` and `sp<n>` of variant n and `ratings` as text;
+    `ratings` with `start`, `end`, `annotator`, `rating`; `peaks` with `middle`, `number` and the
+    height `sp`.
+    """
+    panels = [
+        _panel(number, name, last=name == variants[-1], axis=not rated)
+        for number, name in enumerate(variants)
+    ]
+    strips = [_ratings()] if rated else []
+    chart = alt.vconcat(*panels, *strips, spacing=8).resolve_scale(x="shared")
+    return chart.to_dict()
+
+
+def _panel(number: int, variant: str, *, last: bool, axis: bool) -> alt.LayerChart | alt.FacetChart:
+    x = alt.X("middle:Q").title(None).scale(nice=False)
+    x = x.axis(**(TIME if axis and last else UNLABELLED))
+    colour = COLOURS[number % len(COLOURS)]
+    clips = alt.Chart(alt.NamedData("clips"))
+
+    def height(field: str) -> alt.Y:
+        return alt.Y(f"{field}:Q").title(variant).scale(zero=False).axis(tickCount=4)
+
+    layers: list[alt.Chart] = [
+        clips.mark_line(color=colour, strokeWidth=1, opacity=0.65).encode(
+            x, height(f"raw{number}")
+        ),
+        clips.mark_line(color=colour, strokeWidth=2.5).encode(x, height(f"sp{number}")),
+    ]
+    if last:
+        dots = alt.Chart(alt.NamedData("peaks")).encode(x, height("sp"))
+        layers += [
+            dots.mark_point(color=colour, filled=True, size=70, opacity=1),
+            dots.mark_text(dy=-13, fontWeight="bold", color=colour).encode(text="number:Q"),
+        ]
+    hover = clips.mark_rect(opacity=0).encode(
+        x=alt.X("start:Q"),
+        x2="end:Q",
+        tooltip=[
+            alt.Tooltip("time:N"),
+            alt.Tooltip(f"raw{number}:Q").title(variant).format(".3f"),
+            alt.Tooltip(f"sp{number}:Q").title("pooled").format(".3f"),
+            alt.Tooltip("ratings:N"),
+        ],
+    )
+    return alt.layer(*layers, hover).properties(height=110)
+
+
+def _ratings() -> alt.Chart:
+    return (
+        alt.Chart(alt.NamedData("ratings"))
+        .mark_rect(color=RATED)
+        .encode(
+            x=alt.X("start:Q").title(None).axis(**TIME).scale(nice=False),
+            x2="end:Q",
+            y=alt.Y("annotator:O")
+            .title("rated by")
+            .scale(domain=list(range(1, ANNOTATORS + 1)))
+            .axis(ticks=False, domain=False),
+            opacity=alt.Opacity("rating:Q")
+            .scale(domain=[0, MAX_RATING], range=[0, 1])
+            .legend(None),
+            tooltip=["annotator:O", "rating:Q"],
+        )
+        .properties(height=48)
+    )
+
+
+def _colour(variants: Sequence[str]) -> alt.Color:
+    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
+    return alt.Color("variant:N").title(None).scale(scale)

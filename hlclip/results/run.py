@@ -1,0 +1,163 @@
+"""What a finished run left behind, read and checked to belong together."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlclip.evaluation.examples import query_precision
+from hlclip.evaluation.metrics import ground_truth, pad
+from hlclip.formats.manifests import Index, Manifest, read_index, read_manifests
+from hlclip.formats.scores import SplitScores, read_scores
+from hlclip.formats.submissions import in_order, read_submission
+from hlclip.model.checkpoint import read_facts
+from hlclip.params import Params, load_params
+from hlclip.system.errors import HlclipError
+
+SP = " (SP)"
+"""Ends the name of a variant with saliency pooling."""
+
+_Content = TypeVar("_Content")
+
+
+class ReportError(HlclipError):
+    """A run is not finished, or its files are not of one run; says which file and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class SplitRun:
+    """One split: its rows and what the run made of them."""
+
+    scores: SplitScores
+    predictions: dict[str, NDArray[np.float32]]
+    """Variant, with and without SP -> complete scores [queries, clips], 0 beyond a row's clips."""
+    precision: dict[str, NDArray[np.float64]]
+    """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
+    figures: dict[str, dict[str, dict[str, float]]]
+    """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run."""
+
+    params: Params
+    variants: list[str]
+    """`zero-shot` first, without SP."""
+    windows: dict[str, int]
+    """Variant -> pooling window of its SP figures."""
+    splits: dict[str, SplitRun]
+    clip_seconds: float
+    history: list[dict[str, float]]
+    """One row an epoch, as in outputs/train.csv; what was not measured is left out."""
+    kept_epoch: int | None
+    """Whose weights were kept; None when nothing was trained."""
+    sweep: list[dict[str, Any]]
+    """split, variant, window, mAP and HIT@1 in percent."""
+    index: Index
+    frames: Manifest
+
+
+def read_run(folder: Path) -> Run:
+    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` lie in `folder`.
+
+    Raises:
+        ReportError: a file is missing or malformed, or does not belong to the others.
+        ParamsError, CheckpointError, SubmissionError: see those.
+    """
+    outputs = folder / "outputs"
+    params = load_params(folder / "params.yaml")
+    metrics = _read(folder / "metrics.json", lambda path: dict(json.loads(path.read_text())))
+    splits, clip_seconds = _read(outputs / "score.safetensors", read_scores)
+    made_by = _read(outputs / "train.safetensors", read_facts)
+    if made_by["train"] != params.train.model_dump(exclude={"device"}):
+        raise ReportError(
+            f"{folder / 'params.yaml'}: section train is not what {outputs / 'train.safetensors'} "
+            "was made with; run `dvc repro`, then the report"
+        )
+    variants = list(next(iter(splits.values())).cosines)
+    chosen = metrics.get("window", {})
+    return Run(
+        params=params,
+        variants=variants,
+        windows={name: chosen.get(name, params.pool.window) for name in variants},
+        splits={
+            split: _read_split(split, scores, clip_seconds, metrics.get(split, {}), folder)
+            for split, scores in splits.items()
+        },
+        clip_seconds=clip_seconds,
+        history=_read(outputs / "train.csv", _read_numbers),
+        kept_epoch=made_by.get("chosen", {}).get("epoch"),
+        sweep=_read(outputs / "window.csv", _read_sweep),
+        index=_read(outputs / "index.json", read_index),
+        frames=_read(outputs / "frames.json", _read_frames),
+    )
+
+
+def _read_frames(path: Path) -> Manifest:
+    return read_manifests(path, "frames")["frames"]
+
+
+def _read_split(
+    split: str, scores: SplitScores, clip_seconds: float, metrics: dict[str, Any], folder: Path
+) -> SplitRun:
+    clips = [row.clips(clip_seconds) for row in scores.rows]
+    predictions: dict[str, NDArray[np.float32]] = {}
+    for variant in scores.cosines:
+        for name, stem in ((variant, variant), (variant + SP, f"{variant}-SP")):
+            path = folder / "outputs" / "predictions" / f"{split}-{stem}.jsonl"
+            rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
+            matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
+            if lengths.tolist() != clips:
+                raise ReportError(f"{path}: not one score a clip; run `dvc repro evaluate`")
+            predictions[name] = matrix.astype(np.float32)
+    precision: dict[str, NDArray[np.float64]] = {}
+    if all(row.saliency_scores is not None for row in scores.rows):
+        truth = ground_truth(scores.rows, clip_seconds)
+        precision = {name: query_precision(truth, m) for name, m in predictions.items()}
+    for name, each in precision.items():
+        figure = metrics.get(name, {}).get("VeryGood", {}).get("mAP")
+        if figure is None or abs(100 * each.mean() - figure) > 0.01:
+            raise ReportError(
+                f"{folder / 'metrics.json'}: {split} {name} VeryGood mAP is {figure}, but its "
+                f"predictions give {100 * each.mean():.2f}; run `dvc repro evaluate`"
+            )
+    return SplitRun(scores, predictions, precision, {name: metrics[name] for name in precision})
+
+
+def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
+    if not path.exists():
+        raise ReportError(f"{path}: not there; the report is of a finished run: run `dvc repro`")
+    try:
+        return read(path)
+    except HlclipError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ReportError(f"{path}: not as hlclip writes it ({error!r}); remake it") from error
+
+
+def _read_numbers(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: float(text) for name, text in row.items() if text}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _read_sweep(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {
+                "split": row["split"],
+                "variant": row["variant"],
+                "window": int(row["window"]),
+                "mAP": float(row["mAP"]),
+                "HIT@1": float(row["HIT@1"]),
+            }
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,186 @@
+"""The paper's tables: mean and standard deviation over comparable runs, by seed."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from hlclip.formats.scores import ZERO_SHOT
+from hlclip.results.experiments import ExperimentsError, Run
+
+Level = Literal["Fair", "Good", "VeryGood"]
+METRICS = ("mAP", "HIT@1")
+
+PAPER = {
+    ("val", ZERO_SHOT): (37.01, 63.03),
+    ("val", "HL-CLIP-1"): (39.70, 67.69),
+    ("val", "HL-CLIP-1 (SP)"): (41.97, 71.64),
+    ("val", "HL-CLIP-2"): (40.00, 68.99),
+    ("val", "HL-CLIP-2 (SP)"): (42.40, 72.42),
+    ("test", "HL-CLIP-2 (SP)"): (41.94, 70.60),
+}
+"""VeryGood mAP and HIT@1 on QVHighlights: arXiv 2404.01745, Table 2 (val) and Table 1 (test)."""
+
+PAPER_QUERIES = {"val": 1550, "test": 1542}
+"""The paper's figures stand beside runs on so many queries, and on no other data."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant on one split."""
+
+    split: str
+    variant: str
+    setting: str
+    """Values of the compared parameters where they differ from the usual ones; else empty."""
+    runs: int
+    mean: dict[str, float]
+    """`mAP`, `HIT@1` in percent."""
+    deviation: dict[str, float] | None
+    """Sample standard deviation over the runs; None for one run, and for what does not train."""
+    paper: dict[str, float] | None
+
+
+def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
+    """The runs without repetitions, if they can stand in one table.
+
+    Args:
+        runs: finished runs.
+        by: parameters that may differ beside `train.blocks` and `train.seed`.
+
+    Raises:
+        ExperimentsError: no runs, several data sets, other parameters that differ, an unknown one
+            in `by`, or one configuration with two results.
+    """
+    if not runs:
+        raise ExperimentsError("no finished run: `dvc repro` or `dvc exp run` makes one")
+    unknown = [key for key in by if key not in runs[0].params]
+    if unknown:
+        known = ", ".join(sorted(runs[0].params))
+        raise ExperimentsError(f"unknown parameter {', '.join(unknown)}; expected one of {known}")
+    if "train.seed" in by:
+        raise ExperimentsError("train.seed is what is averaged over: compare something else")
+    for key in by:
+        values = {run.params[key] for run in runs}
+        if len(values) == 1:
+            raise ExperimentsError(
+                f"nothing to compare: all runs have {key} = {values.pop()}; run others with "
+                f"`dvc exp run -S {key}=...`"
+            )
+    _refuse("runs on different data sets", {"data": _values(runs, lambda run: run.data[:7])})
+    free = {"train.blocks", "train.seed", *by}
+    fixed = sorted({key for run in runs for key in run.params} - free)
+    differing = {key: _values(runs, partial(_param, key)) for key in fixed}
+    _refuse("runs with different parameters", differing)
+    distinct: dict[tuple[object, ...], Run] = {}
+    for run in runs:
+        identity = tuple(run.params.get(key) for key in sorted(free))
+        same = distinct.setdefault(identity, run)
+        if same.figures != run.figures:
+            raise ExperimentsError(
+                f"{same.name} and {run.name} have the same parameters and different figures "
+                f"({_code_difference(same, run)}): choose with --rev or run one of them again"
+            )
+    return list(distinct.values())
+
+
+def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] = ()) -> list[Line]:
+    """Average comparable runs over their seeds.
+
+    With `by` only val is shown: a setting must not be chosen by its figures on test.
+
+    Args:
+        runs: as `comparable` returns them.
+        level: lowest rating that makes a highlight.
+        by: parameters whose values get lines of their own.
+    """
+    with_paper = level == "VeryGood" and on_qvhighlights(runs)
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    usual = {key: Counter(run.params[key] for run in runs).most_common(1)[0][0] for key in by}
+    for run in runs:
+        unusual = {key: run.params[key] for key in by if run.params[key] != usual[key]}
+        for split in ["val"] if by else run.figures:
+            for variant in run.figures.get(split, {}):
+                setting = ", ".join(
+                    f"{key}={value}"
+                    for key, value in unusual.items()
+                    if _trains(variant) or not key.startswith("train.")
+                )
+                groups.setdefault((split, variant, setting), []).append(run)
+    return [
+        _line(*group, members, level, with_paper=with_paper)
+        for group, members in sorted(groups.items(), key=lambda item: _order(*item[0]))
+    ]
+
+
+def on_qvhighlights(runs: Sequence[Run]) -> bool:
+    """As far as the number of queries can tell."""
+    counts = runs[0].queries
+    return all(counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts)
+
+
+def _line(
+    split: str, variant: str, setting: str, runs: list[Run], level: Level, *, with_paper: bool
+) -> Line:
+    figures = [run.figures[split][variant][level] for run in runs]
+    if not _trains(variant):  # the same in every run
+        figures = figures[:1]
+    paper = PAPER.get((split, variant)) if with_paper and not setting else None
+    return Line(
+        split,
+        variant,
+        setting,
+        runs=len(figures),
+        mean={metric: statistics.fmean(f[metric] for f in figures) for metric in METRICS},
+        deviation={metric: statistics.stdev(f[metric] for f in figures) for metric in METRICS}
+        if len(figures) > 1
+        else None,
+        paper=dict(zip(METRICS, paper, strict=True)) if paper else None,
+    )
+
+
+def _trains(variant: str) -> bool:
+    return not variant.startswith(ZERO_SHOT)
+
+
+def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str, str]:
+    """val before test, CLIP before HL-CLIP-1 before HL-CLIP-2, each before its SP."""
+    splits = ("train", "val", "test")
+    model = variant.removesuffix(" (SP)") if _trains(variant) else ""
+    return splits.index(split), model, variant.endswith("(SP)"), setting, variant
+
+
+def _values(runs: Sequence[Run], value: Callable[[Run], str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        names.setdefault(value(run), []).append(run.name)
+    return names
+
+
+def _param(key: str, run: Run) -> str:
+    return run.params.get(key, "absent")
+
+
+def _refuse(what: str, found: Mapping[str, dict[str, list[str]]]) -> None:
+    differing = {key: values for key, values in found.items() if len(values) > 1}
+    if not differing:
+        return
+    shown = [
+        f"  {key} = {value}: {', '.join(names)}"
+        for key, values in differing.items()
+        for value, names in values.items()
+    ]
+    remedy = "choose the experiments of one commit or branch with --rev"
+    if "data" not in differing:
+        remedy = "choose some with --where KEY=VALUE or --rev"
+        remedy += f", or compare them with {' '.join('--by ' + key for key in differing)}"
+    raise ExperimentsError("\n".join([f"{what} are not averaged:", *shown, remedy]))
+
+
+def _code_difference(one: Run, other: Run) -> str:
+    changed = sorted(
+        name for name in one.code | other.code if one.code.get(name) != other.code.get(name)
+    )
+    return f"their code differs in {', '.join(changed)}" if changed else "with the same code"

@@ -1,0 +1,51 @@
+"""Cosines of a tail over cached queries."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from hlclip.model.tail import Tail
+from hlclip.training.batches import CachedQueries, batches
+
+
+@torch.inference_mode()
+def cosines(
+    tails: Mapping[str, Tail],
+    queries: CachedQueries,
+    *,
+    device: torch.device,
+    batch: int,
+    autocast: torch.autocast,
+    progress: str | None = None,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Score every clip of every query with each tail; each batch is read once.
+
+    The videos of two batches are held at once.
+
+    Args:
+        tails: name -> tail, on `device`.
+        queries: rows with cached activations.
+        batch: queries per forward pass.
+        autocast: precision of the forward pass.
+        progress: title of a progress bar; None for none.
+
+    Returns:
+        name -> one float32 [clips] a query in the order of `queries.rows`, -1..1.
+    """
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
+    with tqdm(
+        total=len(queries), desc=progress, unit="query", disable=True if progress is None else None
+    ) as bar:
+        for piece in batches(queries, range(len(queries)), batch, device=device):
+            frames = torch.bincount(piece.image_query, minlength=len(piece.text_lengths)).tolist()
+            for name, tail in tails.items():
+                with autocast:
+                    scores = tail(
+                        piece.image_tokens, piece.image_query, piece.text_tokens, piece.text_lengths
+                    )
+                found[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
+            bar.update(len(frames))
+    return found

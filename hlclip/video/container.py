@@ -1,0 +1,138 @@
+"""What a video container says of itself, and which files are opened at all."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from hlclip.formats.manifests import VideoInfo
+from hlclip.system.errors import HlclipError
+
+CONTAINERS = (
+    "mov,matroska,avi,asf,flv,live_flv,ogg,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,av1,obu,"
+    "ivf,vc1,dirac,dv,gxf,mxf,nut,rm,wtv,yuv4mpegpipe,mjpeg,gif,apng,"
+    "mp3,aac,ac3,aiff,amr,flac,w64,wav"
+)
+"""ffmpeg's names of the formats that are read: those that hold the video, or sound, themselves.
+
+Playlists (HLS, DASH, concat, IMF) would open other files; text and still images are no videos.
+"""
+
+
+MOST_PIXELS = 8192 * 8192
+"""Of a picture: 8K with room to spare. A file of a few bytes can claim a picture of gigabytes."""
+
+MOST_SECONDS = 24 * 3600
+"""Of a video. One wrong time stamp makes a video of years, and each of its clips would be shown."""
+
+_OPENING_SECONDS = 300.0
+"""For a container's header, and for each packet; a network file system may stand still."""
+
+
+class VideoError(HlclipError):
+    """A file is not a video that can be used; the message says why."""
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read the container's header; decode nothing.
+
+    Raises:
+        VideoError: the file cannot be opened, has no video stream, or no duration; its pictures
+            are larger than `MOST_PIXELS`, or it is longer than `MOST_SECONDS`.
+    """
+    with open_video(path) as container:
+        streams = [s for s in container.streams.video if not is_cover(s)]
+        if not streams:
+            kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
+            raise VideoError(f"no video stream (streams: {kinds})")
+        stream = streams[0]
+        codec = cast("VideoCodecContext | None", stream.codec_context)
+        if codec is None:
+            raise VideoError("its video codec is unknown")
+        if codec.width * codec.height > MOST_PIXELS:
+            raise VideoError(
+                f"its pictures have {codec.width} x {codec.height} pixels, expected at most "
+                f"{MOST_PIXELS:,} in all; encode it smaller"
+            )
+        duration = _duration(container, stream)
+        if duration <= 0:
+            raise VideoError("no duration: neither header nor packets have time stamps")
+        if duration > MOST_SECONDS:
+            raise VideoError(
+                f"its header or time stamps speak of {duration / 3600:,.1f} hours, expected at "
+                f"most {MOST_SECONDS / 3600:g}; repair its time stamps or cut it into parts"
+            )
+        return VideoInfo(duration, codec.width, codec.height, codec.codec.canonical_name)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[InputContainer]:
+    """The container of a plain file; nothing but this file is read, whatever its name or content.
+
+    Raises:
+        VideoError: it is no plain file, or cannot be opened; or libav fails in the context.
+    """
+    check_plain(path)
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    try:
+        # Titles come in every encoding, and nobody reads them here.
+        with av.open(
+            str(path.absolute()),
+            options=options,
+            metadata_errors="replace",
+            timeout=_OPENING_SECONDS,
+        ) as container:
+            yield container
+    except (FFmpegError, OSError) as error:
+        raise VideoError(f"not readable as a video ({error.strerror or error})") from error
+
+
+def check_plain(path: Path) -> None:
+    """Refuse what has no end or may never begin: pipes, devices, sockets; links are followed.
+
+    Raises:
+        VideoError: no such file, or it is not a plain one.
+    """
+    try:
+        str(path.absolute()).encode()
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise VideoError(f"cannot be read ({error.strerror})") from error
+    except ValueError as error:  # bytes that are not UTF-8, or a NUL
+        raise VideoError(f"its name cannot be used ({error}); rename it") from error
+    if stat.S_ISDIR(mode):
+        raise VideoError("Is a directory, expected a video file")
+    if not stat.S_ISREG(mode):
+        raise VideoError("is a pipe, device or socket, expected a plain file")
+
+
+def is_cover(stream: VideoStream) -> bool:
+    """A cover picture, which containers hold as a video stream of one frame."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds of `stream`: its header, else the container's, else from its packets' time stamps."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    # Matroska's header gives the end, which is not the duration of a recording that begins late.
+    begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
+    if container.duration and not begins_late:
+        return container.duration / av.time_base
+    start, end = None, Fraction(0)
+    for packet in container.demux(stream):
+        if packet.pts is None or packet.time_base is None:
+            continue
+        shown = packet.pts * packet.time_base
+        gone = shown + (packet.duration or 0) * packet.time_base
+        start, end = (shown, gone) if start is None else (min(start, shown), max(end, gone))
+    return 0.0 if start is None else float(end - start)

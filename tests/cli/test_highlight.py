@@ -1,0 +1,276 @@
+"""`hlclip highlight` and the public names."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import h5py
+import pytest
+from typer.testing import CliRunner, Result
+
+import hlclip
+from hlclip.cli import app
+from hlclip.formats.submissions import read_submission
+from tests.films import copy, ffmpeg, film
+from tests.models import save_model, tiny_config
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("model"), tiny_config())
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "holiday.mp4"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=96x64:r=10:d=40", "-f", "lavfi", "-i", "sine=d=40"),
+        *("-g", 10, path),
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with one video, where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    copy(original, tmp_path / "holiday.mp4")
+    return tmp_path
+
+
+def run(model: str, *arguments: object, typed: str = "") -> Result:
+    command = ["highlight", "--model", model, "--device", "cpu", *map(str, arguments)]
+    return CliRunner().invoke(app, command, input=typed)
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_prints_moments_and_writes_jsonl_and_csv(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", "a dog", "people dance", "--top", 3)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "holiday.mp4: a dog"
+    assert lines[1].split()[0] == "1"
+    assert "holiday.mp4: people dance" in lines
+    assert lines[-1] == "wrote highlights/scores.jsonl, highlights/scores.csv"
+    rows = read_submission(here / "highlights" / "scores.jsonl")
+    assert [(row.qid, row.vid, row.query) for row in rows] == [
+        (1, "holiday", "a dog"),
+        (2, "holiday", "people dance"),
+    ]
+    assert rows[0].pred_relevant_windows is not None
+    assert len(rows[0].pred_relevant_windows) <= 3
+    with (here / "highlights" / "scores.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 20
+    assert listing(here) == [".hlclip", "highlights", "holiday.mp4"]
+
+
+def test_python_gives_the_same(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", "a dog", "--json", "--window", 5, "--min-seconds", 6)
+    (found,) = json.loads(result.stdout)["answers"]
+    scorer = hlclip.load_scorer(model=model, device="cpu")
+    (curve,) = scorer.score("holiday.mp4", ["a dog"])
+    moments = hlclip.best_moments(curve, window=5, min_seconds=6)
+    assert found["moments"] == [
+        {"start": m.start_seconds, "end": m.end_seconds, "score": m.score} for m in moments
+    ]
+    assert found["duration"] == pytest.approx(40, abs=0.1)
+
+
+def test_plot_sheet_and_film(model: str, here: Path) -> None:
+    result = run(
+        model, "holiday.mp4", "A dog?", "a_cat", "--plot", "--sheet", "--cut", "o/best.mp4"
+    )
+    assert result.exit_code == 0
+    assert listing(here / "highlights") == [
+        "holiday-a-dog-sheet.png",
+        "holiday-a-dog.png",
+        "holiday-a_cat-sheet.png",
+        "holiday-a_cat.png",
+        "scores.csv",
+        "scores.jsonl",
+    ]
+    with av.open(str(here / "o" / "best.mp4")) as made:
+        assert len(made.streams.audio) == 1
+    assert result.stdout.splitlines()[-2].startswith("o/best.mp4: 0:")
+
+
+def test_queries_that_look_alike_have_files_of_their_own(model: str, here: Path) -> None:
+    queries = ("a dog 3", "a dog", "a dog!", "a dog?")
+    assert run(model, "holiday.mp4", *queries, "--plot").exit_code == 0
+    assert [n for n in listing(here / "highlights") if n.endswith("png")] == [
+        "holiday-a-dog-3-3.png",
+        "holiday-a-dog-3.png",
+        "holiday-a-dog-4.png",
+        "holiday-a-dog.png",
+    ]
+
+
+@pytest.mark.parametrize("seconds", [1.2, 2.9])
+def test_a_film_with_an_end_that_belongs_to_no_clip(model: str, here: Path, seconds: float) -> None:
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=10:d={seconds}", "-y", "short.mp4")
+    result = run(
+        model, "short.mp4", "a dog", "--video", "holiday.mp4", "--plot", "--sheet", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert all(answer["moments"] for answer in json.loads(result.stdout)["answers"])
+
+
+def test_a_folder_and_further_videos(model: str, here: Path, original: Path) -> None:
+    copy(original, here / "films" / "b.mp4")
+    film(here / "films" / "a.mkv")
+    (here / "films" / "a.srt").write_text("subtitles")
+    result = run(model, "films", "a dog", "--video", "holiday.mp4", "--json")
+    answers = json.loads(result.stdout)["answers"]
+    assert [answer["vid"] for answer in answers] == ["a", "b", "holiday"]
+    assert [answer["qid"] for answer in answers] == [1, 2, 3]
+
+
+def test_a_bad_video_is_named_and_the_others_are_finished(model: str, here: Path) -> None:
+    (here / "bad.mp4").write_text("no video")
+    result = run(model, "bad.mp4", "a dog", "--video", "holiday.mp4", "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert [answer["vid"] for answer in content["answers"]] == ["holiday"]
+    assert list(content["failed"]) == ["bad.mp4"]
+    assert "bad.mp4: not readable as a video" in result.stderr
+    assert result.stderr.endswith("1 of 2 videos could not be used\n")
+
+
+def test_only_bad_videos(model: str, here: Path) -> None:
+    (here / "bad.mp4").write_text("no video")
+    result = run(model, "bad.mp4", "a dog")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "bad.mp4: not readable as a video" in result.stderr
+    assert "highlights" not in listing(here)
+
+
+def test_queries_are_typed_one_a_line(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", typed="a dog\n\n  people dance \n")
+    assert result.exit_code == 0
+    assert result.stdout.count("holiday.mp4: ") == 2
+    rows = read_submission(here / "highlights" / "scores.jsonl")
+    assert [row.query for row in rows] == ["a dog", "people dance"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.mp4", "a dog"], "none.mp4: no such file or folder"),
+        (["holiday.mp4"], "got no query"),
+        (["holiday.mp4", " "], "got a blank query"),
+        (["holiday.mp4", "holiday.mp4"], "name further videos as --video holiday.mp4"),
+        (["holiday.mp4", "a dog", "--window", "4"], "window is 4, expected an odd number"),
+        (["holiday.mp4", "a dog", "--out", "holiday.mp4"], "is a file, expected a folder"),
+        (["holiday.mp4", "a dog", "--cut", "holiday.mp4", "--force"], "is the video itself"),
+        (["holiday.mp4", "a dog", "--video", "b.mp4", "--cut", "c.mp4"], "film of one video"),
+        (["holiday.mp4", "a dog", "--cut", "c.xyz"], "suffix .xyz, expected one of .mp4,"),
+        (
+            ["holiday.mp4", "a dog", "--device", "gpu"],
+            "'gpu' is unknown, expected auto, cpu, cuda or",
+        ),
+        (["holiday.mp4", "a dog", "--checkpoint", "none"], "none: no such checkpoint"),
+    ],
+)
+def test_bad_input_is_a_line_and_leaves_nothing(
+    arguments: list[str], message: str, model: str, here: Path
+) -> None:
+    copy(here / "holiday.mp4", here / "b.mp4")
+    result = run(model, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert set(listing(here)) <= {".hlclip", "b.mp4", "holiday.mp4"}
+
+
+def test_a_long_query_is_no_file_name(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", "рыжая собака " * 40, "--plot")
+    assert result.exit_code == 0
+    assert len(listing(here / "highlights")) == 3
+
+
+def test_nothing_to_score_with_teaches(here: Path) -> None:
+    result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
+    assert result.exit_code == 2
+    assert "there is no outputs/train.safetensors here" in result.stderr
+
+
+def test_errors_speak_of_options(here: Path) -> None:
+    arguments = ["highlight", "holiday.mp4", "a dog", "--model"]
+    result = CliRunner().invoke(app, [*arguments, "ViT-B-32", "--pretrained", "b.pt"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "--pretrained: no file b.pt. Give the path of a weights file of ViT-B-32: "
+        "--pretrained /path/to/file\n"
+    )
+    result = CliRunner().invoke(app, [*arguments, "ViT-B-33", "--pretrained", "openai"])
+    assert result.stderr.startswith("--model: open_clip has no model 'ViT-B-33'")
+
+
+def test_a_film_is_replaced_only_by_force(model: str, here: Path) -> None:
+    (here / "best.mp4").write_text("mine")
+    refused = run(model, "holiday.mp4", "a dog", "--cut", "best.mp4")
+    assert refused.exit_code == 2
+    assert "best.mp4: is there already" in refused.stderr
+    assert (here / "best.mp4").read_text() == "mine"
+    forced = run(model, "holiday.mp4", "a dog", "--cut", "best.mp4", "--exact", "--force")
+    assert forced.exit_code == 0
+    assert (here / "best.mp4").stat().st_size > 1000
+
+
+def test_help_teaches_by_example() -> None:
+    result = CliRunner().invoke(app, ["highlight", "--help"])
+    assert '  hlclip highlight holiday.mp4 "a dog on the beach"\n' in result.stdout
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_no_half_file(model: str, here: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=2:d=7200", "-preset", "ultrafast", "long.mp4")
+    command = [sys.executable, "-m", "hlclip", "highlight", "long.mp4"]
+    with subprocess.Popen([*command, "a dog", "--model", model], stderr=subprocess.PIPE) as process:
+        while not list(here.glob(".hlclip/store/images/*/*.h5")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert "highlights" not in listing(here)
+    assert not list(here.rglob("*.tmp"))
+    for path in here.glob(".hlclip/store/features/*/*.h5"):  # the query's, not the film's
+        with h5py.File(path) as file:
+            data = file["data"]
+            assert isinstance(data, h5py.Dataset)
+            assert len(data) == 1
+
+
+def test_importing_hlclip_is_light() -> None:
+    heavy = ("torch", "open_clip", "av", "h5py", "numpy", "matplotlib", "PIL", "pydantic")
+    code = f"import sys, hlclip; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names() -> None:
+    for name in hlclip.PUBLIC:
+        assert getattr(hlclip, name).__name__ == name
+        assert getattr(hlclip, name).__doc__
+        assert name in dir(hlclip)
+    with pytest.raises(AttributeError, match="module 'hlclip' has no attribute 'nothing'"):
+        hlclip.nothing  # noqa: B018
+
+
+def test_types_know_the_public_names() -> None:
+    source = Path(hlclip.__file__).read_text()
+    typed = {
+        line.split()[-1] for line in source.splitlines() if line.startswith("    from hlclip.")
+    }
+    assert typed == set(hlclip.PUBLIC)

@@ -1,0 +1,328 @@
+"""The demo: what it takes and refuses, and the page in a real browser on real films."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from typer.testing import CliRunner
+
+from hlclip.cli import app
+from hlclip.highlights.scorer import Scorer, load_scorer
+from hlclip.system.errors import HlclipError
+from tests.films import film
+from tests.models import save_model, tiny_config
+
+if find_spec("gradio") is None:
+    pytest.skip("no Gradio: pip install -e '.[demo]'", allow_module_level=True)
+
+from playwright.sync_api import Browser, Page, expect
+
+from hlclip.demo.address import is_loopback
+from hlclip.demo.upload import score_upload
+from tests.browser import watch
+
+SAMPLE = Path(__file__).parents[2] / "sample" / "model"
+COMMAND = [sys.executable, "-m", "hlclip", "demo"]
+expect.set_options(timeout=60_000)  # five seconds are too few where others use the machine
+HOSTILE = "<img src=x onerror=alert(1)> **soldier**"
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    folder = tmp_path_factory.mktemp("model")
+    return load_scorer(model=save_model(folder / "m", tiny_config()), store=folder / "store")
+
+
+def test_a_line_is_a_query(scorer: Scorer, tmp_path: Path) -> None:
+    video = film(tmp_path / "v.mp4")
+    text = "a dog\n\n  people dancing \r\na dog\n"
+    curves = score_upload(scorer, str(video), text, max_minutes=1)
+    assert [curve.query for curve in curves] == ["a dog", "people dancing"]
+    assert [len(curve.saliency) for curve in curves] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "max_minutes", "message"),
+    [
+        (" \n", 1, "Type at least one query"),
+        ("a\nb\nc\nd\ne\nf\ng\nh\ni", 1, "Got 9 queries, expected at most 8"),
+        ("a dog", 0.05, "The video is 0:06 long, expected at most 0.05 minutes"),
+    ],
+)
+def test_limits(
+    text: str, max_minutes: float, message: str, scorer: Scorer, tmp_path: Path
+) -> None:
+    video = film(tmp_path / "v.mp4")
+    with pytest.raises(HlclipError, match=message):
+        score_upload(scorer, str(video), text, max_minutes=max_minutes)
+
+
+def test_bad_uploads_are_named_without_their_folder(scorer: Scorer, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.mp4"
+    notes.write_text("no video")
+    short = film(tmp_path / "short.mp4", seconds=0.5)
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("#EXTM3U\n#EXTINF:6,\nshort.mp4\n#EXT-X-ENDLIST\n")
+    for path, reason in (
+        (notes, "not readable as a video"),
+        (playlist, "not readable as a video"),
+        (short, "no frame could be decoded"),
+    ):
+        with pytest.raises(HlclipError, match=f"^This file cannot be used.*: {reason}") as caught:
+            score_upload(scorer, str(path), "a dog", max_minutes=1)
+        assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(HlclipError, match="Upload a video first"):
+        score_upload(scorer, None, "a dog", max_minutes=1)
+    with pytest.raises(HlclipError, match="upload it again"):
+        score_upload(scorer, str(tmp_path / "gone.mp4"), "a dog", max_minutes=1)
+
+
+def test_loopback() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.7", "example.org")))  # noqa: S104
+
+
+def test_a_taken_port_and_an_open_host_are_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        model = f"local-dir:{SAMPLE}"
+        arguments = ["demo", "--model", model, "--host", "0.0.0.0", "--port", port]  # noqa: S104
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    warning, error = result.stderr.splitlines()
+    assert warning.startswith("--host 0.0.0.0: whoever reaches this machine can upload")
+    assert error.startswith(f"cannot listen at 0.0.0.0, port {port} (Address already in use)")
+
+
+def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["hlclip.cli.demo"], "find_spec", lambda name: None)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 2
+    assert result.stderr == "hlclip demo needs Gradio: pip install 'hlclip[demo]'\n"
+
+
+@dataclass
+class Server:
+    url: str
+    process: subprocess.Popen[str]
+    folder: Path
+    """Holds `run/`, where it was started, and `tmp/`, its folder for temporary files."""
+
+    def left(self) -> list[Path]:
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[Server]:
+    for name in ("run", "tmp"):
+        (folder / name).mkdir()
+    log = folder / "stderr"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [*COMMAND, "--model", f"local-dir:{SAMPLE}", "--device", "cpu", *options],
+            cwd=folder / "run",
+            env={**os.environ, "TMPDIR": str(folder / "tmp")},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            found = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert found, log.read_text()
+            yield Server(found[0], process, folder)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("demo")
+    with started(folder, "--max-mb", "4", "--max-minutes", "2") as server:
+        yield server
+        end(server, signal.SIGTERM)  # after all that the tests uploaded and were refused
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page, opened; fails when it logs an error or asks anything of another host."""
+    page = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 900})
+    faults = watch(page, home=server.url)
+    page.goto(server.url)
+    expect(queries(page)).to_be_visible(timeout=60_000)
+    yield page
+    page.close()
+    assert faults == []
+
+
+def queries(page: Page):
+    return page.get_by_label("Queries, one a line")
+
+
+def ask(page: Page, video: Path, text: str) -> None:
+    page.locator("#film input[type=file]").set_input_files(video)
+    expect(page.locator("#film video")).to_be_visible(timeout=60_000)
+    queries(page).fill(text)
+    page.get_by_role("button", name="Find moments").click()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [1280, 390], indirect=True, ids=["desktop", "phone"])
+def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Path) -> None:
+    expect(page.get_by_text("Up to 4 MB and 2 minutes")).to_be_visible()
+    ask(page, footage_dir / "videos/tears_of_steel_battle.webm", f"a robotic arm\n{HOSTILE}")
+    moments = page.locator(".moments button")
+    expect(moments).to_have_count(10)
+    expect(page.locator("svg.marks")).to_have_count(2)
+    expect(page.get_by_text(HOSTILE, exact=True).last).to_be_visible()  # as text
+
+    words = re.fullmatch(
+        r"[\s\u2007]*2\s+(\d):(\d\d) - \S+\s+0\.\d{4}", moments.nth(1).inner_text()
+    )
+    assert words, moments.nth(1).inner_text()
+    second = int(words[1]) * 60 + int(words[2])
+    # Where it lands, noted by the page: it plays on while a loaded machine gets round to asking.
+    page.evaluate(
+        """() => {
+            const video = document.querySelector("#film video");
+            const landed = done => () => done(video.currentTime);
+            window.landed = new Promise(
+                done => video.addEventListener("seeked", landed(done), { once: true })
+            );
+        }"""
+    )
+    moments.nth(1).click()
+    assert page.evaluate("window.landed") == pytest.approx(second, abs=0.5)
+    page.wait_for_function(
+        "second => document.querySelector('#film video').currentTime > second", arg=second
+    )
+
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Moments a query").fill("2")
+    page.keyboard.press("Tab")
+    expect(moments).to_have_count(4)  # drawn anew without being asked
+
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    page.get_by_role("button", name="Clear").click()
+    expect(moments).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_text_file_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    notes = tmp_path / "<b>notes.mp4"
+    notes.write_text("no video")
+    ask(page, notes, "a dog")
+    toast = page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text("This file cannot be used as a video: not readable as a video")
+    assert "Traceback" not in toast.inner_text()
+    toast.get_by_role("button").last.click()
+    queries(page).fill("  ")
+    page.get_by_role("button", name="Find moments").click()
+    expect(toast).to_contain_text("Type at least one query")
+
+
+@pytest.mark.slow
+def test_a_large_file_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    large = tmp_path / "large.mp4"
+    large.write_bytes(bytes(5 * 2**20))
+    page.locator("#film input[type=file]").set_input_files(large)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("maximum allowed size of 4.0 Mb")
+
+
+@pytest.mark.slow
+def test_the_browser_asks_no_other_host(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    page.goto(server.url)
+    expect(queries(page)).to_be_visible(timeout=60_000)
+    refused = page.evaluate(
+        """() => new Promise(done => {
+            document.addEventListener("securitypolicyviolation", e => done(e.blockedURI));
+            fetch("http://127.0.0.2:9/").catch(() => {});
+        })"""
+    )
+    page.close()
+    assert refused.startswith("http://127.0.0.2:9")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1:9/film.mp4"])
+def test_made_up_requests_reach_no_other_file(path: str, server: Server) -> None:
+    film = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    answer = call(server, "find", [film, "a dog"], session=re.sub(r"\W", "", path))
+    assert answer["success"] is False
+    assert "root:" not in json.dumps(answer)
+    if path.startswith("http"):
+        assert answer["output"]["error"] == "Only uploaded files are taken."
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{server.url}gradio_api/file=/etc/passwd")  # noqa: S310
+
+
+def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[str, Any]:
+    """What a page's event brings, asked for without the page."""
+    join(server, name, data, session=session)
+    stream = f"{server.url}gradio_api/queue/data?session_hash={session}"
+    with urllib.request.urlopen(stream, timeout=60) as lines:  # noqa: S310
+        for line in lines:
+            message = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("the stream ended without an answer")
+
+
+def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
+    """Ask for it without waiting for what it brings."""
+    with urllib.request.urlopen(f"{server.url}config") as answer:  # noqa: S310
+        events = json.load(answer)["dependencies"]
+    (event,) = (event["id"] for event in events if event["api_name"] == name)
+    body = json.dumps({"data": data, "fn_index": event, "session_hash": session}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
+@pytest.mark.slow
+def test_an_interrupt_in_the_middle_of_the_work_leaves_nothing(
+    footage_dir: Path, tmp_path: Path
+) -> None:
+    with started(tmp_path) as server:
+        video = footage_dir / "videos/tears_of_steel_battle.webm"
+        with video.open("rb") as file:
+            answer = requests.post(f"{server.url}gradio_api/upload", files={"files": file})  # noqa: S113
+        film = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+        join(server, "find", [film, "a robot"], session="s")
+        while not list((tmp_path / "tmp").glob("*/store/images/locks/*")):
+            assert server.process.poll() is None
+            time.sleep(0.01)
+        assert any(path.suffix == ".webm" for path in server.left())
+        end(server, signal.SIGINT)
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+def end(server: Server, number: signal.Signals) -> None:
+    """Nothing is left of what was uploaded and made."""
+    (private,) = (server.folder / "tmp").iterdir()
+    assert private.stat().st_mode & 0o777 == 0o700
+    server.process.send_signal(number)
+    assert server.process.wait(60) == 0
+    assert list((server.folder / "tmp").iterdir()) == []
+    assert server.left() == [server.folder / "stderr"]

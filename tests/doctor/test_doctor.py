@@ -1,0 +1,216 @@
+"""The examination before a run: what is wrong is a problem with a remedy; nothing is changed."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner, Result
+
+from hlclip.cli import app
+from hlclip.doctor import checks as doctor
+from hlclip.doctor.checks import examine
+from hlclip.doctor.finding import Finding
+from hlclip.params import Params, load_params
+from tests.films import film
+from tests.models import save_model, tiny_config
+
+ROOT = Path(__file__).parents[2]
+
+
+class Project:
+    """A small data set in the folder that the examination looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.content: dict[str, Any] = load_params(ROOT / "params.yaml").model_dump()
+        self.set(
+            "data", root=str(folder / "data"), annotations={"train": "t.jsonl", "val": "v.jsonl"}
+        )
+        self.set("evaluate", splits=["val"])
+        self.set("encoder", model=save_model(folder / "model", tiny_config()))
+        self.set("frames", size=32)
+        self.videos = folder / "data" / "videos"
+        self.videos.mkdir(parents=True)
+        self.annotate("t.jsonl", "a", "b")
+        self.annotate("v.jsonl", "c")
+        for vid in "abc":
+            film(self.videos / f"{vid}.mp4", "-c:v", "mpeg4", seconds=6)
+
+    def set(self, section: str, **values: Any) -> None:
+        self.content[section].update(values)
+
+    def annotate(self, name: str, *vids: str) -> None:
+        facts = {"query": "a cat", "duration": 6}
+        lines = [json.dumps({"qid": n, "vid": vid, **facts}) for n, vid in enumerate(vids)]
+        (self.folder / "data" / name).write_text("\n".join(lines) + "\n")
+
+    def params(self) -> Params:
+        path = self.folder / "params.yaml"
+        with path.open("w") as file:
+            YAML().dump(self.content, file)
+        return load_params(path)
+
+    def examine(self) -> dict[str, Finding]:
+        return {finding.about: finding for finding in examine(self.params(), measured=False)}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "start", "--allow-empty"]):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        subprocess.run(["git", *identity, *command], check=True)
+    return Project(tmp_path)
+
+
+def test_a_whole_project_has_no_problem_and_is_not_changed(project: Project):
+    params = project.params()
+    before = snapshot(project.folder)
+    found = {finding.about: finding for finding in examine(params)}
+    assert [f for f in found.values() if f.state == "problem"] == []
+    assert found["annotations train"].found == "2 rows on 2 videos, t.jsonl"
+    assert found["videos"].state == "ok"
+    assert "frames 0:00:0" in found["time"].found
+    assert "GB" in found["memory"].found
+    assert snapshot(project.folder) == before
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_disk_is_computed_from_the_models_shapes(project: Project):
+    project.set("encoder", dtype="float32")
+    project.annotate("v.jsonl", *(f"v{n}" for n in range(10_000)))
+    project.set("data", max_missing=1.0)
+    clips = 3 * (2 + 10_000)
+    frames, images = clips * 32 * 32 * 3, clips * (4 * 4 + 1) * 64 * 4
+    assert f"frames {frames / 1e9:.1f} GB" in project.examine()["disk"].found
+    assert f"activations {images / 1e9:.1f} GB" in project.examine()["disk"].found
+
+
+def test_a_full_disk_is_a_problem(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "free_bytes", lambda folder: 100)
+    assert project.examine()["disk"].state == "problem"
+    assert "HLCLIP_STORE" in project.examine()["disk"].remedy
+
+
+def test_missing_and_unreadable_videos_are_named(project: Project):
+    (project.videos / "a.mp4").unlink()
+    (project.videos / "b.mp4").write_bytes(b"no video")
+    found = project.examine()["videos"]
+    assert found.state == "problem"
+    assert found.found == "1 of 3 missing, 1 unreadable (66.67%)"
+    assert found.names[0] == "a: no file videos/a.*"
+    assert found.names[1].startswith("b: not readable as a video")
+    assert "-S data.max_missing=0.6667" in found.remedy
+    project.set("data", max_missing=0.6667)
+    assert project.examine()["videos"].state == "note"
+
+
+def test_all_annotation_files_are_looked_at(project: Project):
+    (project.folder / "data" / "t.jsonl").unlink()
+    (project.folder / "data" / "v.jsonl").write_text('{"qid": 1}\n')
+    found = project.examine()
+    assert found["annotations train"].state == "problem"
+    assert "No such file" in found["annotations train"].found
+    assert "v.jsonl:1: query: missing" in found["annotations val"].names[0]
+
+
+def test_a_file_with_a_releases_name_must_be_the_release(project: Project):
+    project.set("data", annotations={"train": "t.jsonl", "val": "highlight_val_release.jsonl"})
+    project.annotate("highlight_val_release.jsonl", "c")
+    found = project.examine()["annotations val"]
+    assert found.state == "problem"
+    assert "1550 rows on 1519 videos" in found.found
+
+
+def test_the_release_is_recognised(project: Project, qvhighlights_dir: Path):
+    path = qvhighlights_dir / "highlight_val_release.jsonl"
+    project.set("data", annotations={"train": "t.jsonl", "val": str(path)})
+    found = project.examine()["annotations val"]
+    assert found.state == "ok"
+    assert "the release of QVHighlights" in found.found
+
+
+def test_videos_in_train_and_val_are_told(project: Project):
+    project.annotate("v.jsonl", "a")
+    assert project.examine()["annotations"].names == ("a",)
+
+
+def test_frames_that_do_not_fit_the_model(project: Project):
+    project.set("frames", size=64, resize="squash")
+    found = project.examine()["model"]
+    assert found.state == "problem"
+    assert found.remedy == "-S frames.size=32 -S frames.resize=shortest"
+
+
+def test_weights_of_another_activation_function(project: Project):
+    project.set("encoder", model="ViT-B-32", pretrained="openai")
+    assert "ViT-B-32-quickgelu" in project.examine()["model"].found
+
+
+def test_a_device_that_is_not_there(project: Project):
+    project.set("train", device="cuda:99")
+    assert project.examine()["device"].state == "problem"
+
+
+def test_without_git_there_are_no_experiments(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (project.folder / ".git").rename(project.folder / "not-git")
+    assert project.examine()["git"].state == "problem"
+
+
+def test_a_store_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hlclip.doctor.machine.os.access", lambda path, mode: False)
+    assert project.examine()["store"].state == "problem"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def test_the_command_ends_with_what_to_do(project: Project):
+    project.params()
+    good = run("--quick")
+    assert good.exit_code == 0, good.output
+    assert "Ready to run" in good.stdout
+    bad = run("--quick", "--root", str(project.folder / "elsewhere"))
+    assert bad.exit_code == 1
+    listed = bad.stdout.split("To do:")[1].strip().splitlines()
+    assert [line.split(":")[0].strip() for line in listed] == [
+        "1. annotations train, annotations val",
+        "2. videos",
+    ]
+
+
+def test_json_names_everything(project: Project):
+    project.params()
+    for path in project.videos.iterdir():
+        path.unlink()
+    ended = run("--quick", "--json")
+    assert ended.exit_code == 1
+    findings = {finding["about"]: finding for finding in json.loads(ended.stdout)}
+    assert len(findings["videos"]["names"]) == 3
+
+
+def test_wrong_parameters_end_with_2(project: Project):
+    project.set("pool", window=4)
+    with pytest.raises(ValueError, match="odd"):
+        project.params()
+    ended = run("--quick")
+    assert ended.exit_code == 2
+    assert "pool.window" in ended.stderr

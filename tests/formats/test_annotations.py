@@ -1,0 +1,259 @@
+"""Annotation rows: what is read, and that everything wrong is named by line and field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from hlclip.formats.annotations import LEVELS, Annotation, AnnotationError, read_annotations
+
+ROW: dict[str, Any] = {
+    "qid": 7,
+    "query": "a cat jumps",
+    "vid": "abc_0.0_150.0",
+    "duration": 10,
+    "relevant_clip_ids": [1, 3],
+    "saliency_scores": [[4, 3, 0], [1, 2, 2]],
+    "relevant_windows": [[2, 4], [6, 8]],
+}
+
+
+def write(path: Path, *rows: dict[str, Any] | bytes) -> Path:
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+def problems(path: Path, clip_seconds: float = 2.0) -> list[str]:
+    with pytest.raises(AnnotationError) as caught:
+        read_annotations(path, clip_seconds)
+    return [line.removeprefix(f"{path}:") for line in str(caught.value).split("\n")]
+
+
+def test_reads_a_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROW | {"unknown_key": 1})
+    (row,) = read_annotations(path)
+    assert (row.qid, row.query, row.duration) == (7, "a cat jumps", 10.0)
+    assert row.relevant_windows == ((2.0, 4.0), (6.0, 8.0))
+    assert row.clips() == 5
+    np.testing.assert_array_equal(
+        row.ratings(), [[0, 0, 0], [4, 3, 0], [0, 0, 0], [1, 2, 2], [0, 0, 0]]
+    )
+
+
+def test_clips_are_whole_ones() -> None:
+    row = Annotation.model_validate(ROW | {"duration": 149.9})
+    assert row.clips() == 74
+    assert row.ratings(clip_seconds=1.0).shape == (149, 3)
+
+
+def test_ground_truth_may_be_absent(tmp_path: Path) -> None:
+    blind = {key: ROW[key] for key in ("qid", "query", "vid", "duration")}
+    (row,) = read_annotations(write(tmp_path / "a.jsonl", blind))
+    assert row.relevant_clip_ids is row.saliency_scores is row.relevant_windows is None
+    with pytest.raises(ValueError, match="qid 7 has no saliency_scores"):
+        row.ratings()
+
+
+def test_windows_may_be_absent_beside_ratings() -> None:
+    assert Annotation.model_validate(ROW | {"relevant_windows": None}).ratings().sum() == 12
+
+
+def test_nothing_relevant_is_all_zeros() -> None:
+    row = Annotation.model_validate(ROW | {"relevant_clip_ids": [], "saliency_scores": []})
+    assert not row.ratings().any()
+
+
+def test_rows_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Annotation.model_validate(ROW).query = "another"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_accepts_byte_order_mark_blank_lines_and_crlf(tmp_path: Path) -> None:
+    lines = [json.dumps(ROW | {"qid": qid}) for qid in (1, "1")]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n \r\n\r\n".join(lines).encode() + b"\r\n")
+    assert [row.qid for row in read_annotations(path)] == [1, "1"]
+
+
+def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
+    row = json.dumps(ROW | {"query": "one\u2028two"}, ensure_ascii=False).encode()
+    assert read_annotations(write(tmp_path / "a.jsonl", row))[0].query == "one\u2028two"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"qid": 1.5}, "1: qid: got 1.5, expected an integer or a text"),
+        ({"qid": True}, "1: qid: got True, expected an integer or a text"),
+        ({"qid": ""}, "1: qid: got '', expected an integer or a text"),
+        ({"query": " "}, "1: query: got ' ', expected some text"),
+        ({"query": 3}, "1: query: got 3, expected a valid string"),
+        ({"vid": None}, "1: vid: got None, expected a valid string"),
+        ({"duration": "10"}, "1: duration: got '10', expected a valid number"),
+        ({"duration": float("nan")}, "1: duration: got nan, expected a finite number"),
+        ({"duration": float("inf")}, "1: duration: got inf, expected a finite number"),
+        (
+            {
+                "duration": 1.9,
+                "relevant_clip_ids": [],
+                "saliency_scores": [],
+                "relevant_windows": [],
+            },
+            "1: duration: got 1.9, expected 1 to 100000 clips of 2 seconds",
+        ),
+        (
+            {"relevant_clip_ids": [1, 5]},
+            "1: relevant_clip_ids: got [5], expected 0 <= id < 5 (clips)",
+        ),
+        (
+            {"relevant_clip_ids": [-1, 1]},
+            "1: relevant_clip_ids: got [-1], expected 0 <= id < 5 (clips)",
+        ),
+        (
+            {"relevant_clip_ids": [1, 1]},
+            "1: relevant_clip_ids: got [1] more than once, expected each clip once",
+        ),
+        (
+            {"relevant_clip_ids": [1, 2.0]},
+            "1: relevant_clip_ids[1]: got 2.0, expected a valid integer",
+        ),
+        ({"relevant_clip_ids": 1}, "1: relevant_clip_ids: got 1, expected a list"),
+        (
+            {"relevant_clip_ids": [1]},
+            "1: relevant_clip_ids: got 1 entries, expected 2, one for each of saliency_scores",
+        ),
+        (
+            {"relevant_clip_ids": None},
+            "1: relevant_clip_ids: got none beside saliency_scores, expected both or neither",
+        ),
+        (
+            {"saliency_scores": None},
+            "1: relevant_clip_ids: got some without saliency_scores, expected both or neither",
+        ),
+        (
+            {"saliency_scores": [[4, 3, 5], [1, 2, 2]]},
+            "1: saliency_scores[0][2]: got 5, expected less than or equal to 4",
+        ),
+        (
+            {"saliency_scores": [[4, 3, 0], [1, -2, 2]]},
+            "1: saliency_scores[1][1]: got -2, expected greater than or equal to 0",
+        ),
+        (
+            {"saliency_scores": [[4, 3, 0], [1, 2.5, 2]]},
+            "1: saliency_scores[1][1]: got 2.5, expected a valid integer",
+        ),
+        (
+            {"saliency_scores": [[4, 3], [1, 2, 2]]},
+            "1: saliency_scores[0][2]: missing, expected a value",
+        ),
+        (
+            {"saliency_scores": [[4, 3, 1, 1], [1, 2, 2]]},
+            "1: saliency_scores[0]: got [4, 3, 1, 1], expected 3 entries",
+        ),
+        (
+            {"relevant_windows": [[4, 2], [3, 3], [-2, 2], [8, 12], [2, 4]]},
+            "1: relevant_windows: got [[4.0, 2.0], [3.0, 3.0], [-2.0, 2.0], [8.0, 12.0]], "
+            "expected 0 <= start < end <= 10.0 (seconds)",
+        ),
+        (
+            {"relevant_windows": [[2, None]]},
+            "1: relevant_windows[0][1]: got None, expected a valid number",
+        ),
+    ],
+)
+def test_names_what_came_and_what_was_expected(
+    tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    assert problems(write(tmp_path / "a.jsonl", ROW | change)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b'{"qid": 1',
+            "1: got '{\"qid\": 1', expected JSON (EOF while parsing an object, column 9)",
+        ),
+        (b"[1, 2]", "1: got [1, 2], expected a JSON object"),
+        (b"null", "1: got None, expected a JSON object"),
+        (b'{"qid": "\xff"}', "1: got bytes that are not UTF-8 (column 10), expected UTF-8 text"),
+    ],
+)
+def test_names_lines_that_are_no_row(tmp_path: Path, line: bytes, expected: str) -> None:
+    assert problems(write(tmp_path / "a.jsonl", line)) == [expected]
+
+
+def test_missing_fields_are_all_named(tmp_path: Path) -> None:
+    assert problems(write(tmp_path / "a.jsonl", {})) == [
+        f"1: {field}: missing, expected a value" for field in ("qid", "query", "vid", "duration")
+    ]
+
+
+def test_one_pass_names_every_problem(tmp_path: Path) -> None:
+    bad = ROW | {
+        "query": "",
+        "relevant_clip_ids": [9, 9],
+        "saliency_scores": [[1, 2, 3]],
+        "relevant_windows": [[0, 99]],
+    }
+    found = problems(write(tmp_path / "a.jsonl", ROW, b"", bad, b"{", ROW))
+    assert [line.split(": got")[0] for line in found] == [
+        "3: query",
+        "3: relevant_clip_ids",
+        "3: relevant_windows",
+        "3: qid",
+        "4",
+        "5: qid",
+    ]
+    assert found[1] == (
+        "3: relevant_clip_ids: got 2 entries, expected 1, one for each of saliency_scores; "
+        "got [9] more than once, expected each clip once; got [9, 9], expected 0 <= id < 5 (clips)"
+    )
+    assert found[-1] == "5: qid: got 7, already on line 1; expected each qid once"
+
+
+def test_long_lists_of_problems_are_cut_and_counted(tmp_path: Path) -> None:
+    found = problems(write(tmp_path / "a.jsonl", *[b"[]"] * 33))
+    assert len(found) == 21
+    assert found[-1] == "... and 13 more problems"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+    assert problems(write(tmp_path / "a.jsonl", content)) == [
+        " got an empty file, expected one JSON object a line"
+    ]
+
+
+def test_clip_seconds_decides_what_is_past_the_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROW)
+    assert read_annotations(path, clip_seconds=2.5)[0].clips(2.5) == 4
+    assert problems(path, clip_seconds=5.0) == [
+        "1: relevant_clip_ids: got [3], expected 0 <= id < 2 (clips)"
+    ]
+    with pytest.raises(ValueError, match="clip_seconds is 0"):
+        read_annotations(path, clip_seconds=0)
+
+
+def test_levels_are_ratings() -> None:
+    assert list(LEVELS.values()) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "videos"),
+    [
+        ("highlight_train_release.jsonl", 7218, 7100),
+        ("highlight_val_release.jsonl", 1550, 1519),
+        ("highlight_test_with_gt.jsonl", 1542, 1529),
+    ],
+)
+def test_the_released_files_are_valid(
+    qvhighlights_dir: Path, name: str, rows: int, videos: int
+) -> None:
+    annotations = read_annotations(qvhighlights_dir / name)
+    assert len(annotations) == rows
+    assert len({row.vid for row in annotations}) == videos

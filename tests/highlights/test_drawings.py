@@ -1,0 +1,114 @@
+"""Pictures of a video, the chart of a curve and the contact sheet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hlclip.highlights.chart import plot_curve
+from hlclip.highlights.contact_sheet import contact_sheet
+from hlclip.highlights.moments import Curve, best_moments
+from hlclip.highlights.pictures import pictures
+from hlclip.system.errors import HlclipError
+from hlclip.video.container import VideoError
+from tests.films import constant, ffmpeg, film, numbered_film, numbers
+
+
+def curve_of(video: Path, clips: int, query: str = "a dog") -> Curve:
+    scores = np.random.default_rng(0).normal(size=clips).astype(np.float32)
+    return Curve(video, query, scores, 2.0 * clips, 2.0)
+
+
+def test_pictures_show_their_times(tmp_path: Path) -> None:
+    path = numbered_film(tmp_path / "v.mkv", constant(10, 20), side=64)
+    shown = pictures(path, [1, 13, 7.5], height=64)
+    assert numbers(np.array([np.asarray(picture) for picture in shown])) == [10, 130, 75]
+
+
+def test_pictures_at_the_end_show_what_is_left(tmp_path: Path) -> None:
+    path = numbered_film(tmp_path / "v.mkv", constant(10, 5), side=64)
+    (shown,) = pictures(path, [5], height=64)
+    assert numbers(np.asarray(shown)[None]) == [40]
+
+
+def test_pictures_keep_shape_and_are_upright(tmp_path: Path, videos_dir: Path) -> None:
+    wide = film(tmp_path / "wide.mkv", "-vf", "setsar=2/1", size="96x64")
+    assert pictures(wide, [1], height=32)[0].size == (96, 32)
+    (shown,) = pictures(videos_dir / "decord_video_90.mov", [0], height=90)
+    assert shown.height > shown.width
+
+
+def test_a_video_without_pictures_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    path.write_text("no video")
+    with pytest.raises(VideoError, match=r"v\.mp4: no picture at 1 s \("):
+        pictures(path, [1], height=32)
+
+
+@pytest.mark.parametrize("clips", [1, 3, 40])
+@pytest.mark.parametrize("size", ["96x64", "54x96"])
+def test_a_chart_of_any_length_and_shape(clips: int, size: str, tmp_path: Path) -> None:
+    curve = curve_of(film(tmp_path / "v.mp4", size=size, seconds=2 * clips), clips)
+    plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as chart:
+        assert chart.size == (1342, 544)
+        strip = np.asarray(chart.convert("RGB"))[-110:-20, 115:-25]
+    assert (strip != 255).any(axis=(0, 2)).mean() > 0.7  # there are frames
+
+
+def test_a_chart_shades_its_moments(tmp_path: Path) -> None:
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
+    shade = (0xF7, 0xE6, 0xDF)
+    shares = []
+    for moments in ([], best_moments(curve, top=1)):
+        plot_curve(curve, moments, tmp_path / "plot.png")
+        with Image.open(tmp_path / "plot.png") as chart:
+            shares.append((np.asarray(chart.convert("RGB")) == shade).all(axis=2).mean())
+    assert shares[0] < 0.001  # some pixel of a frame may have the colour
+    assert shares[1] > 0.03
+
+
+@pytest.mark.parametrize("query", ["costs $5, or $6_x", "собака", "<b> & \\alpha {", "x" * 300])
+def test_any_query_and_name_is_a_title(query: str, tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4").rename(tmp_path / "$\\input{x}$ <script> %s {0}\n.mp4")
+    curve = curve_of(path, 3, query)
+    plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
+    contact_sheet(curve, best_moments(curve), tmp_path / "sheet.png")
+    for name in ("plot.png", "sheet.png"):
+        with Image.open(tmp_path / name) as drawn:
+            assert drawn.format == "PNG"
+
+
+def test_a_sheet_has_a_row_a_moment_and_frames_the_best(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", size="90x60", seconds=40)
+    curve = curve_of(path, 20)
+    moments = best_moments(curve, top=3, window=1)
+    assert len(moments) == 3
+    contact_sheet(curve, moments, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    assert pixels.shape[0] == 44 + 3 * 250 + 12
+    accent = (pixels == (0xC2, 0x41, 0x0C)).all(axis=2)
+    edges = accent[:, 12:].sum(axis=1) >= 200  # an upper or lower edge of a frame
+    assert edges.sum() == 3 * 2 * 4
+
+
+def test_a_failed_drawing_leaves_nothing(tmp_path: Path) -> None:
+    video = tmp_path / "v.mp4"
+    video.write_text("no video")
+    curve = curve_of(video, 5)
+    for draw in (plot_curve, contact_sheet):
+        with pytest.raises(HlclipError):
+            draw(curve, best_moments(curve), tmp_path / "out.png")
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_a_portrait_and_a_panorama_fill_the_strip(tmp_path: Path) -> None:
+    for size in ("400x100", "90x160"):
+        path = tmp_path / f"{size}.mkv"
+        ffmpeg("-f", "lavfi", "-i", f"color=red:s={size}:r=2:d=120", path)
+        plot_curve(curve_of(path, 60), [], tmp_path / "plot.png")
+        with Image.open(tmp_path / "plot.png") as chart:
+            row = np.asarray(chart.convert("RGB"))[-60]
+        assert (row[:, 1] < 60).mean() > 0.7

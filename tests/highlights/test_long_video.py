@@ -1,0 +1,186 @@
+"""Frames that stream, and tokens in parts."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hlclip.formats.manifests import Video
+from hlclip.highlights import long_video
+from hlclip.highlights.long_video import token_parts
+from hlclip.model.encoder import Encoder, load_encoder
+from hlclip.params import Encoder as EncoderParams
+from hlclip.params import Frames
+from hlclip.pipeline.activations import encoder_header, image_header
+from hlclip.pipeline.frames import extract_frames, frames_header, stream_frames
+from hlclip.pipeline.index import inspect_videos
+from hlclip.store.store import Store, StoreError
+from hlclip.video.container import VideoError
+from tests.films import copy, ffmpeg
+from tests.models import save_model, tiny_config
+
+HEADER = frames_header(
+    Frames.model_validate(
+        {"size": 32, "resize": "shortest", "interpolation": "bicubic", "decoder": "ffmpeg"}
+    ),
+    2.0,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("model"), tiny_config())
+
+
+@pytest.fixture(scope="module")
+def encoder(model: str) -> Encoder:
+    return load_encoder(model, None, cached_blocks=2)
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """130 clips."""
+    return slow_film(tmp_path_factory.mktemp("film") / "long.mkv", 260)
+
+
+def slow_film(path: Path, seconds: int) -> Path:
+    """Two frames a second, which is soon drawn."""
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=64x48:r=2:d={seconds}", path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path, encoder: Encoder, model: str) -> Store:
+    params = EncoderParams.model_validate(
+        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
+    )
+    return Store(
+        tmp_path / "store", "images", image_header(encoder_header(encoder, params), "float16", 2.0)
+    )
+
+
+def look_at(path: Path, tmp_path: Path) -> Video:
+    ((_, found),) = inspect_videos({"v": path}, path.parent, tmp_path / "index.sqlite")
+    assert isinstance(found, Video)
+    return found
+
+
+def parts_of(path: Path, encoder: Encoder, images: Store) -> Iterator[NDArray[np.floating]]:
+    video = look_at(path, images.folder.parent)
+    return token_parts(path, video, encoder=encoder, dtype="float16", frames=HEADER, images=images)
+
+
+def files(store: Store) -> list[Path]:
+    return sorted(store.folder.glob("*/*.h5"))
+
+
+@pytest.mark.parametrize("most", [1, 7, 130, 1000])
+def test_streamed_frames_are_the_extracted_ones(long_film: Path, most: int) -> None:
+    pieces = list(stream_frames(long_film, HEADER, most=most))
+    assert {len(piece) for piece in pieces[:-1]} <= {most}
+    np.testing.assert_array_equal(np.concatenate(pieces), extract_frames(long_film, HEADER))
+
+
+def test_real_footage_streams_alike(footage_dir: Path) -> None:
+    path = footage_dir / "videos" / "tears_of_steel_battle.webm"
+    pieces = list(stream_frames(path, HEADER, most=8))
+    assert [len(piece) for piece in pieces] == [8, 8, 8, 8, 3]
+    np.testing.assert_array_equal(np.concatenate(pieces), extract_frames(path, HEADER))
+
+
+def test_a_reader_may_stop_early(long_film: Path) -> None:
+    pieces = stream_frames(long_film, HEADER, most=1)
+    assert len(next(pieces)) == 1
+    pieces.close()  # type: ignore[attr-defined]
+
+
+def test_parts_are_the_whole(
+    long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,) = parts_of(long_film, encoder, images)
+    images.path(files(images)[0].stem).unlink()
+    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    parts = list(parts_of(long_film, encoder, images))
+    assert [len(part) for part in parts] == [50, 50, 30]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_a_video_of_full_parts_ends(
+    tmp_path: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_video, "PART_CLIPS", 25)
+    path = slow_film(tmp_path / "v.mkv", 100)
+    for _ in range(2):  # made, then found
+        assert [len(part) for part in parts_of(path, encoder, images)] == [25, 25]
+
+
+def test_an_interrupted_run_goes_on(
+    long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    expected = next(parts := parts_of(long_film, encoder, images))
+    next(parts)
+    parts.close()  # type: ignore[attr-defined]
+    before = {path: path.stat().st_mtime_ns for path in files(images)}
+    assert len(before) == 2
+    again = list(parts_of(long_film, encoder, images))
+    assert [len(part) for part in again] == [50, 50, 30]
+    np.testing.assert_array_equal(again[0], expected)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in files(images)}.items()
+
+
+def test_a_damaged_part_is_named_and_made_anew(
+    long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    expected = np.concatenate(list(parts_of(long_film, encoder, images)))
+    damaged = files(images)[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    fresh = Store(images.folder.parent, "images", images.header)
+    with pytest.raises(StoreError, match=r"damaged, removed"):
+        list(parts_of(long_film, encoder, fresh))
+    again = np.concatenate(list(parts_of(long_film, encoder, fresh)))
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_the_end_of_a_broken_video_is_an_error_in_parts_too(
+    tmp_path: Path,
+    long_film: Path,
+    encoder: Encoder,
+    images: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    path = copy(long_film, tmp_path / "v.mkv")
+    video = look_at(path, tmp_path)
+    path.write_bytes(b"no video any more")
+    with pytest.raises(VideoError, match="ffmpeg failed"):
+        list(
+            token_parts(path, video, encoder=encoder, dtype="float16", frames=HEADER, images=images)
+        )
+    assert files(images) == []
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """Two hours take as much as ten minutes (with frames of 224 pixels they would be 540 MB)."""
+    peaks = []
+    for seconds in (600, 7200):
+        path = slow_film(tmp_path / f"{seconds}.mkv", seconds)
+        code = (
+            "import resource, sys; from hlclip.pipeline.frames import *; from pathlib import Path\n"
+            f"header = {dict(HEADER, size=224)!r}\n"
+            "n = sum(map(len, stream_frames(Path(sys.argv[1]), header, most=25)))\n"
+            "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=True)
+        clips, peak = map(int, done.stdout.split())
+        assert clips == seconds / 2
+        peaks.append(peak / 1024)
+    assert peaks[1] - peaks[0] < 20

@@ -1,0 +1,294 @@
+"""Scores of one's own videos are those of the pipeline."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import Index, Manifest, Video
+from hlclip.highlights.scorer import Scorer, load_scorer
+from hlclip.model.checkpoint import CheckpointError, load_tail, save_tail
+from hlclip.model.encoder import EncoderError, load_encoder
+from hlclip.model.tail import build_tail
+from hlclip.params import Encoder as EncoderParams
+from hlclip.params import Frames
+from hlclip.pipeline.activations import make_activations
+from hlclip.pipeline.frames import make_frames
+from hlclip.store.store import Store
+from hlclip.system.errors import HlclipError
+from hlclip.video.container import VideoError, probe
+from tests.damage import DAMAGES, of_another_key
+from tests.films import film
+from tests.models import save_model, tiny_config
+
+QUERIES = ["a red dog runs", "people talk"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("model"), tiny_config())
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """31 clips: one batch and a piece of another."""
+    return film(tmp_path_factory.mktemp("film") / "v.mp4", seconds=62)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As training leaves it: every tensor of the last two blocks and heads moved a little."""
+    encoder = load_encoder(model, None, cached_blocks=2)
+    generator = torch.Generator().manual_seed(1)
+    tensors = {
+        name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in build_tail(encoder).train_only(2, "all").trained().items()
+    }
+    facts = {
+        "model": model,
+        "pretrained": "none",
+        "weights": encoder.fingerprint(),
+        "cached_blocks": 2,
+        "clip_seconds": 2.0,
+        "train": {"blocks": 2},
+    }
+    path = tmp_path_factory.mktemp("outputs") / "train.safetensors"
+    save_tail(path, tensors, facts)
+    return path
+
+
+def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
+    """What the stages put into the store for a data set of this video."""
+    sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
+    rows = [
+        Annotation.model_validate({"qid": n, "vid": "v", "query": query, "duration": 62})
+        for n, query in enumerate(QUERIES)
+    ]
+    index = Index(2.0, {"test": rows}, {"v": Video(video.name, sha256, probe(video))}, {})
+    size = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
+    frames = make_frames(index, size, data_root=video.parent, store=store, max_missing=0)
+    params = EncoderParams.model_validate(
+        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
+    )
+    return make_activations(index, frames, params, store=store)
+
+
+def cosines(
+    model: str, manifests: tuple[Manifest, Manifest], store: Path, checkpoint: Path | None
+) -> np.ndarray:
+    """[queries, clips] from the pipeline's cache."""
+    images, texts = manifests
+    encoder = load_encoder(model, None, cached_blocks=2)
+    tail = build_tail(encoder)
+    if checkpoint:
+        load_tail(checkpoint, tail, weights=encoder.fingerprint())
+    tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
+    found = []
+    for query in QUERIES:
+        words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
+        with torch.inference_mode():
+            found.append(
+                tail(
+                    tokens,
+                    torch.zeros(len(tokens), dtype=torch.int64),
+                    words[None],
+                    torch.tensor([len(words)]),
+                ).numpy()
+            )
+    return np.array(found)
+
+
+def files(store: Path) -> set[Path]:
+    return {path for kind in ("images", "texts") for path in store.glob(f"{kind}/*/*.h5")}
+
+
+def matrix(scorer: Scorer, video: Path) -> np.ndarray:
+    return np.array([curve.saliency for curve in scorer.score(video, QUERIES)])
+
+
+@pytest.mark.parametrize("tuned", [False, True], ids=["zero-shot", "tuned"])
+def test_scores_and_keys_are_the_pipelines(
+    tuned: bool, model: str, video: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    manifests = pipeline(model, video, tmp_path)
+    stored = files(tmp_path)
+    scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
+    found = matrix(scorer, video)
+    assert files(tmp_path) == stored  # nothing was encoded twice
+    expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
+    assert found.shape == (2, 31)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:
+    load_scorer(model=model, store=tmp_path).score(video, QUERIES)
+    stored = files(tmp_path)
+    assert len(stored) == 3
+    pipeline(model, video, tmp_path)
+    assert files(tmp_path) == stored
+
+
+def test_the_tuned_tail_scores_otherwise(
+    model: str, video: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    tuned = matrix(load_scorer(checkpoint, store=tmp_path), video)
+    zero_shot = matrix(load_scorer(model=model, store=tmp_path), video)
+    assert np.abs(tuned - zero_shot).max() > 0.01
+    assert len(list(tmp_path.glob("images/*/*.h5"))) == 1
+
+
+def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path: Path) -> None:
+    first = matrix(load_scorer(model=model, store=tmp_path), video)
+    for path in tmp_path.glob("images/*/*.h5"):
+        path.unlink()
+    np.testing.assert_array_equal(matrix(load_scorer(model=model, store=tmp_path), video), first)
+    assert not list(tmp_path.glob("images/*/*.h5"))
+
+
+def test_what_was_asked_before_needs_no_torch(
+    checkpoint: Path, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(checkpoint, store=tmp_path / "store"), video)
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        import hlclip
+
+        scorer = hlclip.load_scorer({str(checkpoint)!r}, store=Path({str(tmp_path / "store")!r}))
+        curves = scorer.score({str(video)!r}, {QUERIES})
+        np.save({str(tmp_path / "again.npy")!r}, [curve.saliency for curve in curves])
+        assert not {{"torch", "open_clip"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
+
+
+def test_a_model_whose_file_changes_is_looked_at_again(video: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    model = save_model(tmp_path / "model", tiny_config())
+    first = matrix(load_scorer(model=model, store=store), video)
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    second = matrix(load_scorer(model=model, store=store), video)
+    assert np.abs(first - second).max() > 0.01
+    (tmp_path / "model" / "open_clip_model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="has no weights file"):
+        load_scorer(model=model, store=store)
+
+
+def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", tiny_config())
+    load_scorer(model=model, store=tmp_path / "store")
+    scorer = load_scorer(model=model, store=tmp_path / "store")  # remembered, not loaded
+    save_model(tmp_path / "model", tiny_config(), seed=1)
+    with pytest.raises(HlclipError, match="replaced by another one meanwhile: run again"):
+        scorer.score(video, ["a dog"])
+
+
+def test_a_damaged_memory_of_a_model_is_of_no_use_and_no_harm(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    expected = matrix(load_scorer(model=model, store=tmp_path), video)
+    (memory,) = tmp_path.glob("models/*.json")
+    for content in ("", "[]", "{}", '{"files": {}, "model": {}}', '{"files": 1}'):
+        memory.write_text(content)
+        found = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not of_another_key])
+def test_damage_in_the_store_is_repaired(
+    damage: Callable[[Path, np.random.Generator], None], model: str, video: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(model=model, store=tmp_path)
+    expected = matrix(scorer, video)
+    for kind in ("features", "images", "texts"):
+        if kind == "images":
+            for path in tmp_path.glob("features/*/*.h5"):
+                path.unlink()
+        for path in tmp_path.glob(f"{kind}/*/*.h5"):
+            damage(path, np.random.default_rng(1))
+        np.testing.assert_array_equal(
+            matrix(load_scorer(model=model, store=tmp_path), video), expected
+        )
+
+
+def test_a_query_is_never_scored_by_another_querys_file(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(model=model, store=tmp_path)
+    expected = matrix(scorer, video)
+    for kind in ("features", "texts"):
+        files = sorted(tmp_path.glob(f"{kind}/*/*.h5"))
+        content = [path.read_bytes() for path in files]
+        for path, another in zip(files, [*content[1:], content[0]], strict=True):
+            path.write_bytes(another)
+        if kind == "texts":
+            for path in tmp_path.glob("features/*/*.h5"):
+                path.unlink()
+        again = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(again, expected)
+        assert [path.read_bytes() for path in files] == content
+
+
+def test_the_checkpoint_of_the_run_here_is_the_default(
+    checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HlclipError, match=r"there is no outputs.train\.safetensors here"):
+        load_scorer()
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
+    found = matrix(load_scorer(store=tmp_path), video)
+    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+
+
+def test_a_moved_model_is_named_beside_its_checkpoint(
+    checkpoint: Path, video: Path, model: str, tmp_path: Path
+) -> None:
+    moved = save_model(tmp_path / "moved", tiny_config())
+    found = matrix(load_scorer(checkpoint, model=moved, store=tmp_path), video)
+    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+
+
+def test_other_weights_than_the_checkpoints_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    other = save_model(tmp_path / "other", tiny_config(), seed=1)
+    with pytest.raises(CheckpointError, match="field 'weights' is"):
+        load_scorer(checkpoint, model=other, store=tmp_path)
+
+
+def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="'ViT-B-32', pretrained None: pretrained must name"):
+        load_scorer(model="ViT-B-32", store=tmp_path)
+    with pytest.raises(EncoderError, match="no folder /nowhere"):
+        load_scorer(model="local-dir:/nowhere", store=tmp_path)
+
+
+def test_bad_videos_and_queries_are_named(model: str, tmp_path: Path) -> None:
+    scorer = load_scorer(model=model, store=tmp_path)
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video")
+    with pytest.raises(VideoError, match=rf"^{text}: not readable as a video"):
+        scorer.score(text, QUERIES)
+    with pytest.raises(VideoError, match=r"none\.mp4: no such file"):
+        scorer.score(tmp_path / "none.mp4", QUERIES)
+    short = film(tmp_path / "short.mp4", seconds=0.5)
+    with pytest.raises(VideoError, match=rf"^{short}: no frame could be decoded: shorter than"):
+        scorer.score(short, QUERIES)
+    with pytest.raises(HlclipError, match="blank query"):
+        scorer.score(short, [" "])
+
+
+def test_real_footage(footage_dir: Path, model: str, tmp_path: Path) -> None:
+    scorer = load_scorer(model=model, store=tmp_path)
+    path = footage_dir / "videos" / "tears_of_steel_battle.webm"
+    (curve,) = scorer.score(path, ["a robot"])
+    assert curve.saliency.shape == (35,)
+    assert curve.duration == pytest.approx(70.542, abs=0.01)
+    assert np.abs(curve.saliency).max() <= 1

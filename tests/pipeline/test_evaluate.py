@@ -1,0 +1,205 @@
+"""Pooled evaluation: every row and every clip counts, files agree with each other."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hlclip.evaluation.metrics import evaluate, ground_truth
+from hlclip.evaluation.pooling import pool
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.scores import ScoresError, SplitScores, pack, read_scores, write_scores
+from hlclip.formats.submissions import in_order, read_submission
+from hlclip.params import Pool
+from hlclip.pipeline.evaluate import SWEEP, EvaluateError, complete, evaluate_splits, table
+
+POOL = Pool(window=3, mode="mean", border="neighbours")
+
+
+def row(qid: int, clips: int, *, blind: bool = False) -> Annotation:
+    random = np.random.default_rng(qid)
+    truth = {
+        "relevant_clip_ids": [0, clips - 1],
+        "saliency_scores": random.integers(2, 5, (2, 3)).tolist(),
+        "relevant_windows": [[0, 2]],
+    }
+    known = {} if blind else truth
+    facts = {"qid": qid, "query": f"query {qid}", "vid": f"v{qid}", "duration": 2 * clips}
+    return Annotation.model_validate(facts | known)
+
+
+@pytest.fixture
+def scores() -> SplitScores:
+    """Four queries: whole, a video one clip short, one without video, one long."""
+    rows = [row(1, 6), row(2, 5), row(3, 4), row(4, 9)]
+    random = np.random.default_rng(0)
+    lines: dict[int | str, Any] = {
+        q: random.normal(size=n).astype(np.float32) for q, n in {1: 6, 2: 4, 4: 9}.items()
+    }
+    return pack(rows, {"zero-shot": lines, "HL-CLIP-2": {q: -line for q, line in lines.items()}})
+
+
+def run(folder: Path, splits: dict[str, SplitScores], pool: Pool = POOL):
+    return evaluate_splits(
+        splits,
+        pool,
+        clip_seconds=2.0,
+        metrics=folder / "metrics.json",
+        predictions=folder / "predictions",
+        plot=folder / "window.csv",
+        examples=folder / "saliency.csv",
+    )
+
+
+def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: SplitScores):
+    measured = run(tmp_path, {"val": scores})
+    truth = ground_truth(scores.rows)
+    written = json.loads((tmp_path / "metrics.json").read_text())["val"]
+    assert written["queries"] == 4
+    assert written["without video"] == 1
+    files = {
+        "zero-shot": "val-zero-shot",
+        "zero-shot (SP)": "val-zero-shot-SP",
+        "HL-CLIP-2": "val-HL-CLIP-2",
+        "HL-CLIP-2 (SP)": "val-HL-CLIP-2-SP",
+    }
+    assert set(measured["val"]) == set(files)
+    for variant, name in files.items():
+        rows = in_order(read_submission(tmp_path / "predictions" / f"{name}.jsonl"), truth.qids)
+        assert [len(r.pred_saliency_scores or ()) for r in rows] == truth.clips.tolist()
+        brief = evaluate(truth, scores=[r.pred_saliency_scores or () for r in rows])["brief"]
+        for level, figures in measured["val"][variant].items():
+            assert figures["mAP"] == brief[f"HL-min-{level}-mAP"]
+            assert figures["HIT@1"] == brief[f"HL-min-{level}-Hit1"]
+            assert written[variant][level] == figures
+
+
+def test_scores_are_pooled_over_the_clips_that_exist(tmp_path: Path, scores: SplitScores):
+    run(tmp_path, {"val": scores})
+    rows = read_submission(tmp_path / "predictions" / "val-zero-shot-SP.jsonl")
+    second = np.array(rows[1].pred_saliency_scores, np.float32)
+    pooled = pool(scores.cosines["zero-shot"][1, :4], 3)
+    np.testing.assert_array_equal(second[:4], pooled)
+    assert second[4] == pooled.min()  # the clip that has no frame
+    assert rows[2].pred_saliency_scores == (0.0,) * 4  # the row that has no video
+
+
+def test_complete_pads_with_the_lowest_and_cuts():
+    matrix = np.array([[3, -1, 2, 9], [1, 2, 0, 0], [0, 0, 0, 0]], np.float32)
+    full = complete(matrix, np.array([3, 2, 0]), np.array([5, 2, 1]))
+    np.testing.assert_array_equal(full, [[3, -1, 2, -1, -1], [1, 2, 0, 0, 0], [0, 0, 0, 0, 0]])
+
+
+def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: SplitScores):
+    measured = run(tmp_path, {"val": scores})
+    lines = list(csv.DictReader((tmp_path / "window.csv").open()))
+    assert len(lines) == 2 * len(SWEEP)
+    by_window = {(line["variant"], int(line["window"])): line for line in lines}
+    for window, variant in ((1, "zero-shot"), (3, "zero-shot (SP)")):
+        figures = measured["val"][variant]["VeryGood"]
+        assert float(by_window["zero-shot", window]["mAP"]) == figures["mAP"]
+        assert float(by_window["zero-shot", window]["HIT@1"]) == figures["HIT@1"]
+
+
+def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitScores):
+    """Whatever stands in test, windows and the plot are the same: it is not looked at."""
+    noise = np.random.default_rng(1)
+    others = [
+        scores,
+        SplitScores(
+            scores.rows,
+            scores.lengths,
+            {n: noise.normal(size=m.shape).astype(np.float32) for n, m in scores.cosines.items()},
+        ),
+    ]
+    best = Pool(window="best", mode="mean", border="neighbours")
+    chosen, plots = [], []
+    for number, test in enumerate(others):
+        measured = run(tmp_path / str(number), {"test": test, "val": scores}, best)
+        chosen.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["window"])
+        plots.append((tmp_path / str(number) / "window.csv").read_text())
+        for variant, window in chosen[-1].items():
+            fixed = Pool(window=window, mode="mean", border="neighbours")
+            same = run(tmp_path / "fixed", {"test": test, "val": scores}, fixed)
+            for split in ("val", "test"):
+                sp = f"{variant} (SP)"
+                assert measured[split][sp] == same[split][sp]
+    assert chosen[0] == chosen[1]
+    assert plots[0] == plots[1]
+    lines = list(csv.DictReader((tmp_path / "0" / "window.csv").open()))
+    assert {line["split"] for line in lines} == {"val"}
+    for variant, window in chosen[0].items():
+        figures = {int(x["window"]): float(x["mAP"]) for x in lines if x["variant"] == variant}
+        assert figures[window] == max(figures.values())
+        assert all(figures[smaller] < figures[window] for smaller in range(1, window, 2))
+
+
+def test_the_best_window_needs_ground_truth_on_val(tmp_path: Path):
+    blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
+    with pytest.raises(EvaluateError, match="val has no ground truth"):
+        run(tmp_path, {"val": blind}, Pool(window="best", mode="mean", border="neighbours"))
+
+
+def test_a_split_without_ground_truth_is_predicted_and_not_measured(tmp_path: Path):
+    blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
+    assert run(tmp_path, {"test": blind}) == {}
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == {"test": {"queries": 1, "without video": 0}}
+    assert (tmp_path / "predictions" / "test-zero-shot.jsonl").exists()
+    assert list(csv.DictReader((tmp_path / "window.csv").open())) == []
+
+
+def test_a_split_without_any_video_is_still_measured(tmp_path: Path):
+    empty = pack([row(1, 3), row(2, 4)], {"zero-shot": {}})
+    assert run(tmp_path, {"val": empty})["val"]["zero-shot"]["Fair"]["mAP"] > 0
+
+
+def test_scores_survive_the_file_and_its_bytes_are_fixed(tmp_path: Path, scores: SplitScores):
+    for name in ("a.safetensors", "b.safetensors"):
+        write_scores(tmp_path / name, {"val": scores}, clip_seconds=2.0)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    splits, clip_seconds = read_scores(tmp_path / "a.safetensors")
+    assert clip_seconds == 2.0
+    assert splits["val"].rows == scores.rows
+    assert list(splits["val"].cosines) == ["zero-shot", "HL-CLIP-2"]
+    np.testing.assert_array_equal(splits["val"].lengths, scores.lengths)
+    for variant, matrix in scores.cosines.items():
+        np.testing.assert_array_equal(splits["val"].cosines[variant], matrix)
+        assert splits["val"].cosines[variant].dtype == np.float32
+
+
+def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores):
+    path = tmp_path / "a.safetensors"
+    write_scores(path, {"val": scores}, clip_seconds=2.0)
+    whole = path.read_bytes()
+    expected = read_scores(path)[0]["val"]
+    refused = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            splits, clip_seconds = read_scores(path)
+        except ScoresError:
+            refused += 1
+        else:  # safetensors pads its header with spaces
+            assert (clip_seconds, splits["val"].rows) == (2.0, expected.rows)
+            assert all(
+                np.array_equal(splits["val"].cosines[name], matrix)
+                for name, matrix in expected.cosines.items()
+            )
+    assert refused > 0.95 * len(whole)
+    for half in (b"", whole[: len(whole) // 2], whole[:-1], b"null"):
+        path.write_bytes(half)
+        with pytest.raises(
+            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it anew"
+        ):
+            read_scores(path)
+
+
+def test_the_table_shows_every_variant_and_split(tmp_path: Path, scores: SplitScores):
+    text = table(run(tmp_path, {"val": scores, "test": scores}))
+    assert len(text.splitlines()) == 5
+    assert "val mAP" in text
+    assert "test mAP" in text

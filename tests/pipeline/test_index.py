@@ -1,0 +1,252 @@
+"""What there is, and what is missing: counted, named, and no reason to stop too early."""
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hlclip.formats.manifests import Index, read_index, write_index
+from hlclip.params import Data
+from hlclip.pipeline.index import DataError, build_index
+from hlclip.pipeline.missing import TooManyMissingError
+from hlclip.system.errors import HlclipError
+from hlclip.video.container import probe
+from tests.films import copy, film
+
+DOTTED = "j7rJstUseKg_360.0_510.0"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two different films of the same length in bytes."""
+    folder = tmp_path_factory.mktemp("films")
+    one, two = (film(folder / f"{n}.mp4", "-c:v", "mpeg4", seconds=4 + n) for n in (0, 1))
+    size = max(one.stat().st_size, two.stat().st_size)
+    for path in (one, two):
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    return one, two
+
+
+class DataSet:
+    """A data set on disk: one query for each vid."""
+
+    def __init__(self, root: Path, films: tuple[Path, Path]) -> None:
+        self.root, self.films = root, films
+        self.videos = root / "videos"
+        self.videos.mkdir(parents=True)
+
+    def annotate(self, split: str, *vids: str) -> None:
+        rows = [
+            {"qid": f"{split}{n}", "query": "a cat", "vid": vid, "duration": 4}
+            for n, vid in enumerate(vids)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.root / f"{split}.jsonl").write_text(text)
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            copy(self.films[0], self.videos / name)
+
+    def index(self, *, cache: str = "index.sqlite", **changed: Any) -> Index:
+        splits = {path.stem: path.name for path in self.root.glob("*.jsonl")}
+        facts = {
+            "root": str(self.root),
+            "annotations": splits,
+            "videos": "videos",
+            "clip_seconds": 2.0,
+            "max_missing": 0.0,
+        }
+        return build_index(Data(**{**facts, **changed}), cache=self.root / "store" / cache)
+
+
+@pytest.fixture
+def data(tmp_path: Path, films: tuple[Path, Path]) -> DataSet:
+    return DataSet(tmp_path / "data", films)
+
+
+def test_finds_hashes_and_probes(data: DataSet) -> None:
+    data.annotate("train", DOTTED, "b")
+    data.annotate("val", "b", "c")
+    names = {DOTTED: f"{DOTTED}.mp4", "b": "b.anything", "c": "c.MKV"}
+    data.add(*names.values(), "unused.mp4", f".{DOTTED}.mp4", "b.mp4.part", "j7rJstUseKg_360.mp4")
+    (data.videos / "d").mkdir()
+    index = data.index()
+    assert {split: [row.vid for row in rows] for split, rows in index.queries.items()} == {
+        "train": [DOTTED, "b"],
+        "val": ["b", "c"],
+    }
+    assert index.missing == {}
+    assert {vid: video.path for vid, video in index.videos.items()} == {
+        vid: f"videos/{name}" for vid, name in names.items()
+    }
+    content = data.films[0].read_bytes()
+    assert {video.sha256 for video in index.videos.values()} == {
+        hashlib.sha256(content).hexdigest()
+    }
+    assert {video.info for video in index.videos.values()} == {probe(data.films[0])}
+
+
+def test_missing_and_unusable_videos_are_named_and_tolerated(
+    data: DataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    data.annotate("val", "good", "absent", "text", "folder", "hidden", "link")
+    data.add("good.mp4", ".hidden.mp4")
+    (data.videos / "text.mp4").write_text("words")
+    (data.videos / "folder.mp4").mkdir()
+    (data.videos / "link.mp4").symlink_to(data.videos / "nowhere.mp4")
+    with caplog.at_level(logging.WARNING, "hlclip"):
+        index = data.index(max_missing=0.9)
+    assert index.videos.keys() == {"good"}
+    assert index.missing.keys() == {"absent", "text", "folder", "hidden", "link"}
+    assert index.missing["absent"] == "no file videos/absent.*"
+    assert index.missing["text"].startswith("videos/text.mp4: not readable as a video")
+    assert len(index.queries["val"]) == 6  # rows without a video stay
+    assert all(vid in caplog.text for vid in index.missing)
+    with pytest.raises(TooManyMissingError, match=r"5 of 6 videos"):
+        data.index(max_missing=0.8)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_a_file_without_permission(data: DataSet) -> None:
+    data.annotate("val", "good", "secret")
+    data.add("good.mp4", "secret.mp4")
+    (data.videos / "secret.mp4").chmod(0)
+    assert "Permission denied" in data.index(max_missing=0.5).missing["secret"]
+
+
+def test_two_files_for_one_vid(data: DataSet) -> None:
+    data.annotate("val", DOTTED)
+    data.add(f"{DOTTED}.mp4", f"{DOTTED}.webm")
+    with pytest.raises(DataError, match=rf"two files.*{DOTTED}.mp4 and {DOTTED}.webm; keep one"):
+        data.index()
+
+
+def test_no_folder_of_videos(data: DataSet) -> None:
+    data.annotate("val", "a")
+    with pytest.raises(DataError, match=r"no folder .*elsewhere; data.root must hold elsewhere/"):
+        data.index(videos="elsewhere")
+
+
+def test_an_absolute_folder_of_videos(data: DataSet) -> None:
+    data.annotate("val", "a")
+    data.add("a.mp4")
+    with pytest.raises(DataError, match=r"data.videos is .*relative to data.root"):
+        data.index(videos=str(data.videos))
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "videos"])
+def test_no_annotation_file(data: DataSet, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*data.annotations.val"):
+        data.index(annotations={"val": name})
+
+
+def test_a_malformed_annotation_file_is_the_users_to_put_right(data: DataSet) -> None:
+    (data.root / "val.jsonl").write_text("{}\n")
+    with pytest.raises(HlclipError, match=r"val.jsonl:1"):
+        data.index()
+
+
+@pytest.mark.parametrize(
+    "vid", ["../secret", "/etc/passwd", "a/b", "..", ".", "a\nb", "*", "a\0b", "x" * 300]
+)
+def test_a_vid_never_leaves_the_folder(data: DataSet, vid: str) -> None:
+    data.annotate("val", "good", vid)
+    data.add("good.mp4", "../secret.mp4", "a/b.mp4")
+    index = data.index(max_missing=0.5)
+    assert index.missing == {vid: f"no file videos/{vid}.*"}
+
+
+def test_odd_names_that_are_in_the_folder(data: DataSet) -> None:
+    vids = ["a b", "-c", "d%d", "e\nf", 'g"h', "ü", "*", "i:j"]
+    data.annotate("val", *vids)
+    data.add(*(f"{vid}.mp4" for vid in vids))
+    assert data.index().videos.keys() == set(vids)
+
+
+def test_an_unchanged_file_is_not_read_again(data: DataSet) -> None:
+    data.annotate("val", "a", "b")
+    data.add("a.mp4", "b.mp4")
+    first = data.index()
+    path, times = data.videos / "a.mp4", (data.videos / "a.mp4").stat()
+    path.write_bytes(data.films[1].read_bytes())
+    # Content behind an unchanged size, time and inode: only reading it again would notice.
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert data.index() == first
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    again = data.index()
+    assert again.videos["a"].sha256 == hashlib.sha256(data.films[1].read_bytes()).hexdigest()
+    assert again.videos["a"].info == probe(data.films[1])
+    assert again.videos["b"] == first.videos["b"]
+    assert again == data.index(cache="another.sqlite")
+
+
+def test_a_repaired_file_is_noticed(data: DataSet) -> None:
+    data.annotate("val", "a", "b")
+    data.add("a.mp4")
+    (data.videos / "b.mp4").write_text("words")
+    assert data.index(max_missing=0.5).missing.keys() == {"b"}
+    data.add("b.mp4")
+    assert data.index().videos.keys() == {"a", "b"}
+
+
+def test_a_cache_that_is_no_database(data: DataSet) -> None:
+    data.annotate("val", "a")
+    data.add("a.mp4")
+    first = data.index()
+    cache = data.root / "store" / "index.sqlite"
+    cache.write_bytes(b"garbage" * 1000)
+    assert data.index() == first == data.index()
+    with sqlite3.connect(cache) as known:
+        assert known.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)
+    known.close()
+
+
+def test_a_damaged_cache_says_nothing_wrong(data: DataSet) -> None:
+    data.annotate("val", "a", "b")
+    data.add("a.mp4", "b.webm")
+    expected = data.index()
+    cache = data.root / "store" / "index.sqlite"
+    whole = cache.read_bytes()
+    random = np.random.default_rng(0)
+    used = [at for at, byte in enumerate(whole) if byte and at not in (18, 19)]  # read-only by then
+    for at in random.choice(used, 60, replace=False):
+        value = whole[at] ^ int(random.integers(1, 256))
+        cache.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+        assert data.index() == expected
+    for share in (0, 0.3, 0.9):
+        cache.write_bytes(whole[: int(share * len(whole))])
+        assert data.index() == expected
+
+
+def test_the_file_is_the_same_wherever_the_data_lies(
+    tmp_path: Path, films: tuple[Path, Path]
+) -> None:
+    files = []
+    for place in ("one", "two/deeper"):
+        data = DataSet(tmp_path / place, films)
+        data.annotate("val", "b", "a", "gone")
+        data.add("a.mp4", "b.mp4")
+        index = data.index(max_missing=0.5)
+        write_index(data.root / "index.json", index)
+        assert read_index(data.root / "index.json") == index
+        files.append((data.root / "index.json").read_text())
+    assert files[0] == files[1]
+    assert str(tmp_path) not in files[0]
+
+
+def test_real_footage(footage_dir: Path, tmp_path: Path) -> None:
+    splits = {split: f"annotations/{split}.jsonl" for split in ("train", "val", "test")}
+    facts = {"root": str(footage_dir), "annotations": splits, "videos": "videos"}
+    index = build_index(Data(**facts, clip_seconds=2.0, max_missing=0.0), cache=tmp_path / "c")
+    for split, name in splits.items():
+        lines = (footage_dir / name).read_text().splitlines()
+        assert [row.qid for row in index.queries[split]] == [json.loads(x)["qid"] for x in lines]
+    assert index.videos.keys() == index.clips().keys()
+    for vid, clips in index.clips().items():
+        assert clips == int(index.videos[vid].info.duration / 2)

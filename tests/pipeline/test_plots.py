@@ -1,0 +1,110 @@
+"""`dvc plots show` out of the box: each template draws its file, for one revision and for two."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vl_convert
+from dvc_render.vega import VegaRenderer
+from ruamel.yaml import YAML
+
+from hlclip.evaluation.examples import COLUMNS
+from hlclip.pipeline.evaluate import SWEEP
+from hlclip.pipeline.train import HISTORY as HISTORY_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / ".dvc/plots"
+# The page that DVC writes loads Vega-Lite 5.2; this is the oldest that comes with vl-convert.
+VEGA_LITE = "5.8"
+
+
+def text(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """As DVC reads a CSV file: all text."""
+    return [{name: str(value) for name, value in row.items()} for row in rows]
+
+
+HISTORY = text(
+    [
+        {"epoch": epoch, "loss": 1 / epoch, "val_mAP": 30 + epoch, "val_HIT@1": 70 - epoch}
+        for epoch in range(1, 5)
+    ]
+)
+WINDOWS = text(
+    [
+        {"split": "val", "variant": variant, "window": window, "mAP": 40 - window, "HIT@1": 50}
+        for variant in ("zero-shot", "HL-CLIP-2")
+        for window in SWEEP
+    ]
+)
+SALIENCY = text(
+    [
+        dict(zip(COLUMNS, (example, 1, "a boat", second, series, pooled, 0.5), strict=True))
+        for example in ("hard", "middling", "easy")
+        for series, pooled in (("annotator 1", "no"), ("zero-shot", "no"), ("zero-shot", "yes"))
+        for second in (1.0, 3.0)
+    ]
+)
+DATA = {
+    "loss": HISTORY,
+    "validation": [
+        row | {"field": field, "filename": "outputs/train.csv", "value": row[field]}
+        for row in HISTORY
+        for field in ("val_mAP", "val_HIT@1")
+    ],
+    "outputs/window.csv": WINDOWS,
+    "outputs/saliency.csv": SALIENCY,
+}
+SAYS = {
+    "loss": ("Training loss", "epoch", "mean squared error"),
+    "validation": ("mAP", "HIT@1", "34.00", "69.00"),
+    "outputs/window.csv": ("zero-shot", "HL-CLIP-2", "pooling window (clips)", "39.00"),
+    "outputs/saliency.csv": ("hard: a boat", "middling: a boat", "easy: a boat", "pooled"),
+}
+
+
+def plots() -> dict[str, dict[str, Any]]:
+    listed = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["plots"]
+    return {name: plot for entry in listed for name, plot in entry.items()}
+
+
+def draw(name: str, *revisions: str) -> str:
+    """SVG of a plot of dvc.yaml, filled by DVC's own renderer."""
+    properties = dict(plots()[name])
+    if isinstance(properties["x"], dict):
+        (properties["x"],) = properties["x"].values()
+        ((file, fields),) = properties["y"].items()
+        several = isinstance(fields, list)
+        properties["y"] = "value" if several else fields
+        properties["anchors_y_definitions"] = [
+            {"filename": file, "field": field} for field in (fields if several else [fields])
+        ]
+    points = [{**row, "rev": revision} for revision in revisions for row in DATA[name]]
+    renderer = VegaRenderer(
+        points,
+        name,
+        **properties | {"template_dir": str(TEMPLATES), "revs_with_datapoints": list(revisions)},
+    )
+    filled = renderer.partial_html()
+    assert "<DVC_METRIC" not in filled
+    return vl_convert.vegalite_to_svg(json.loads(filled), vl_version=VEGA_LITE)
+
+
+def test_every_plot_has_a_template_of_its_own():
+    named = {plot["template"] for plot in plots().values()}
+    assert named == {path.stem for path in TEMPLATES.glob("*.json")}
+    assert set(plots()) == set(DATA)
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("revisions", [("workspace",), ("workspace", "HEAD")])
+def test_a_plot_draws_its_data(name: str, revisions: tuple[str, ...]):
+    svg = draw(name, *revisions)
+    for words in SAYS[name]:
+        assert words in svg
+    assert "NaN" not in svg
+    assert svg.count("mark-line") >= len(revisions)
+
+
+def test_training_writes_the_columns_that_are_plotted():
+    assert set(HISTORY[0]) <= set(HISTORY_COLUMNS)

@@ -1,0 +1,359 @@
+"""The report: what it reads belongs together, what it shows is what was measured, nothing runs."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import vl_convert
+from PIL import Image
+from typer.testing import CliRunner
+
+from hlclip.cli import app
+from hlclip.evaluation.examples import query_precision
+from hlclip.evaluation.metrics import ground_truth
+from hlclip.results import page_charts as charts
+from hlclip.results.page import render, write_report
+from hlclip.results.page_queries import SCALE, orders, pack_split, shown_first
+from hlclip.results.page_tables import Cell, Table, coverage, missing, summary
+from hlclip.results.run import ReportError, Run, read_run
+from hlclip.results.thumbnails import Thumbnails, make_thumbnails
+from hlclip.system.errors import HlclipError
+from tests.runs import GONE, FinishedRun, finished_run
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = "</script><script>alert(1)</script> & <img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return finished_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def run(finished: FinishedRun) -> Run:
+    return read_run(finished.folder)
+
+
+@pytest.fixture
+def copied(finished: FinishedRun, tmp_path: Path) -> Path:
+    """A copy of the run that may be damaged."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns("store"))
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser would see: the elements and the text of each script."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.scripts[0])
+
+
+# --- Reading a run ---
+
+
+def test_a_run_is_read_whole(run: Run):
+    assert run.variants == ["zero-shot", "HL-CLIP-2"]
+    assert run.windows == dict.fromkeys(run.variants, run.params.pool.window)
+    assert list(run.splits) == ["val", "test"]
+    assert run.kept_epoch == 2
+    assert [row["epoch"] for row in run.history] == [1, 2, 3, 4]
+    assert run.splits["val"].scores.lengths[-1] == 0
+
+
+def test_precision_is_that_of_the_predictions(run: Run):
+    part = run.splits["test"]
+    truth = ground_truth(part.scores.rows)
+    expected = query_precision(truth, part.scores.cosines["zero-shot"])
+    np.testing.assert_allclose(part.precision["zero-shot"], expected, atol=1e-12)
+    assert set(part.precision) == set(part.figures)
+
+
+def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path):
+    path = copied / "metrics.json"
+    chosen = {"zero-shot": 5, "HL-CLIP-2": 9}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"window": chosen}))
+    assert read_run(copied).windows == chosen
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics.json",
+        "outputs/score.safetensors",
+        "outputs/train.safetensors",
+        "outputs/train.csv",
+        "outputs/window.csv",
+        "outputs/index.json",
+        "outputs/frames.json",
+        "outputs/predictions/test-HL-CLIP-2-SP.jsonl",
+    ],
+)
+def test_an_unfinished_run_is_refused(copied: Path, name: str):
+    (copied / name).unlink()
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there.*dvc repro"):
+        read_run(copied)
+
+
+def test_metrics_of_another_run_are_refused(copied: Path):
+    path = copied / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["val"]["zero-shot"]["VeryGood"]["mAP"] += 1
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(ReportError, match=r"val zero-shot VeryGood mAP is .* predictions give"):
+        read_run(copied)
+
+
+def test_parameters_of_another_training_are_refused(copied: Path):
+    path = copied / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
+    with pytest.raises(ReportError, match=r"section train is not what .* was made with"):
+        read_run(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", b"null"),
+        ("metrics.json", b"{"),
+        ("outputs/train.csv", b"epoch,loss\n1,?\n"),
+        ("outputs/window.csv", b"\xff\xfe"),
+        ("outputs/index.json", b"{}"),
+        ("outputs/score.safetensors", b""),
+    ],
+)
+def test_files_that_are_not_ours_are_named(copied: Path, name: str, content: bytes):
+    (copied / name).write_bytes(content)
+    with pytest.raises(
+        HlclipError, match=rf"{name}: (not as hlclip writes it|damaged, or not written by)"
+    ):
+        read_run(copied)
+
+
+# --- Tables ---
+
+
+def test_the_summary_marks_the_best(run: Run):
+    table = summary(run)[0]
+    assert list(table.rows) == ["zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"]
+    assert list(table.groups) == ["Very Good", "Good", "Fair"]
+    for column in zip(*table.rows.values(), strict=True):
+        values = [float(cell.text) for cell in column]
+        assert [cell.marked for cell in column] == [value == max(values) for value in values]
+    first = run.splits["val"].figures["zero-shot"]["VeryGood"]
+    assert [cell.text for cell in table.rows["zero-shot"][:2]] == [
+        f"{first['mAP']:.2f}",
+        f"{first['HIT@1']:.2f}",
+    ]
+
+
+def test_coverage_counts_and_names_what_is_missing(run: Run):
+    cells = {split: [cell.text for cell in row] for split, row in coverage(run).rows.items()}
+    assert cells == {"val": ["30", "30", "1", "1", "0"], "test": ["30", "30", "0", "0", "0"]}
+    assert {vid: [c.text for c in row] for vid, row in missing(run).rows.items()} == {
+        GONE: ["val", "no <file>"]
+    }
+
+
+# --- Queries ---
+
+
+def test_curves_and_ratings_survive_packing(run: Run):
+    packed = json.loads(json.dumps(pack_split(run, "val")))
+    part = run.splits["val"]
+    ratings = np.frombuffer(base64.b64decode(packed["ratings"]), np.uint8).reshape(30, 12, 3)
+    np.testing.assert_array_equal(ratings, [row.ratings() for row in part.scores.rows])
+    for name, matrix in part.predictions.items():
+        curves = np.frombuffer(base64.b64decode(packed["curves"][name]), "<i2").reshape(30, 12)
+        np.testing.assert_allclose(curves / SCALE, matrix, atol=0.5 / SCALE + 1e-7)
+    assert packed["missing"] == {"29": "no <file>"}
+    assert packed["peaks"][29] == []
+    first = part.predictions["HL-CLIP-2 (SP)"][3]
+    assert first[packed["peaks"][3][0]] == first.max()
+
+
+def test_queries_that_say_nothing_are_not_ranked(run: Run):
+    found = orders(run, run.splits["val"])
+    assert list(found) == ["AP", "gain from fine-tuning", "gain from pooling"]
+    for values in found.values():
+        assert np.flatnonzero(np.isnan(values)).tolist() == [0, 29]  # unrated, without video
+    ap = run.splits["val"].precision
+    np.testing.assert_allclose(
+        found["gain from pooling"][1:29],
+        100 * (ap["HL-CLIP-2 (SP)"] - ap["HL-CLIP-2"])[1:29],
+    )
+
+
+def test_shown_first_are_the_ends_of_any_order():
+    values = {"a": np.array([5.0, 1, 3, 2, 4]), "b": np.array([1.0, 2, np.nan, 9, 3])}
+    assert shown_first(values, 5).tolist() == [0, 0, 2, 0, 1]
+    assert shown_first({}, 3).tolist() == [0, 1, 2]
+
+
+# --- Thumbnails ---
+
+
+def test_pictures_are_the_frames_of_the_peaks(run: Run, finished: FinishedRun):
+    made = make_thumbnails(run, store=finished.store, queries=10)
+    pictures = [each for split in made.pictures.values() for each in split.values()]
+    assert (len(pictures), made.wanted, made.without) == (10, 10, 0)
+    split, query = next((s, q) for s, each in made.pictures.items() for q in each)
+    clips = made.pictures[split][query]
+    assert set(map(str, pack_split(run, split)["peaks"][int(query)])) <= set(clips)
+    for address in clips.values():
+        content = base64.b64decode(address.removeprefix("data:image/jpeg;base64,"))
+        assert Image.open(io.BytesIO(content)).size == (64, 64)
+
+
+def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path):
+    out = tmp_path / "report.html"
+    made = write_report(run, out, store=tmp_path / "empty", thumbnails=10)
+    assert (made.pictures, made.wanted, made.without) == ({}, 10, 10)
+    page = Page(out.read_text())
+    assert "frames of 10 of 10 queries are not in the store" in page.text
+    assert str(tmp_path) not in out.read_text()
+
+
+# --- Charts ---
+
+
+@pytest.mark.parametrize("rated", [True, False])
+def test_charts_are_valid(run: Run, rated: bool):
+    specs = [
+        charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
+        charts.over_windows(run.sweep, run.variants, run.windows),
+        charts.saliency(run.variants, rated=rated),
+    ]
+    for spec in specs:
+        assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
+
+
+def test_a_variant_has_the_same_colour_in_the_plots_of_dvc():
+    for name in ("window", "saliency"):
+        assert json.dumps(list(charts.COLOURS)) in (ROOT / f".dvc/plots/{name}.json").read_text()
+
+
+# --- The page ---
+
+
+def test_the_page_needs_nothing_else(run: Run):
+    html = render(run, Thumbnails())
+    page = Page(html)
+    for tag, attributes in page.elements:
+        for name in ("src", "href"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("#", "data:")) or not value, (tag, value)
+    assert len(page.scripts) == 3
+    assert "vegaEmbed" in page.scripts[1]
+    assert "default-src 'none'" in html
+
+
+def test_same_run_same_bytes(run: Run, finished: FinishedRun, tmp_path: Path):
+    for name in ("a.html", "b.html"):
+        write_report(run, tmp_path / name, store=finished.store, thumbnails=4)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_text_of_the_data_is_never_markup(tmp_path: Path):
+    hostile = finished_run(tmp_path, queries=4, text=HOSTILE)
+    html = render(read_run(hostile.folder), Thumbnails())
+    assert "alert(1)</script>" not in html
+    page = Page(html)
+    assert len(page.scripts) == 3
+    assert [tag for tag, _ in page.elements].count("img") == 0
+    assert page.data["splits"]["val"]["queries"][1] == f"{HOSTILE} number 1"
+    assert GONE in page.text
+    assert "<b>video</b>" not in html
+
+
+def test_every_table_has_a_caption_and_heads(run: Run):
+    page = Page(render(run, Thumbnails()))
+    tags = [tag for tag, _ in page.elements]
+    swept = {row["split"] for row in run.sweep}
+    # Two of results, one of training, one a swept split, coverage, missing videos, parameters.
+    assert tags.count("table") == tags.count("caption") == 6 + len(swept)
+    assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
+    charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
+    assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
+    assert all(a["role"] == "img" and a["aria-label"] for a in charts_of_page)
+
+
+def test_further_tables_stand_below_the_results(run: Run):
+    table = Table("three seeds", "variant", {"": ("mAP",)}, {"HL-CLIP-2": [Cell("40.1 ± 0.2")]})
+    assert "40.1 ± 0.2" in Page(render(run, Thumbnails(), further=[table])).text
+
+
+def test_zero_shot_and_blind_splits_have_a_report(tmp_path: Path):
+    finished = finished_run(tmp_path, queries=4, blocks=0, blind=True)
+    page = Page(render(read_run(finished.folder), Thumbnails()))
+    assert "Nothing was trained" in page.text
+    assert page.data["variants"] == ["zero-shot"]
+    assert list(page.data["splits"]["val"]["orders"]) == ["AP", "gain from pooling"]
+    blind = page.data["splits"]["test"]
+    assert (blind["ratings"], blind["orders"], blind["favourites"]) == (None, {}, [])
+
+
+@pytest.mark.slow
+def test_a_report_of_the_size_of_qvhighlights_val_is_small(tmp_path: Path):
+    finished = finished_run(tmp_path, queries=1550, clips=75, frame=None)
+    # Two such splits and thumbnails of 240 queries (4 of 3.6 kB each) stay below 10 MB.
+    assert len(render(read_run(finished.folder), Thumbnails()).encode()) < 6_000_000
+
+
+# --- The command ---
+
+
+def test_the_command_writes_the_report_and_says_where(
+    finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HLCLIP_STORE", str(finished.store))
+    result = CliRunner().invoke(app, ["report", str(finished.folder), "--thumbnails", "2"])
+    assert result.exit_code == 0, result.stderr
+    path = finished.folder / "outputs" / "report.html"
+    assert result.stdout == f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
+    assert path.read_text().count("data:image/jpeg") > 2
+    arguments = ["report", str(finished.folder), "--thumbnails", "0", "--json"]
+    again = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert again["report"] == str(path)
+    assert again["bytes"] == path.stat().st_size
+
+
+def test_the_command_without_a_run_says_what_to_do(tmp_path: Path):
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    result = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == 2
+    assert (
+        "metrics.json: not there; the report is of a finished run: run `dvc repro`" in result.stderr
+    )
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,200 @@
+"""The report in a real browser: it draws, filters, and can be read on a phone and by keyboard."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from hlclip.results.page import write_report
+from hlclip.results.run import read_run
+from tests.runs import GONE, finished_run
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    finished = finished_run(tmp_path_factory.mktemp("run"), text=HOSTILE)
+    path = finished.folder / "report.html"
+    write_report(read_run(finished.folder), path, store=finished.store, thumbnails=100)
+    return path
+
+
+@pytest.fixture
+def page(browser: Browser, report: Path) -> Iterator[Page]:
+    """The report, opened; fails when it logs an error, asks for anything or opens a dialog."""
+    page = browser.new_page(viewport={"width": 1100, "height": 800}, color_scheme="light")
+    faults = watch(page)
+    page.goto(report.as_uri())
+    yield page
+    page.close()
+    assert faults == [f"request {report.as_uri()}"]
+
+
+def watch(page: Page) -> list[str]:
+    faults: list[str] = []
+
+    def dialog(opened) -> None:
+        faults.append(f"dialog {opened.message}")
+        opened.dismiss()
+
+    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", dialog)
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith("data:") else faults.append(f"request {r.url}"),
+    )
+    return faults
+
+
+def items(page: Page) -> Locator:
+    return page.locator("#list > li")
+
+
+def numbers(page: Page, badge: int = 0) -> list[float]:
+    """A badge of each query that is listed, as a number; queries without it are left out."""
+    texts = [item.locator(".badges b").all_inner_texts() for item in items(page).all()]
+    return [float(each[badge]) for each in texts if len(each) > badge and each[0] != "no video"]
+
+
+def test_every_chart_is_drawn(page: Page):
+    for name in ("loss", "val_mAP", "val_HIT@1", "window-val"):
+        chart = page.locator(f'[data-chart="{name}"]')
+        expect(chart.locator("svg")).to_be_visible()
+        assert chart.locator(".mark-line path").count() >= 1
+        assert chart.get_attribute("role") == "img"
+        assert len(chart.get_attribute("aria-label") or "") > 40
+    expect(page.locator("#best .chart svg")).to_have_count(1)
+    expect(page.locator("#worst .chart svg")).to_have_count(1)
+
+
+def test_queries_are_sorted_and_shown_twenty_at_a_time(page: Page):
+    expect(items(page)).to_have_count(20)
+    expect(page.locator("#page")).to_have_text("Page 1 of 2")
+    highest = numbers(page)
+    assert len(highest) == 20
+    assert highest == sorted(highest, reverse=True)
+
+    page.locator("#next").click()
+    expect(items(page)).to_have_count(10)
+    expect(page.locator("#next")).to_be_disabled()
+    rest = numbers(page)
+    assert len(rest) == 8  # one has no video, one no very good clip: they stand last
+    assert max(rest) <= min(highest)
+
+    page.locator("#direction").select_option("lowest first")
+    expect(page.locator("#page")).to_have_text("Page 1 of 2")
+    assert numbers(page)[:8] == sorted(rest)
+    page.locator("#sort").select_option("gain from pooling")
+    assert numbers(page, badge=2) == sorted(numbers(page, badge=2))
+
+
+def test_the_search_filters(page: Page):
+    page.locator("#search").fill("number 7")
+    expect(page.locator("#count")).to_have_text("3 of 30 queries")  # 7, 17 and 27
+    texts = items(page).locator(".text").all_inner_texts()
+    assert all("number" in text and "7" in text for text in texts)
+    page.locator("#search").fill("val_0003")
+    expect(items(page)).to_have_count(1)
+    page.locator("#search").fill("no such words")
+    expect(page.locator("#count")).to_have_text("0 of 30 queries")
+    expect(items(page)).to_have_count(0)
+    page.locator("#search").fill("")
+    expect(items(page)).to_have_count(20)
+
+
+def test_the_split_is_chosen(page: Page):
+    page.locator("#split").select_option("test")
+    page.locator("#search").fill("test_0005")
+    expect(items(page)).to_have_count(1)
+    items(page).locator("summary").click()
+    expect(items(page).locator(".about")).to_contain_text("qid t5 · video test_0005")
+
+
+def test_a_query_opens_to_its_curves_and_pictures(page: Page):
+    item = items(page).first
+    expect(item.locator(".chart")).to_be_hidden()
+    item.locator("summary").click()
+    lines = item.locator("svg .mark-line path")
+    expect(lines).to_have_count(4)  # two variants, before and after pooling
+    label = item.locator(".chart").get_attribute("aria-label") or ""
+    assert "Highest peaks of HL-CLIP-2 with pooling" in label
+    pictures = item.locator(".pictures img")
+    assert 1 <= pictures.count() <= 4
+    for picture in pictures.all():
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+
+
+def test_a_query_without_video_says_so(page: Page):
+    page.locator("#search").fill(GONE.split()[0])
+    expect(items(page)).to_have_count(1)
+    expect(items(page).locator(".badges")).to_have_text("no video")
+    items(page).locator("summary").click()
+    expect(items(page).locator(".about")).to_contain_text("no video (no <file>)")
+    expect(items(page).locator(".pictures img, .chart")).to_have_count(0)
+    expect(page.locator("#coverage")).to_contain_text(GONE)
+
+
+def test_a_query_that_looks_like_a_script_is_text(page: Page):
+    expect(items(page).first.locator(".text")).to_contain_text(HOSTILE)
+    assert page.evaluate("document.querySelectorAll('.text script, .text img').length") == 0
+
+
+def test_all_is_reached_by_keyboard(page: Page):
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.locator("#search").focus()
+    page.keyboard.type("number 12")
+    expect(items(page)).to_have_count(1)
+    for _ in range(4):  # split, sort, order, the query
+        page.keyboard.press("Tab")
+    summary = items(page).locator("summary")
+    expect(summary).to_be_focused()
+    assert summary.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(items(page).locator("svg")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 360, 800])
+def test_nothing_is_wider_than_a_phone(page: Page, width: int):
+    page.set_viewport_size({"width": width, "height": 740})
+    items(page).first.locator("summary").click()
+    chart = items(page).first.locator("svg")
+    expect(chart).to_be_visible()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.chart svg')].every(e => "
+        "e.getBoundingClientRect().right <= innerWidth)"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_dark_mode_reaches_page_and_charts(page: Page):
+    text = page.locator('[data-chart="loss"] svg .role-axis-label text').first
+    expect(text).to_be_visible()
+    light = (text.get_attribute("fill"), background(page))
+    page.emulate_media(color_scheme="dark")
+    expect(text).not_to_have_attribute("fill", light[0] or "")
+    dark = (text.get_attribute("fill"), background(page))
+    assert brightness(light[1]) > 200
+    assert brightness(dark[1]) < 60
+
+
+def background(page: Page) -> str:
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def brightness(colour: str) -> float:
+    """Mean of `rgb(r, g, b)`."""
+    parts = [float(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    return sum(parts) / len(parts)
+
+
+def test_the_figures_can_be_read_without_javascript(browser: Browser, report: Path):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    expect(page.locator("#results table")).to_have_count(2)
+    expect(page.locator("noscript p")).to_be_visible()
+    context.close()

@@ -1,0 +1,204 @@
+"""Tables: averages over seeds, refusals to average what differs, the paper's figures."""
+
+import csv
+import io
+import json
+import statistics
+from dataclasses import replace
+
+import pytest
+
+from hlclip.results.experiments import ExperimentsError, Run, matching
+from hlclip.results.page_seeds import seed_tables
+from hlclip.results.table import comparable, lines
+from hlclip.results.table_text import as_json, render
+
+BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
+LEVELS = ("Fair", "Good", "VeryGood")
+
+
+def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Run:
+    """A run whose every figure follows from `mean_ap`."""
+    settings = BASE | {key.replace("__", "."): value for key, value in params.items()}
+
+    def figures(base: float) -> dict[str, dict[str, float]]:
+        return {level: {"mAP": base, "HIT@1": base + 30} for level in LEVELS}
+
+    tuned = f"HL-CLIP-{settings['train.blocks']}"
+    variants = {
+        "zero-shot": figures(30.0),
+        "zero-shot (SP)": figures(31.0),
+        tuned: figures(mean_ap),
+        f"{tuned} (SP)": figures(mean_ap + 2),
+    }
+    return Run(
+        name=name,
+        data=data,
+        params=settings,
+        code={"hlclip/pipeline/train.py": "1"},
+        figures={"val": variants, "test": variants},
+        queries={"val": 1550, "test": 1542},
+        without_video={"val": 0, "test": 0},
+    )
+
+
+def seeds(**params: str) -> list[Run]:
+    values = (40.0, 40.5, 42.0)
+    return [run(f"e{n}{params}", v, train__seed=str(n), **params) for n, v in enumerate(values)]
+
+
+def test_mean_and_standard_deviation_over_seeds():
+    table = {(line.split, line.variant): line for line in lines(comparable(seeds()))}
+    tuned = table["val", "HL-CLIP-2"]
+    assert tuned.runs == 3
+    assert tuned.mean["mAP"] == pytest.approx(122.5 / 3)
+    assert tuned.deviation is not None
+    assert tuned.deviation["HIT@1"] == pytest.approx(statistics.stdev([70, 70.5, 72]))
+    assert tuned.paper == {"mAP": 40.00, "HIT@1": 68.99}
+    assert table["test", "HL-CLIP-2 (SP)"].paper == {"mAP": 41.94, "HIT@1": 70.60}
+    assert table["test", "HL-CLIP-2"].paper is None
+
+
+def test_zero_shot_is_one_run_whatever_the_seeds():
+    table = {line.variant: line for line in lines(comparable(seeds()))}
+    assert table["zero-shot"].runs == 1
+    assert table["zero-shot"].deviation is None
+
+
+def test_lines_come_in_the_papers_order():
+    runs = comparable(seeds() + seeds(train__blocks="1"))
+    assert [line.variant for line in lines(runs) if line.split == "val"] == [
+        "zero-shot",
+        "zero-shot (SP)",
+        "HL-CLIP-1",
+        "HL-CLIP-1 (SP)",
+        "HL-CLIP-2",
+        "HL-CLIP-2 (SP)",
+    ]
+    assert [line.split for line in lines(runs)] == ["val"] * 6 + ["test"] * 6
+
+
+def test_runs_with_another_parameter_are_not_averaged():
+    with pytest.raises(ExperimentsError) as error:
+        comparable([*seeds(), run("other", 50.0, train__lr="0.001")])
+    message = str(error.value)
+    assert "train.lr = 0.001: other" in message
+    assert "--by train.lr" in message
+
+
+def test_data_sets_are_never_mixed():
+    with pytest.raises(ExperimentsError, match="different data sets") as error:
+        comparable([*seeds(), run("else", 50.0, data="def", train__seed="7")])
+    assert "data = def: else" in str(error.value)
+    assert "--by" not in str(error.value)
+
+
+def test_one_configuration_counts_once_and_must_have_one_result():
+    again = replace(seeds()[0], name="workspace")
+    assert len(comparable([*seeds(), again])) == 3
+    with pytest.raises(ExperimentsError, match="different figures") as error:
+        comparable([*seeds(), replace(run("new", 44.0), code={"hlclip/pipeline/train.py": "2"})])
+    assert "hlclip/pipeline/train.py" in str(error.value)
+
+
+def test_no_runs_is_said():
+    with pytest.raises(ExperimentsError, match="dvc repro"):
+        comparable([])
+
+
+def test_an_ablation_compares_on_val_and_names_what_differs():
+    runs = comparable(seeds() + seeds(train__lr="0.001")[:2], by=["train.lr"])
+    table = lines(runs, by=["train.lr"])
+    assert {line.split for line in table} == {"val"}
+    shown = [(line.variant, line.setting, line.runs) for line in table]
+    assert ("HL-CLIP-2", "", 3) in shown
+    assert ("HL-CLIP-2", "train.lr=0.001", 2) in shown
+    assert [s for v, s, _ in shown if v == "zero-shot"] == [""]  # does not depend on training
+    assert all(line.paper is None for line in table if line.setting)
+
+
+def test_an_unknown_parameter_is_refused():
+    with pytest.raises(ExperimentsError, match="unknown parameter train"):
+        comparable(seeds(), by=["train.lrr"])
+
+
+def test_comparing_needs_two_values_and_never_seeds():
+    with pytest.raises(ExperimentsError, match=r"all runs have train\.lr = 0\.0003"):
+        comparable(seeds(), by=["train.lr"])
+    with pytest.raises(ExperimentsError, match="averaged over"):
+        comparable(seeds(), by=["train.seed"])
+
+
+def test_matching_selects_and_says_what_there_is():
+    runs = seeds() + seeds(train__blocks="1")
+    assert {r.params["train.blocks"] for r in matching(runs, ["train.blocks=1"])} == {"1"}
+    with pytest.raises(ExperimentsError, match=r"train\.blocks = 1, 2"):
+        matching(runs, ["train.blocks=3"])
+    with pytest.raises(ExperimentsError, match="unknown parameter, expected one of pool"):
+        matching(runs, ["blocks=3"])
+    with pytest.raises(ExperimentsError, match="expected KEY=VALUE"):
+        matching(runs, ["blocks"])
+
+
+@pytest.mark.parametrize("style", ["terminal", "markdown"])
+def test_the_text_has_both_tables_and_the_papers_figures(style):
+    runs = comparable(seeds())
+    text = render(lines(runs), runs, style=style, level="VeryGood")
+    assert "Table 2 (val)" in text
+    assert "Table 1 (test)" in text
+    assert "40.83 ± 1.04" in text
+    assert "42.40" in text
+    assert "left out" not in text
+    fair = render(lines(runs, level="Fair"), runs, style=style, level="Fair")
+    assert "paper: mAP" not in fair  # the paper gives VeryGood alone
+
+
+def test_the_papers_figures_are_left_out_beside_other_data():
+    small = [replace(r, queries={"val": 100, "test": 1542}) for r in comparable(seeds())]
+    text = render(lines(small), small, style="terminal", level="VeryGood")
+    assert "not on QVHighlights (100 val queries, 1542 test queries)" in text
+    assert "paper: mAP" not in text
+    assert "42.40" not in text
+
+
+def test_queries_without_video_are_told():
+    runs = [replace(r, without_video={"val": 3, "test": 0}) for r in comparable(seeds())]
+    text = render(lines(runs), runs, style="terminal", level="VeryGood")
+    assert "3 of 1550 val queries have no video" in text
+
+
+def test_csv_has_a_number_in_every_place():
+    runs = comparable(seeds())
+    text = render(lines(runs), runs, style="csv", level="VeryGood")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 8
+    tuned = next(r for r in rows if r["variant"] == "HL-CLIP-2" and r["split"] == "val")
+    assert float(tuned["mAP"]) == pytest.approx(122.5 / 3, abs=1e-4)
+    assert float(tuned["paper_mAP"]) == 40.0
+    assert tuned["runs"] == "3"
+
+
+def test_json_has_the_same_as_the_text():
+    runs = comparable(seeds())
+    table = lines(runs)
+    found = json.loads(json.dumps(as_json(table, runs, level="VeryGood")))
+    assert found["level"] == "VeryGood"
+    assert [row["variant"] for row in found["rows"]] == [line.variant for line in table]
+    tuned = next(r for r in found["rows"] if (r["split"], r["variant"]) == ("val", "HL-CLIP-2"))
+    assert tuned["mean"]["mAP"] == pytest.approx(122.5 / 3)
+    assert tuned["sd"]["mAP"] == pytest.approx(1.04, abs=0.01)
+    assert tuned["paper"]["mAP"] == 40.0
+    assert found["runs"] == [run.name for run in runs]
+    assert found["notes"][0].startswith("±")
+
+
+def test_the_report_has_the_seeds_of_the_workspaces_run():
+    here = replace(seeds()[0], name="workspace")
+    runs = [here, *seeds(), *seeds(train__blocks="1"), run("else", 50.0, train__lr="0.1")]
+    val, test = seed_tables(runs)
+    assert val.caption.startswith("val")
+    assert test.caption.startswith("test")
+    assert [cell.text for cell in val.rows["HL-CLIP-2"]] == ["40.83 ± 1.04", "70.83 ± 1.04", "3"]
+    assert [cell.text for cell in val.rows["zero-shot"]] == ["30.00", "60.00", "1"]
+    assert seed_tables([here, run("else", 50.0, train__lr="0.1")]) == []
+    assert seed_tables(seeds()) == []

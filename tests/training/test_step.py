@@ -1,0 +1,136 @@
+"""A step in pieces equals the whole batch: its loss and gradients, whatever trains."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from hlclip.model.device import autocast
+from hlclip.model.encoder import load_encoder
+from hlclip.model.tail import Tail, build_tail
+from hlclip.training.batches import Batch
+from hlclip.training.loss import Regression
+from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from tests.models import save_model, tiny_config
+
+CPU = torch.device("cpu")
+FRAMES = 23  # no multiple of any piece below
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory):
+    return load_encoder(
+        save_model(tmp_path_factory.mktemp("model"), tiny_config()), None, cached_blocks=2
+    )
+
+
+@pytest.fixture(scope="module")
+def batch(encoder) -> Batch:
+    torch.manual_seed(0)
+    tokens, width = encoder.image_shape
+    return Batch(
+        torch.randn(FRAMES, tokens, width).half(),
+        torch.tensor([0] * 4 + [1] * 18 + [2]),
+        torch.randn(3, 9, encoder.text_width).half(),
+        torch.tensor([9, 3, 6]),
+        torch.rand(FRAMES),
+    )
+
+
+def naive(tail: Tail, regression: Regression, batch: Batch) -> torch.Tensor:
+    """The mean over all frames at once, through both towers at once."""
+    cosines = tail(batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths)
+    loss = ((regression.scale * cosines + regression.bias - batch.target) ** 2).mean()
+    loss.backward()
+    return loss.detach()
+
+
+def gradients(*modules: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        f"{type(module).__name__}.{name}": p.grad.clone()
+        for module in modules
+        for name, p in module.named_parameters()
+        if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize(
+    ("blocks", "heads", "scale"),
+    [*product([1, 2], ["frozen", "norm", "projection", "all"], ["literal", "learned"])],
+)
+def test_pieces_add_up_to_the_whole(encoder, batch: Batch, blocks, heads, scale):
+    """Loss within 1e-6 of itself, each gradient within 1e-5 of its largest entry."""
+    tail = build_tail(encoder).train_only(blocks, heads)
+    regression = Regression(scale, scale_init=3.0, bias_init=-0.1)
+    expected_loss = naive(tail, regression, batch)
+    expected = gradients(tail, regression)
+    assert len(expected) == len(tail.trained()) + (2 if scale == "learned" else 0)
+    for frames in (0, 5, 22, 600):
+        tail.zero_grad(set_to_none=True)
+        regression.zero_grad(set_to_none=True)
+        loss = accumulate_gradients(
+            tail, regression, batch, frames=frames, autocast=autocast(CPU, "fp32")
+        )
+        found = gradients(tail, regression)
+        assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-6)
+        assert found.keys() == expected.keys()
+        if frames in (0, 600):
+            assert loss.equal(expected_loss)
+        for name, gradient in found.items():
+            # Of a key's bias the true gradient is 0, as softmax ignores it: only noise is there.
+            atol = max(1e-5 * expected[name].abs().max().item(), 1e-8)
+            torch.testing.assert_close(gradient, expected[name], rtol=0, atol=atol, msg=name)
+
+
+def test_gradients_are_added_to_those_that_are_there(encoder, batch: Batch):
+    tail, regression = build_tail(encoder).train_only(2, "all"), Regression("literal")
+    for _ in range(2):
+        accumulate_gradients(tail, regression, batch, frames=5, autocast=autocast(CPU, "fp32"))
+    twice = gradients(tail)
+    tail.zero_grad(set_to_none=True)
+    accumulate_gradients(tail, regression, batch, frames=5, autocast=autocast(CPU, "fp32"))
+    for name, gradient in gradients(tail).items():
+        torch.testing.assert_close(twice[name], 2 * gradient)
+
+
+@pytest.mark.parametrize("frames", [0, 5])
+def test_each_query_goes_through_its_tower_once(encoder, batch: Batch, frames):
+    tail, calls = build_tail(encoder).train_only(2, "all"), []
+
+    def note(_module, _inputs, features: torch.Tensor) -> None:
+        calls.append("forward")
+        features.register_hook(lambda _: calls.append("backward"))
+
+    tail.text.register_forward_hook(note)
+    accumulate_gradients(
+        tail, Regression("literal"), batch, frames=frames, autocast=autocast(CPU, "fp32")
+    )
+    assert calls == ["forward", "backward"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: the GPU step was not run")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-3), ("auto", 0.05)])
+def test_on_cuda_pieces_add_up_to_the_cpu(encoder, batch: Batch, precision, tolerance):
+    cuda = torch.device("cuda")
+    tail, regression = build_tail(encoder).train_only(2, "all"), Regression("literal")
+    naive(tail, regression, batch)
+    expected = gradients(tail)
+    tail.zero_grad(set_to_none=True)
+    tail.to(cuda)
+    accumulate_gradients(
+        tail,
+        regression.to(cuda),
+        batch.to(cuda),
+        frames=5,
+        autocast=autocast(cuda, precision),
+    )
+    for name, gradient in gradients(tail).items():
+        error = (gradient.cpu() - expected[name]).norm()
+        assert error <= tolerance * expected[name].norm() + 1e-6, name
+
+
+def test_auto_cuts_a_step_on_a_cpu_only():
+    assert micro_batch_frames("auto", CPU) == 25
+    assert micro_batch_frames("auto", torch.device("cuda")) == 0
+    assert micro_batch_frames(7, CPU) == micro_batch_frames(7, torch.device("cuda")) == 7

@@ -1,0 +1,450 @@
+"""Training: resumes to the same bytes, keeps the right epoch, refuses what cannot work."""
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from hlclip.model.checkpoint import CheckpointError, load_tail, read_facts, save_tail
+from hlclip.model.device import DeviceError
+from hlclip.model.encoder import EncoderError, load_encoder
+from hlclip.model.tail import build_tail, pretrained_tail
+from hlclip.params import Train, load_params
+from hlclip.pipeline.score import score_splits
+from hlclip.pipeline.train import HISTORY, TrainError, fit, train_tail
+from hlclip.store.store import Store, StoreError
+from hlclip.training.batches import cached_queries, rating_target
+from hlclip.training.loss import Regression
+from hlclip.training.state import TrainingState, _digest
+from tests.cached import CachedData, cached_data
+from tests.models import save_model, tiny_config
+
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
+
+
+def settings(**changes) -> Train:
+    few = {"epochs": 3, "batch": 2, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
+    return PARAMS.model_copy(update={**few, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
+    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
+    return cached_data(tmp_path_factory.mktemp("store"), model)
+
+
+def train(data: CachedData, params: Train, folder: Path) -> bytes:
+    train_tail(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        params,
+        store=data.store,
+        checkpoint=folder / "tail.safetensors",
+        history=folder / "history.csv",
+    )
+    return (folder / "tail.safetensors").read_bytes()
+
+
+def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_path):
+    train(data, settings(), tmp_path)
+    lines = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert tuple(lines[0]) == HISTORY
+    best = max(lines, key=lambda line: float(line["val_mAP"]))  # max takes the earliest of equals
+    facts = read_facts(tmp_path / "tail.safetensors")
+    assert facts["chosen"]["epoch"] == int(best["epoch"])
+    assert facts["chosen"]["val_mAP"] == float(best["val_mAP"])
+    assert facts["train"]["blocks"] == 2
+    assert facts["weights"] == data.images.header["weights"]
+
+
+def test_the_test_split_is_never_read(data, tmp_path):
+    """Neither weights nor the epoch that is kept can depend on test."""
+    first = train(data, settings(), tmp_path / "a")
+    without = replace(data.index, queries={s: data.index.queries[s] for s in ("train", "val")})
+    assert train(replace(data, index=without), settings(), tmp_path / "b") == first
+
+
+def test_the_checkpoint_loads_into_a_plain_open_clip_model(data, tmp_path):
+    train(data, settings(select="last"), tmp_path)
+    model = load_encoder(data.params.model, None, cached_blocks=2).model
+    tensors = load_file(tmp_path / "tail.safetensors")
+    loaded = model.load_state_dict(tensors, strict=False)
+    assert loaded.unexpected_keys == []
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2))
+    load_tail(tmp_path / "tail.safetensors", tail, weights=str(data.images.header["weights"]))
+    for name, parameter in tail.named_parameters():
+        torch.testing.assert_close(parameter, model.get_parameter(tail.names[name]))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data, tmp_path):
+    first = train(data, settings(select="last"), tmp_path / "a")
+    assert train(data, settings(select="last"), tmp_path / "b") == first
+    other = load_file(tmp_path / "a" / "tail.safetensors")
+    train(data, settings(select="last", seed=1), tmp_path / "c")
+    changed = load_file(tmp_path / "c" / "tail.safetensors")
+    assert any(not torch.equal(other[name], changed[name]) for name in other)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_other_code_does_not_go_on_from_a_state(data, tmp_path, monkeypatch, caplog, changed):
+    caplog.set_level("INFO")
+    whole = train(data, settings(), tmp_path / "whole")
+    code = tmp_path / "code.py"
+    code.write_text("as it was")
+    monkeypatch.setitem(sys.modules, "hlclip.code", ModuleType("code"))
+    sys.modules["hlclip.code"].__file__ = str(code)
+    save = TrainingState.save
+
+    def stop(state: TrainingState, path: Path) -> None:
+        save(state, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(TrainingState, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, settings(), tmp_path / "parts")
+    if changed:
+        code.write_text("as it is now")
+    assert train(data, settings(), tmp_path / "parts") == whole
+    assert ("training goes on after epoch 1 of 3" in caplog.messages) is not changed
+    for left in (data.store / "training").glob("*.pt"):
+        left.unlink()
+
+
+@pytest.mark.parametrize("scale", ["literal", "learned"])
+def test_interrupted_after_any_epoch_it_resumes_to_the_same_weights(data, tmp_path, scale):
+    params = settings(scale=scale, select="last")
+
+    def run(epochs: int, resume: Path | None) -> dict[str, torch.Tensor]:
+        encoder = load_encoder(data.params.model, None, cached_blocks=2)
+        tail = build_tail(encoder).train_only(2, "all")
+        queries = cached_queries(
+            data.index, "train", data.images, data.texts, store=data.store, target="mean"
+        )
+        stop = StopAfter(epochs)
+        try:
+            fit(tail, queries, params, device=torch.device("cpu"), validate=stop, resume=resume)
+        except KeyboardInterrupt:
+            assert epochs < params.epochs
+        return tail.trained()
+
+    whole = run(3, None)
+    for epochs in (1, 2):
+        state = tmp_path / f"{epochs}.pt"
+        run(epochs, state)
+        resumed = run(3, state)
+        assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "run",))
+
+    content, state = io.BytesIO(), tmp_path / "state.pt"
+    torch.save({"trained": Hostile()}, content)
+    state.write_bytes(_digest(state, content.getvalue()) + content.getvalue())
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2)).train_only(2, "all")
+    queries = cached_queries(
+        data.index, "train", data.images, data.texts, store=data.store, target="mean"
+    )
+    with pytest.raises(UnpicklingError):
+        fit(tail, queries, settings(), device=torch.device("cpu"), validate=None, resume=state)
+    assert not (tmp_path / "run").exists()
+    content.seek(0)
+    torch.load(content, weights_only=False)  # it would have
+    assert (tmp_path / "run").exists()
+
+
+class StopAfter:
+    """A validation that interrupts in the epoch after `epochs`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def __call__(self, tail) -> tuple[float, float]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return 1.0, 1.0
+
+
+def test_zero_blocks_is_zero_shot_clip(data, tmp_path):
+    train(data, settings(blocks=0), tmp_path)
+    assert load_file(tmp_path / "tail.safetensors") == {}
+    scores = score_splits(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        settings(blocks=0),
+        ["val"],
+        store=data.store,
+        checkpoint=tmp_path / "tail.safetensors",
+    )
+    assert set(scores["val"].cosines) == {"zero-shot"}
+
+
+def test_scores_equal_full_model_cosines(data, tmp_path):
+    """float32 store, so within 1e-6 of open_clip's encode_image and encode_text."""
+    train(data, settings(), tmp_path)
+    splits = score_splits(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        settings(),
+        ["train", "test"],
+        store=data.store,
+        checkpoint=tmp_path / "tail.safetensors",
+    )
+    assert splits["train"].lengths.tolist() == [5, 5, 6, 7, 4, 0]  # short, long, missing
+    encoder = load_encoder(data.params.model, None, cached_blocks=2)
+    for variant in ("zero-shot", "HL-CLIP-2"):
+        if variant == "HL-CLIP-2":
+            encoder.model.load_state_dict(load_file(tmp_path / "tail.safetensors"), strict=False)
+        for split in splits.values():
+            for line, row, length in zip(
+                split.cosines[variant], split.rows, split.lengths, strict=True
+            ):
+                if length == 0:
+                    continue
+                image = encoder.model.encode_image(pixels(encoder, data.frames[row.vid][:length]))
+                text = encoder.model.encode_text(encoder.tokenizer([row.query]))
+                full = torch.cosine_similarity(image, text).detach()
+                torch.testing.assert_close(torch.tensor(line[:length]), full, atol=1e-6, rtol=0)
+
+
+def pixels(encoder, frames) -> torch.Tensor:
+    mean = torch.tensor(encoder.preprocess.mean).view(3, 1, 1)
+    std = torch.tensor(encoder.preprocess.std).view(3, 1, 1)
+    return (torch.tensor(frames).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+def test_no_train_video_is_an_error(data, tmp_path):
+    index = data.index.__class__(
+        2.0, {**data.index.queries, "train": data.index.queries["train"][-1:]}, {}, {}
+    )
+    with pytest.raises(TrainError, match="no row of the train split"):
+        train(CachedData(index, {}, data.images, data.texts, data.params, data.store), settings(),
+              tmp_path)  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_is_an_error(data, tmp_path):
+    with pytest.raises(TrainError, match=r"lower train\.lr"):
+        train(data, settings(lr=1e30), tmp_path)
+    assert not (tmp_path / "tail.safetensors").exists()
+
+
+def test_replaced_weights_are_refused(data, tmp_path):
+    model = save_model(tmp_path, tiny_config(), seed=1)
+    with pytest.raises(EncoderError, match="field 'weights'"):
+        pretrained_tail(model, None, cached_blocks=2, weights=str(data.images.header["weights"]))
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(data, tmp_path):
+    whole = train(data, settings(epochs=1), tmp_path)
+    path = tmp_path / "tail.safetensors"
+    tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2))
+    with pytest.raises(CheckpointError, match="field 'weights'"):
+        load_tail(path, tail, weights="others")
+    for size in (0, 4, 100, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+            read_facts(path)
+    for content in (whole + b"\0", save({"a": torch.ones(1)}), b"\0" * 100):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+            read_facts(path)
+    facts = {"weights": "w", "train": {"blocks": 1}}
+    path.write_bytes(save({"a": torch.ones(1)}, {"hlclip": json.dumps(facts, sort_keys=True)}))
+    with pytest.raises(CheckpointError, match=r"has no digest.*dvc repro --force train"):
+        read_facts(path)
+
+
+def test_no_flipped_byte_of_a_checkpoint_passes(data, tmp_path):
+    path = tmp_path / "tail.safetensors"
+    facts = {"weights": "w ß", "train": {"blocks": 2, "lr": 1e-5}}
+    save_tail(path, {"b": torch.rand(3, 5), "a": torch.rand(7).bfloat16()}, facts)
+    assert read_facts(path) == facts
+    whole = path.read_bytes()
+    masks = np.random.default_rng(0).integers(1, 256, len(whole)).tolist()
+    for at, mask in enumerate(masks):
+        for flip in {mask, 0x29}:  # 0x29 makes a tab of a space
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+            with pytest.raises(CheckpointError, match=r"tail\.safetensors"):
+                read_facts(path)
+
+
+@pytest.mark.parametrize("damage", ["flip", "empty", "another training's"])
+def test_a_damaged_state_is_named_and_training_begins_again(data, tmp_path, caplog, damage):
+    params = settings(epochs=2, select="last")
+
+    def run(epochs: int, resume: Path | None, seed: int = 0) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        encoder = load_encoder(data.params.model, None, cached_blocks=2)
+        tail = build_tail(encoder).train_only(2, "all")
+        queries = cached_queries(
+            data.index, "train", data.images, data.texts, store=data.store, target="mean"
+        )
+        used = params.model_copy(update={"seed": seed})
+        with contextlib.suppress(KeyboardInterrupt):
+            stop = StopAfter(epochs)
+            fit(tail, queries, used, device=torch.device("cpu"), validate=stop, resume=resume)
+        return tail.trained()
+
+    expected = run(2, None)
+    state = tmp_path / "state.pt"
+    run(1, state)
+    content = bytearray(state.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        run(1, tmp_path / "other.pt", seed=1)
+        content = (tmp_path / "other.pt").read_bytes()
+    state.write_bytes(content)
+    trained = run(2, state)
+    assert f"{state}: damaged" in caplog.text
+    assert all(torch.equal(trained[name], expected[name]) for name in expected)
+
+
+def test_a_damaged_activation_is_named(data, tmp_path):
+    item = data.images.items["a"]
+    path = Store(data.store, "images", data.images.header).path(item.key)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with pytest.raises(StoreError, match=path.name):
+            train(data, settings(epochs=1), tmp_path)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_learned_scale_trains_and_literal_does_not():
+    cosines, target = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 0.5, 1.0])
+    literal, learned = Regression("literal"), Regression("learned")
+    expected = ((cosines - target) ** 2).mean()
+    for regression in (literal, learned):
+        torch.testing.assert_close(regression(cosines, target), expected)
+    assert not any(p.requires_grad for p in literal.parameters())
+    optimizer = torch.optim.Adam(learned.parameters(), lr=0.1)
+    for _ in range(500):
+        optimizer.zero_grad()
+        learned(cosines, target).backward()
+        optimizer.step()
+    torch.testing.assert_close(learned.scale.detach(), torch.tensor(5.0), atol=0.05, rtol=0)
+
+
+def test_a_fixed_scale_and_bias_regress_and_stay(data, tmp_path):
+    cosines, target = torch.tensor([0.1, 0.3]), torch.tensor([0.0, 1.0])
+    fixed = Regression("fixed", scale_init=5.0, bias_init=-0.5)
+    torch.testing.assert_close(fixed(cosines, target), torch.tensor(0.0))
+    torch.testing.assert_close(
+        Regression("literal", scale_init=5.0, bias_init=-0.5)(cosines, target),
+        ((cosines - target) ** 2).mean(),
+    )
+    assert not any(p.requires_grad for p in fixed.parameters())
+    first = {
+        scale: losses(data, tmp_path, scale=scale, scale_init=5.0, bias_init=-0.5, epochs=1)[0]
+        for scale in ("literal", "fixed", "learned")
+    }
+    assert len(set(first.values())) == 3
+
+
+def test_scale_and_bias_learn_at_their_own_rate(data, tmp_path):
+    slow = losses(data, tmp_path, scale="learned", lr=1e-9, scale_lr=1e-9)
+    fast = losses(data, tmp_path, scale="learned", lr=1e-9, scale_lr=0.05)
+    assert slow[-1] == pytest.approx(slow[0], rel=1e-4)
+    assert fast[-1] < 0.95 * fast[0]
+
+
+def test_the_schedule_is_what_train_csv_shows(data, tmp_path):
+    rates = {}
+    for schedule in ("constant", "cosine"):
+        losses(data, tmp_path, schedule=schedule, epochs=3)
+        lines = csv.DictReader((tmp_path / "history.csv").open())
+        rates[schedule] = [float(line["lr"]) for line in lines]
+    assert rates["constant"] == [1e-3] * 3
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+    assert rates["cosine"][-1] < 0.5e-3
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("heads", ["frozen", "norm", "projection", "all"])
+def test_what_trains_is_what_the_parameters_say(data, tmp_path, blocks, heads):
+    """Names in the checkpoint, and nothing else differs from the pretrained model."""
+    train(data, settings(blocks=blocks, heads=heads, epochs=1, select="last"), tmp_path)
+    names = set(load_file(tmp_path / "tail.safetensors"))
+    layers = 4
+    wanted = {
+        f"{tower}transformer.resblocks.{layer}."
+        for tower in ("visual.", "")
+        for layer in range(layers - blocks, layers)
+    }
+    if heads in ("norm", "all"):
+        wanted |= {"visual.ln_post.", "ln_final."}
+    if heads in ("projection", "all"):
+        wanted |= {"visual.proj", "text_projection"}
+    assert all(name.startswith(tuple(wanted)) for name in names)
+    assert all(any(name.startswith(part) for name in names) for part in wanted)
+
+
+def test_mean_over_4_is_sum_over_12():
+    """HL-CLIP's Likert 0..4 to 0..1, and UMT's sum of three ratings / 12, are one target."""
+    ratings = np.random.default_rng(0).integers(0, 5, (75, 3))
+    expected = torch.from_numpy(ratings.sum(axis=1) / 12).float()
+    torch.testing.assert_close(rating_target(ratings, "mean"), expected, rtol=0, atol=0)
+    assert rating_target(np.array([[0, 1, 4]]), "median").item() == 0.25
+    assert rating_target(np.array([[0, 1, 4]]), "max").item() == 1.0
+    assert rating_target(np.array([[0, 1, 4]]), "min").item() == 0.0
+
+
+def losses(data: CachedData, folder: Path, **changes) -> list[float]:
+    train(data, settings(select="last", **changes), folder)
+    return [float(line["loss"]) for line in csv.DictReader((folder / "history.csv").open())]
+
+
+def test_bf16_autocast_trains_alike(data, tmp_path):
+    fp32 = losses(data, tmp_path / "fp32")
+    bf16 = losses(data, tmp_path / "bf16", precision="bf16")
+    assert bf16 == pytest.approx(fp32, rel=0.02)
+    assert bf16 != fp32
+
+
+def test_pieces_train_alike(data, tmp_path):
+    whole = losses(data, tmp_path / "whole")
+    pieces = losses(data, tmp_path / "pieces", micro_batch=3)
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: the GPU path was not run")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("auto", 0.02)])
+def test_cuda_trains_like_the_cpu(data, tmp_path, precision, tolerance):
+    cpu = losses(data, tmp_path / "cpu")
+    cuda = losses(data, tmp_path / "cuda", device="cuda", precision=precision)
+    assert cuda == pytest.approx(cpu, rel=tolerance)
+
+
+def test_an_unknown_device_is_named(data, tmp_path):
+    with pytest.raises(DeviceError, match="device 'tpu9'"):
+        train(data, settings(device="tpu9"), tmp_path)
+
+
+def test_facts_are_json(data, tmp_path):
+    train(data, settings(epochs=1), tmp_path)
+    json.dumps(read_facts(tmp_path / "tail.safetensors"))

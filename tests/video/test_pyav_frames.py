@@ -1,0 +1,282 @@
+"""`frames.decoder: pyav` decodes less and gives the same pixels; what it cannot, ffmpeg decodes."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hlclip.formats.annotations import Annotation
+from hlclip.formats.manifests import Header, Index, Video
+from hlclip.params import Frames
+from hlclip.pipeline.frames import extract_frames, frames_header, make_frames, scaling
+from hlclip.video.container import VideoError, probe
+from hlclip.video.h264 import H264Error, describe, length_size
+from hlclip.video.pyav_frames import UnsuitedError, needed_packets, read_packets, sampled_frames
+from tests.films import ffmpeg, film, need_encoder, numbered_film
+
+PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="pyav")
+HEADER = frames_header(PARAMS, 2.0)
+NOISE = "noise=alls=20:allf=t+u:all_seed=1"
+
+
+def h264(path: Path, *options: object, x264: str = "", rate: object = 25, seconds: float = 21):
+    """A moving, noisy picture: a wrong reference changes every pixel after it."""
+    need_encoder("libx264")
+    source = f"testsrc2=s=96x64:r={rate}:d={seconds},{NOISE}"
+    encoder = ("-c:v", "libx264", "-preset", "veryfast", "-x264-params", x264 or "keyint=50")
+    ffmpeg("-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", *encoder, *options, path)
+    return path
+
+
+def sampled(path: Path, header: Header = HEADER, *, most_bytes: int = 2**30) -> NDArray[np.uint8]:
+    return sampled_frames(path, header, scaling(header), most_bytes=most_bytes)
+
+
+def assert_same_pixels(path: Path, clip_seconds: float = 2.0) -> None:
+    header = {**HEADER, "clip_seconds": clip_seconds}
+    found = sampled(path, header)
+    np.testing.assert_array_equal(found, extract_frames(path, header))
+
+
+def assert_left_to_ffmpeg(path: Path) -> None:
+    found = extract_frames(path, HEADER, "pyav")
+    np.testing.assert_array_equal(found, extract_frames(path, HEADER))
+
+
+STREAMS = {
+    "default": "",
+    "no B-frames": "bframes=0:keyint=50",
+    "B-pyramid": "bframes=8:b-adapt=0:b-pyramid=normal:ref=6:keyint=120",
+    "strict B-pyramid": "bframes=5:b-adapt=0:b-pyramid=strict:keyint=60",
+    "open GOP": "open-gop=1:bframes=4:b-adapt=0:keyint=40",
+    "open GOP of half a clip": "open-gop=1:bframes=3:b-adapt=0:b-pyramid=normal:keyint=25",
+    "one GOP": "keyint=infinite:bframes=3:b-adapt=0",
+    "intra refresh": "intra-refresh=1:keyint=50",
+    "all intra": "keyint=1",
+    "many references": "ref=16:bframes=3:weightp=2:keyint=200:min-keyint=200:scenecut=0",
+    "slices": "slices=4:keyint=75",
+    "a GOP longer than a clip": "keyint=133:min-keyint=133:scenecut=0:bframes=2:b-adapt=0",
+}
+
+
+@pytest.mark.parametrize("x264", STREAMS.values(), ids=STREAMS.keys())
+def test_structures_of_a_stream(tmp_path: Path, x264: str) -> None:
+    assert_same_pixels(h264(tmp_path / "a.mp4", x264=x264))
+
+
+@pytest.mark.parametrize("clip_seconds", [0.5, 1 / 3, 2.0, 5.0])
+@pytest.mark.parametrize("rate", ["24", "30000/1001", "60"])
+def test_rates_and_lengths_of_clips(tmp_path: Path, rate: str, clip_seconds: float) -> None:
+    assert_same_pixels(h264(tmp_path / "a.mp4", rate=rate, seconds=7.4), clip_seconds)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mov", "a.m4v"])
+def test_containers(tmp_path: Path, name: str) -> None:
+    assert_same_pixels(h264(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.avi", "a.flv", "a.h264"])
+def test_containers_without_a_time_for_each_picture(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsuitedError, match=r"time stamps of .* are not of single pictures"):
+        sampled(h264(tmp_path / name, seconds=2))
+
+
+def test_fragments(tmp_path: Path) -> None:
+    flags = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    assert_same_pixels(h264(tmp_path / "a.mp4", *flags))
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize("seed", range(4))
+def test_variable_frame_rates(tmp_path: Path, name: str, seed: int) -> None:
+    need_encoder("libx264")
+    random = np.random.default_rng(seed)
+    steps = random.choice([20, 33, 40, 100, 1500, 4100], 120, p=[0.3, 0.3, 0.2, 0.1, 0.06, 0.04])
+    times = [Fraction(int(ms), 1000) for ms in np.cumsum([0, *steps])]
+    raw = numbered_film(tmp_path / "raw.mkv", times)
+    encoder = ("-c:v", "libx264", "-x264-params", "bframes=3:b-adapt=0:keyint=30")
+    ffmpeg(
+        "-i",
+        raw,
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "1:60000",
+        *encoder,
+        tmp_path / name,
+    )
+    assert_same_pixels(tmp_path / name)
+
+
+@pytest.mark.parametrize("late", [0.3, 1.5, 5])
+def test_a_picture_that_begins_after_the_sound(tmp_path: Path, late: float) -> None:
+    silent = h264(tmp_path / "silent.mp4", seconds=6)
+    sound = ("-f", "lavfi", "-i", "anullsrc", "-t", late + 6)
+    path = tmp_path / "a.mkv"
+    ffmpeg("-itsoffset", late, "-i", silent, *sound, "-c:v", "copy", path)
+    assert_same_pixels(path)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_recording_that_begins_late(tmp_path: Path, name: str) -> None:
+    assert_same_pixels(h264(tmp_path / name, "-output_ts_offset", 1000))
+
+
+@pytest.mark.parametrize("start", [1.3, 2.0])
+def test_cut_without_encoding_anew(tmp_path: Path, start: float) -> None:
+    """An edit list hides pictures that must be decoded but not shown: left to ffmpeg, or equal."""
+    whole = h264(tmp_path / "whole.mp4", x264="keyint=50:bframes=3:b-adapt=0")
+    path = tmp_path / "a.mp4"
+    ffmpeg("-ss", start, "-i", whole, "-c", "copy", path)
+    assert_left_to_ffmpeg(path)
+
+
+@pytest.mark.parametrize("look", ["full range", "4:4:4", "10 bit", "wide pixels", "odd size"])
+def test_pictures(tmp_path: Path, look: str) -> None:
+    options = {
+        "full range": ("-vf", "scale=out_range=full:out_color_matrix=bt709", "-color_range", "pc"),
+        "4:4:4": ("-pix_fmt", "yuv444p"),
+        "10 bit": ("-pix_fmt", "yuv420p10le"),
+        "wide pixels": ("-vf", "setsar=4/3"),
+        "odd size": ("-vf", "scale=97:53", "-pix_fmt", "yuv444p"),
+    }
+    assert_same_pixels(h264(tmp_path / "a.mp4", *options[look], seconds=5))
+
+
+def test_less_is_decoded(tmp_path: Path) -> None:
+    path = h264(tmp_path / "a.mp4", x264="keyint=100:bframes=3:b-adapt=0:b-pyramid=none")
+    packets = read_packets(path)[0]
+    middles = frozenset(packet.pts for packet in packets[25::50])
+    assert sum(needed_packets(packets, middles)) < 0.45 * len(packets)
+
+
+def test_interlaced_is_left_to_ffmpeg(tmp_path: Path) -> None:
+    path = h264(tmp_path / "a.mp4", x264="tff=1", seconds=5)
+    with pytest.raises(UnsuitedError, match="interlaced"):
+        sampled(path)
+
+
+@pytest.mark.parametrize("filters", ["-display_rotation:v:0", "-display_hflip:v:0"])
+def test_rotated_and_mirrored_are_left_to_ffmpeg(tmp_path: Path, filters: str) -> None:
+    plain = h264(tmp_path / "plain.mp4", seconds=5)
+    path = tmp_path / "a.mp4"
+    value = (90,) if "rotation" in filters else ()
+    ffmpeg(filters, *value, "-i", plain, "-c", "copy", path)
+    with pytest.raises(UnsuitedError, match="rotated"):
+        sampled(path)
+    assert_left_to_ffmpeg(path)
+
+
+def test_another_codec_is_left_to_ffmpeg(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", "-c:v", "mpeg4")
+    with pytest.raises(UnsuitedError, match="the codec is mpeg4"):
+        sampled(path)
+    assert_left_to_ffmpeg(path)
+
+
+def test_two_sizes_in_one_stream_are_left_to_ffmpeg(tmp_path: Path) -> None:
+    names = []
+    for n, size in enumerate(("96x64", "64x96")):
+        h264(tmp_path / f"{n}.mp4", "-s", size, "-x264-params", "repeat-headers=1", seconds=5)
+        names.append(f"file {n}.mp4\n")
+    (tmp_path / "list").write_text("".join(names))
+    path = tmp_path / "a.mkv"
+    ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", path)
+    with pytest.raises(UnsuitedError, match="sequence parameters change"):
+        sampled(path)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damage_gives_what_ffmpeg_gives(tmp_path: Path, seed: int) -> None:
+    """Bytes turned at random: equal pixels or left to ffmpeg; never other pixels, never a crash."""
+    path = h264(tmp_path / "a.mp4", seconds=8, x264="keyint=50:bframes=3:b-adapt=0")
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    if seed % 5 == 4:
+        del content[int(random.integers(len(content) // 2, len(content))) :]
+    for place in random.integers(0, len(content), 1 + seed % 3):
+        content[place] ^= int(random.integers(1, 256))
+    path.write_bytes(content)
+    results = []
+    for decoder in ("ffmpeg", "pyav"):
+        try:
+            results.append(extract_frames(path, HEADER, decoder))
+        except VideoError as error:
+            results.append(str(error))
+    np.testing.assert_array_equal(*results)
+
+
+def test_files_made_for_decoders(videos_dir: Path) -> None:
+    compared = 0
+    for path in sorted(videos_dir.iterdir()):
+        header = {**HEADER, "clip_seconds": 0.4}
+        try:
+            found = sampled(path, header)
+        except UnsuitedError:
+            continue
+        np.testing.assert_array_equal(found, extract_frames(path, header))
+        compared += 1
+    assert compared >= 5
+
+
+def test_the_store_does_not_tell_decoders_apart(tmp_path: Path) -> None:
+    (tmp_path / "data/videos").mkdir(parents=True)
+    path = h264(tmp_path / "data/videos/a.mp4", seconds=6)
+    rows = [Annotation(qid=1, query="q", vid="a", duration=6, relevant_clip_ids=None)]
+    index = Index(2.0, {"test": rows}, {"a": Video("videos/a.mp4", "0" * 64, probe(path))}, {})
+    made = [
+        make_frames(
+            index,
+            PARAMS.model_copy(update={"decoder": decoder}),
+            data_root=tmp_path / "data",
+            store=tmp_path / decoder,
+            max_missing=0,
+        ).as_json()
+        for decoder in ("ffmpeg", "pyav")
+    ]
+    assert made[0] == made[1]
+
+
+def test_frames_that_fill_the_memory_are_left_to_ffmpeg_which_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = h264(tmp_path / "a.mp4", seconds=6)
+    size = extract_frames(path, HEADER).nbytes
+    assert sampled(path, most_bytes=size).nbytes == size
+    with pytest.raises(UnsuitedError, match="take more than"):
+        sampled(path, most_bytes=size - 1)
+    monkeypatch.setattr("hlclip.pipeline.frames.MOST_BYTES", size - 1)
+    with pytest.raises(VideoError, match="take more than"):
+        extract_frames(path, HEADER, "pyav")
+
+
+def test_what_a_packet_says_of_itself() -> None:
+    def unit(reference: int, kind: int) -> bytes:
+        return bytes([reference << 5 | kind, 1, 2])
+
+    def annex_b(*units: bytes) -> memoryview:
+        return memoryview(b"".join(b"\0\0\0\1" + content for content in units))
+
+    sequence = unit(3, 7)
+    assert describe(annex_b(sequence, unit(3, 8), unit(3, 5)), 0) == ("idr", {sequence})
+    assert describe(annex_b(unit(0, 6), unit(0, 1), unit(0, 1)), 0) == ("disposable", frozenset())
+    measured = b"".join(bytes([0, 0, 0, 3]) + content for content in (unit(0, 9), unit(1, 1)))
+    assert describe(memoryview(measured), 4) == ("reference", frozenset())
+    for bad in (b"", b"\0\0\0\1", b"\0\0\0\x09abc", b"\0\0\0\0", measured[:-1]):
+        with pytest.raises(H264Error):
+            describe(memoryview(bad), 4)
+    with pytest.raises(H264Error, match="expected slices of one kind"):
+        describe(annex_b(unit(0, 1), unit(1, 1)), 0)
+    with pytest.raises(H264Error, match="no start code"):
+        describe(memoryview(b"abc"), 0)
+
+
+def test_length_of_lengths(tmp_path: Path) -> None:
+    found = []
+    for name in ("a.mp4", "a.ts"):
+        with av.open(str(h264(tmp_path / name, seconds=1))) as container:
+            found.append(length_size(container.streams.video[0].codec_context.extradata))
+    assert found == [4, 0]
