@@ -10,14 +10,11 @@ import ffmpeg
 import numpy as np
 
 from bench.pairs import Pair, cpu_seconds
-from hlclip.params import Decoder, Frames
-from hlclip.pipeline.frames import extract_frames, frames_header
 from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.frames import Decoder, extract_frames, frames_header
 
 SIZE, SECONDS, VIDEOS = 224, 150, 4
-HEADER = frames_header(
-    Frames(size=SIZE, resize="shortest", interpolation="bicubic", decoder="ffmpeg"), 2.0
-)
+HEADER = frames_header(size=SIZE, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 PICTURES = {"360p": ("640x360", "600k"), "720p": ("1280x720", "2M"), "1080p": ("1920x1080", "4M")}
 """Size, and a rate of bits as on video platforms."""
 TARGETS: dict[Decoder, float] = {"ffmpeg": 1.4, "pyav": 2.4}

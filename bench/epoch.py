@@ -25,8 +25,8 @@ from hlclip.model.device import autocast, pick_device
 from hlclip.model.encoder import load_encoder, untrained_encoder
 from hlclip.model.tail import Tail, build_tail
 from hlclip.params import load_params
-from hlclip.pipeline.train import fit
 from hlclip.training.batches import batches
+from hlclip.training.fit import fit
 from hlclip.training.loss import Regression
 from hlclip.training.step import accumulate_gradients
 

@@ -11,7 +11,7 @@ from hlclip.store.store import store_root
 
 def main() -> None:
     params = load_params()
-    index = build_index(params.data, cache=store_root() / "index.sqlite")
+    index = build_index(params.data, cache=store_root() / "videos.json")
     write_index(Path("outputs/index.json"), index)
 
 

@@ -21,8 +21,8 @@ from hlclip.formats.scores import pack, write_scores
 from hlclip.model.checkpoint import save_tail
 from hlclip.params import load_params
 from hlclip.pipeline.evaluate import evaluate_splits
-from hlclip.pipeline.train import write_history
 from hlclip.store.store import Store, content_key
+from hlclip.training.fit import write_history
 
 HEADER = {"clip_seconds": 2.0, "interpolation": "bicubic", "resize": "shortest", "size": 64}
 PARAMS = Path(__file__).parent.parent / "params.yaml"

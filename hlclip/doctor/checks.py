@@ -19,16 +19,16 @@ from hlclip.doctor.machine import (
     check_store,
     free_bytes,
     held_bytes,
-    memory_bytes,
 )
 from hlclip.formats.annotations import Annotation, AnnotationError, read_annotations
 from hlclip.model.encoder import Encoder, EncoderError, untrained_encoder
 from hlclip.model.weights import weights_status
 from hlclip.params import Data, Params
 from hlclip.params import Encoder as EncoderParams
-from hlclip.pipeline.index import DataError, find_videos
 from hlclip.store.store import store_root
+from hlclip.system.memory import memory_bytes
 from hlclip.video.container import VideoError, probe
+from hlclip.video.files import DataError, find_videos
 
 _MEASURED_VIDEOS = 4
 _LESS_MEMORY = "-S train.micro_batch=25, or lower still"

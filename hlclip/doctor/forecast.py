@@ -1,8 +1,6 @@
 """What a run will need: disk from the shapes, time and memory from a few videos that are run."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +15,11 @@ from hlclip.model.device import autocast
 from hlclip.model.encoder import Encoder
 from hlclip.model.tail import build_tail
 from hlclip.params import Params
-from hlclip.pipeline.frames import extract_frames, frames_header
+from hlclip.system.memory import peak_bytes
 from hlclip.training.batches import Batch
 from hlclip.training.loss import Regression
 from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.video.frames import extract_frames, frames_header
 
 _ENOUGH_FRAMES = 75
 """Frames that are encoded to measure the trunk: one video of QVHighlights."""
@@ -86,7 +85,12 @@ def measure(
     Raises:
         VideoError: a video cannot be decoded.
     """
-    header = frames_header(params.frames, params.data.clip_seconds)
+    header = frames_header(
+        size=params.frames.size,
+        resize=params.frames.resize,
+        interpolation=params.frames.interpolation,
+        clip_seconds=params.data.clip_seconds,
+    )
     frames: list[NDArray[np.uint8]] = []
     decode_clip = None
     if videos:
@@ -123,12 +127,6 @@ def seconds_needed(work: Workload, params: Params, speeds: Speeds) -> dict[str, 
     tails = 2 if params.train.blocks else 1
     needed["score"] = tails * steps(*params.evaluate.splits) * speeds.score_step
     return needed
-
-
-def peak_bytes() -> int:
-    """Most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 def _noise(encoder: Encoder, params: Params) -> NDArray[np.uint8]:

@@ -90,10 +90,5 @@ def held_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*/*.h5"))
 
 
-def memory_bytes() -> int:
-    """Physical memory of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _said(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,20 +1,16 @@
 """The scores file: all that `evaluate` needs, cosines and annotation rows, as safetensors."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.safetensors_file import DamagedFileError, read_arrays, write_arrays
 from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_whole
 
 ZERO_SHOT = "zero-shot"
 
@@ -59,21 +55,21 @@ def pack(
 def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
     """Write all splits to one file: same scores, same bytes."""
     arrays: dict[str, NDArray[Any]] = {}
-    header: dict[str, Any] = {
+    for split, part in splits.items():
+        arrays[f"{split}/lengths"] = part.lengths
+        for variant, matrix in part.cosines.items():
+            arrays[f"{split}/cosines/{variant}"] = matrix
+    facts = {
         "clip_seconds": clip_seconds,
+        "splits": list(splits),
         "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
             split: [row.model_dump(mode="json", exclude_none=True) for row in part.rows]
             for split, part in splits.items()
         },
     }
-    for split, part in splits.items():
-        arrays[f"{split}/lengths"] = part.lengths
-        for variant, matrix in part.cosines.items():
-            arrays[f"{split}/cosines/{variant}"] = matrix
     # Not an npz: the bytes of a zip archive change with Python's version.
-    header["digest"] = _digest(header, arrays)
-    write_whole(path, save(arrays, {"hlclip": json.dumps(header)}))
+    write_arrays(path, arrays, facts)
 
 
 def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
@@ -82,41 +78,20 @@ def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
     Raises:
         ScoresError: it is damaged.
     """
-    header, arrays = _opened(path)
-    context = {"clip_seconds": header["clip_seconds"]}
+    try:
+        facts, arrays = read_arrays(path)
+    except DamagedFileError as error:
+        raise ScoresError(
+            f"{path}: damaged, or not written by hlclip ({error}); "
+            "`dvc repro --force score` makes it again"
+        ) from error
+    context = {"clip_seconds": facts["clip_seconds"]}
     splits = {
         split: SplitScores(
-            [Annotation.model_validate(row, context=context) for row in rows],
+            [Annotation.model_validate(row, context=context) for row in facts["rows"][split]],
             arrays[f"{split}/lengths"],
-            {
-                variant: arrays[f"{split}/cosines/{variant}"]
-                for variant in header["variants"][split]
-            },
+            {variant: arrays[f"{split}/cosines/{variant}"] for variant in facts["variants"][split]},
         )
-        for split, rows in header["rows"].items()
+        for split in facts["splits"]
     }
-    return splits, header["clip_seconds"]
-
-
-def _opened(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    try:
-        with safe_open(path, "numpy") as file:
-            header = json.loads((file.metadata() or {})["hlclip"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header.pop("digest") != _digest(header, arrays):
-            raise ValueError("its bytes do not match their digest")
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ScoresError(
-            f"{path}: damaged, or not written by this version of hlclip ({error})\n"
-            "`dvc repro --force score` makes it anew"
-        ) from error
-    return header, arrays
-
-
-def _digest(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
-    """Over all that `evaluate` reads: safetensors has no checksum."""
-    hashed = xxhash.xxh3_128(json.dumps(header).encode())
-    for name, array in sorted(arrays.items()):
-        hashed.update(f"{name} {array.dtype} {array.shape}".encode())
-        hashed.update(array.tobytes())
-    return hashed.hexdigest()
+    return splits, facts["clip_seconds"]

@@ -1,29 +1,43 @@
-"""A model in memory that turns videos and queries into features: what a `Scorer` loads at need."""
+"""A model in memory that turns videos and queries into features, loaded only when it is needed."""
 
 import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count, groupby
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from tqdm import tqdm
 
 from hlclip.formats.annotations import CLIP_SECONDS
-from hlclip.formats.manifests import Video
+from hlclip.formats.checkpoints import read_facts
+from hlclip.formats.manifests import Header, Video
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.highlights.long_video import BATCH, token_parts
 from hlclip.highlights.model_cache import KnownModel
-from hlclip.model.checkpoint import load_tail, read_facts
+from hlclip.model.checkpoint import load_tail
 from hlclip.model.device import pick_device
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model.encoder import Encoder, load_encoder
 from hlclip.model.hub import cached
 from hlclip.model.tail import Tail, build_tail
+from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
 from hlclip.model.weights import CONFIG_NAME, find_weights
-from hlclip.params import Encoder as EncoderParams
-from hlclip.params import Frames
-from hlclip.pipeline.activations import cast_tokens, encoder_header, image_header, text_header
-from hlclip.pipeline.frames import frames_header
 from hlclip.store.store import Store, content_key
+from hlclip.video.frames import frames_header, stream_frames
+
+PART_CLIPS = 300
+"""Clips of a part of a long video: ten minutes, for ViT-B/32 23 MB of tokens and 4 MB of frames."""
+
+BATCH = 25
+"""Frames that are decoded ahead and encoded at a time; divides `PART_CLIPS`."""
+
+DTYPE = "float16"
+"""Of the stored tokens, as in the bundled `params.yaml`."""
+
+_Piece = TypeVar("_Piece")
 
 
 class ScoringModel:
@@ -32,19 +46,17 @@ class ScoringModel:
     Args:
         encoder: trunk of both towers.
         tail: the rest of it, tuned or not; stays on the encoder's device.
-        dtype: of the stored tokens.
         known: what the store's keys need to know of it.
         files: all files that it was read from.
     """
 
     def __init__(
-        self, encoder: Encoder, tail: Tail, *, dtype: str, known: KnownModel, files: list[Path]
+        self, encoder: Encoder, tail: Tail, *, known: KnownModel, files: list[Path]
     ) -> None:
         self.known = known
         self.files = files
         self._encoder = encoder
         self._tail = tail
-        self._dtype = dtype
         self._device = next(tail.parameters()).device
 
     @torch.inference_mode()
@@ -52,7 +64,7 @@ class ScoringModel:
         """[1, embedding], unit length; its tokens are kept in the store."""
 
         def encode() -> NDArray[np.floating]:
-            return cast_tokens(self._encoder.text_tokens(query), self._dtype, query)
+            return cast_tokens(self._encoder.text_tokens(query), DTYPE, query)
 
         texts = Store(store, "texts", self.known.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
@@ -65,7 +77,6 @@ class ScoringModel:
             path,
             video,
             encoder=self._encoder,
-            dtype=self._dtype,
             frames=self.known.frames,
             images=Store(store, "images", self.known.images),
         )
@@ -88,12 +99,12 @@ def load_model(
         if model is None:
             model = str(facts["model"])
             pretrained = None if facts["pretrained"] == "none" else str(facts["pretrained"])
-    params = _encoder_params(model, pretrained, facts["cached_blocks"])
+    assert model is not None
     place = pick_device(device)
     encoder = load_encoder(
-        params.model, params.pretrained, cached_blocks=params.cached_blocks, device=str(place)
+        model, pretrained, cached_blocks=facts["cached_blocks"], device=str(place)
     )
-    header = encoder_header(encoder, params)
+    header = encoder_header(encoder, pretrained)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
     if checkpoint is not None and facts["train"]["blocks"]:
@@ -101,43 +112,100 @@ def load_model(
         with checkpoint.open("rb") as file:
             variant = hashlib.file_digest(file, "sha256").hexdigest()
     preprocess = encoder.preprocess
-    frames = {
-        "size": preprocess.size,
-        "resize": preprocess.resize,
-        "interpolation": preprocess.interpolation,
-        "decoder": "ffmpeg",
-    }
     clip_seconds = float(facts["clip_seconds"])
     known = KnownModel(
-        frames_header(Frames.model_validate(frames), clip_seconds),
-        image_header(header, params.dtype, clip_seconds),
-        text_header(header, params.dtype),
+        frames_header(
+            size=preprocess.size,
+            resize=preprocess.resize,
+            interpolation=preprocess.interpolation,
+            clip_seconds=clip_seconds,
+        ),
+        image_header(header, DTYPE, clip_seconds),
+        text_header(header, DTYPE),
         variant,
         clip_seconds,
     )
-    files = _weight_files(params) + ([] if checkpoint is None else [checkpoint])
+    files = _weight_files(model, pretrained) + ([] if checkpoint is None else [checkpoint])
     tail = tail.to(place).requires_grad_(False)
-    return ScoringModel(encoder, tail, dtype=params.dtype, known=known, files=files)
+    return ScoringModel(encoder, tail, known=known, files=files)
 
 
-def _weight_files(params: EncoderParams) -> list[Path]:
-    found = find_weights(params.model, params.pretrained)
+def _weight_files(model: str, pretrained: str | None) -> list[Path]:
+    found = find_weights(model, pretrained)
     weights = found if isinstance(found, Path) else cached(found)
     assert weights is not None  # it was loaded
     config = weights.parent / CONFIG_NAME
     return [weights, config] if config.is_file() else [weights]
 
 
-def _encoder_params(model: str | None, pretrained: str | None, blocks: int) -> EncoderParams:
-    content = {
-        "model": model,
-        "pretrained": pretrained,
-        "cached_blocks": blocks,
-        "dtype": "float16",
-        "batch": BATCH,
-    }
-    try:
-        return EncoderParams.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise EncoderError(f"model {model!r}, pretrained {pretrained!r}: {problem}") from None
+class _EndOfVideoError(Exception):
+    """There is no such part: the one before was the last, and full."""
+
+
+def token_parts(
+    path: Path, video: Video, *, encoder: Encoder, frames: Header, images: Store
+) -> Iterator[NDArray[np.floating]]:
+    """The tokens of a video from the store, encoded and stored first where they are missing.
+
+    A video of up to `PART_CLIPS` clips is one item under the pipeline's key, and so is a longer one
+    that the pipeline has encoded. The parts of other videos have keys of their own, so that an
+    interrupted run goes on in the part that it was in.
+
+    Args:
+        path, video: the file, and what `inspect_videos` says of it.
+        encoder: the trunk.
+        frames: see `frames_header`.
+        images: the store of image tokens.
+
+    Yields:
+        [clips, tokens, width] of at most `PART_CLIPS` clips.
+
+    Raises:
+        VideoError: the video cannot be decoded to its end.
+        StoreError: an item is damaged; it is removed, and made anew by the next call.
+    """
+    clips = round(video.info.duration / float(frames["clip_seconds"]))
+    frames_key = content_key(frames, video.sha256)
+    whole = content_key(images.header, frames_key)
+    pieces = enumerate(_ahead(stream_frames(path, frames, most=BATCH)))
+    parts = groupby(pieces, key=lambda piece: piece[0] // (PART_CLIPS // BATCH))
+
+    with tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
+
+        def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
+            tokens = encoder.image_tokens(pictures, batch=BATCH)
+            bar.update(len(pictures))
+            return cast_tokens(tokens, DTYPE, path.name)
+
+        def encode_all() -> NDArray[np.floating]:
+            return np.concatenate([encode(pictures) for _, pictures in pieces])
+
+        def encode_part(wanted: int) -> NDArray[np.floating]:
+            # What lies before the wanted part is in the store: decoded, and passed over.
+            for number, part in parts:
+                if number == wanted:
+                    return np.concatenate([encode(pictures) for _, pictures in part])
+            raise _EndOfVideoError
+
+        if clips <= PART_CLIPS or images.path(whole).exists():
+            yield images.read(images.get_or_make(whole, encode_all))
+            return
+        for number in count():
+            key = content_key(images.header, f"{frames_key} {PART_CLIPS} {number}")
+            try:
+                item = images.get_or_make(key, partial(encode_part, number))
+            except _EndOfVideoError:
+                return
+            bar.update(number * PART_CLIPS + item.length - bar.n)
+            yield images.read(item)
+            if item.length < PART_CLIPS:
+                return
+
+
+def _ahead(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+    """The same pieces; the next is decoded while the current one is encoded."""
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(next, pieces, None)
+        while (piece := upcoming.result()) is not None:
+            upcoming = reader.submit(next, pieces, None)
+            yield piece

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from hlclip.formats.manifests import Video
 from hlclip.highlights.model_cache import KnownModel, recall, remember
 from hlclip.highlights.moments import Curve
-from hlclip.pipeline.index import inspect_videos
 from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system.errors import HlclipError
 from hlclip.system.startup import importing
 from hlclip.video.container import VideoError
+from hlclip.video.files import inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import ScoringModel
@@ -86,7 +86,7 @@ class Scorer:
             raise VideoError("no such file")
         path = path.absolute()
         ((_, found),) = inspect_videos(
-            {path.name: path}, path.parent, self._root / "index.sqlite", progress=False
+            {path.name: path}, path.parent, self._root / "videos.json", progress=False
         )
         if isinstance(found, VideoError):
             raise found

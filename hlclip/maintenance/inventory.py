@@ -47,7 +47,7 @@ def stored_files(root: Path) -> Iterator[StoredFile]:
                     yield from (_classified(found, entry.name) for found in _entries(part.path))
                 elif part.name != "locks":
                     yield _classified(part, entry.name)
-        elif entry.name != LOCK and not entry.name.startswith("index.sqlite"):
+        elif entry.name not in (LOCK, "videos.json"):
             yield _classified(entry, "")
 
 

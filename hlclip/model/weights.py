@@ -49,6 +49,11 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
         WeightsError: no such model, tag, file or folder, or the config cannot be fetched.
     """
     schema, name = _parse(model)
+    if schema is not None and pretrained is not None:
+        raise WeightsError(
+            f"encoder.pretrained: got {pretrained!r}, but {model!r} brings its own weights",
+            "Leave it out",
+        )
     if schema == "local-dir":
         return _in_folder(Path(name))
     if schema == "hf-hub":
@@ -60,7 +65,14 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
             f"encoder.model: open_clip has no model {name!r}",
             f"Near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
         )
-    return _of_tag(name, pretrained or "") or _file(name, pretrained or "")
+    if pretrained is None:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise WeightsError(
+            f"encoder.pretrained: pretrained must name a tag or weights file for {name!r}, which "
+            f"has the tags: {tags}",
+            "Give one: -S encoder.pretrained=...",
+        )
+    return _of_tag(name, pretrained) or _file(name, pretrained)
 
 
 def hub_config(repo: str) -> HubFile:

@@ -1,4 +1,4 @@
-"""Run the frozen trunk of both towers once, and keep the tokens that enter the cached blocks."""
+"""activations: the frozen trunk's tokens of every video and query, into the store."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -6,14 +6,13 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from hlclip.formats.manifests import Header, Index, Item, Manifest
 from hlclip.model.device import pick_device
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
-from hlclip.model.weight_files import SUFFIXES
+from hlclip.model.encoder import Encoder, load_encoder
+from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
+from hlclip.model.weight_files import EncoderError
 from hlclip.params import Encoder as EncoderParams
 from hlclip.store.store import Store, content_key
 
@@ -42,44 +41,11 @@ def make_activations(
         device=str(pick_device("auto")),
     )
     _check_frames(encoder, frames)
-    header = encoder_header(encoder, params)
+    header = encoder_header(encoder, params.pretrained)
     return (
         _encode_videos(encoder, frames, store, header, params),
         _encode_queries(encoder, index, store, header, params),
     )
-
-
-def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
-    """Header of a video's tokens, from `encoder_header`."""
-    return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
-
-
-def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
-    """Header of a query's tokens, from `encoder_header`."""
-    return {**encoder, "dtype": dtype, "tower": "text"}
-
-
-def encoder_header(encoder: Encoder, params: EncoderParams) -> dict[str, str | int | float]:
-    """What identifies a trunk: names for people, the fingerprint for certainty.
-
-    A file has no name here: the same weights in another file give the same activations.
-    """
-    preprocess = encoder.preprocess
-    pretrained = params.pretrained or "none"
-    return {
-        "model": _portable(params.model),
-        "pretrained": "file" if Path(pretrained).suffix in SUFFIXES else pretrained,
-        "weights": encoder.fingerprint(),
-        "cached_blocks": params.cached_blocks,
-        "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),
-        "std": ",".join(f"{value:.9g}" for value in preprocess.std),
-    }
-
-
-def _portable(name: str) -> str:
-    """A model's name without the folders of this machine."""
-    prefix, separator, rest = name.rpartition(":")
-    return prefix + separator + Path(rest).name if Path(rest).is_absolute() else name
 
 
 def _encode_videos(
@@ -151,15 +117,3 @@ def _check_frames(encoder: Encoder, frames: Manifest) -> None:
                 f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}: "
                 f"run with -S frames.{field}={wants}"
             )
-
-
-def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens as they are stored.
-
-    Raises:
-        EncoderError: a value does not fit into `dtype`; says which item by `name`.
-    """
-    array = tokens.to(getattr(torch, dtype)).numpy()
-    if not np.isfinite(array).all():
-        raise EncoderError(f"{name}: tokens do not fit into {dtype}; set encoder.dtype to float32")
-    return array

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from hlclip.formats.checkpoints import read_facts
 from hlclip.formats.manifests import Index, Manifest
 from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack
-from hlclip.model.checkpoint import load_tail, read_facts
+from hlclip.model.checkpoint import load_tail
 from hlclip.model.device import autocast, pick_device
 from hlclip.model.tail import Tail, pretrained_tail
 from hlclip.params import Encoder, Split, Train

@@ -1,18 +1,14 @@
-"""HL-CLIP's fine-tuning: the tail of both towers, from the cache alone."""
+"""train: HL-CLIP's fine-tuning of the tail of both towers, from the cache alone."""
 
 import hashlib
 import json
 import logging
-import math
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from hlclip.evaluation.metrics import ground_truth, highlight_metrics, pad
 from hlclip.formats.manifests import Index, Manifest
@@ -20,28 +16,11 @@ from hlclip.model.checkpoint import save_tail
 from hlclip.model.device import autocast, pick_device
 from hlclip.model.tail import Tail, pretrained_tail
 from hlclip.params import Encoder, Train
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_table
-from hlclip.training.batches import CachedQueries, batches, cached_queries
+from hlclip.training.batches import CachedQueries, cached_queries
 from hlclip.training.cosines import cosines
-from hlclip.training.loss import Regression
-from hlclip.training.state import ResumeError, TrainingState
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.fit import TrainError, Validate, fit, write_history
 
 log = logging.getLogger(__name__)
-
-
-class TrainError(HlclipError):
-    """There is nothing to train on, or training diverged."""
-
-
-HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
-"""Columns of the history, a line an epoch: epoch from 1, mean squared error over the epoch's frames
-while the weights moved, learning rate of its last step, and unpooled VeryGood figures on val in
-percent (None without ground truth)."""
-
-Validate = Callable[[Tail], tuple[float, float]]
-"""VeryGood mAP and HIT@1 of a tail, in percent."""
 
 
 def train_tail(
@@ -116,95 +95,6 @@ def train_tail(
     resume.unlink(missing_ok=True)
 
 
-def fit(
-    tail: Tail,
-    queries: CachedQueries,
-    params: Train,
-    *,
-    device: torch.device,
-    validate: Validate | None,
-    resume: Path | None = None,
-    history: Path | None = None,
-) -> TrainingState:
-    """Minimise Eq. 4 with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
-
-    Args:
-        tail: on `device`, with `train_only` applied; changed in place.
-        queries: the train split.
-        validate: gives VeryGood mAP and HIT@1 of a tail, in percent.
-        resume: state file; when it is there, training goes on from it.
-        history: rewritten after every epoch, to be looked at meanwhile.
-
-    Raises:
-        TrainError: the loss is not finite.
-    """
-    regression = Regression(
-        params.scale, scale_init=params.scale_init, bias_init=params.bias_init
-    ).to(device)
-    trained = tail.trained()
-    optimizer = _optimizer(list(trained.values()), regression, params)
-    steps = math.ceil(len(queries) / params.batch)
-    schedule = _schedule(optimizer, params, steps * params.epochs)
-    pieces = micro_batch_frames(params.micro_batch, device)
-    state = TrainingState(trained, regression, optimizer, schedule)
-    if resume is not None:
-        try:
-            state.load(resume)
-            log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
-        except FileNotFoundError:
-            pass  # the usual case; asking first would race with a twin of this run that ends
-        except ResumeError as error:
-            log.warning("%s; training begins again", error)
-
-    first = len(state.history) + 1
-    with tqdm(
-        total=steps * params.epochs, initial=steps * (first - 1), unit="step", disable=None
-    ) as bar:
-        for epoch in range(first, params.epochs + 1):
-            bar.set_description(f"epoch {epoch}/{params.epochs}")
-            # The order of an epoch depends on seed and epoch only: a resumed run meets the same.
-            order = _order(len(queries), params.seed, epoch)
-            # On the device: reading it makes the CPU wait, so that a GPU runs out of work.
-            running = torch.zeros((), dtype=torch.float64, device=device)
-            frames, lr = 0, params.lr
-            for batch in batches(queries, order, params.batch, device=device):
-                optimizer.zero_grad(set_to_none=True)
-                loss = accumulate_gradients(
-                    tail,
-                    regression,
-                    batch,
-                    frames=pieces,
-                    autocast=autocast(device, params.precision),
-                )
-                lr = optimizer.param_groups[0]["lr"]
-                optimizer.step()
-                schedule.step()
-                running += loss.double() * len(batch.target)
-                frames += len(batch.target)
-                if bar.update():  # it was drawn, which is seldom
-                    bar.set_postfix(loss=f"{running.item() / frames:.4f}", refresh=False)
-            total = running.item()
-            if not math.isfinite(total):
-                raise TrainError(
-                    f"the loss is not finite in epoch {epoch}: lower train.lr (now {params.lr:g})"
-                )
-            quality = validate(tail) if validate is not None else (None, None)
-            line = (epoch, total / frames, lr, *quality)
-            state.history.append(dict(zip(HISTORY, line, strict=True)))
-            log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
-            _choose(state, params)
-            if resume is not None:
-                state.save(resume)
-            if history is not None:
-                write_history(history, state.history)
-    return state
-
-
-def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write the history as CSV, one line an epoch: what DVC plots."""
-    write_table(path, [HISTORY, *([line.get(name) for name in HISTORY] for line in history)])
-
-
 def _validator(val: CachedQueries, params: Train, device: torch.device) -> Validate | None:
     if any(row.saliency_scores is None for row in val.rows):
         return None
@@ -222,54 +112,6 @@ def _validator(val: CachedQueries, params: Train, device: torch.device) -> Valid
         return figures["HL-mAP"], figures["HL-Hit1"]
 
     return validate
-
-
-def _choose(state: TrainingState, params: Train) -> None:
-    """Keep this epoch's weights if they are to be kept: best val mAP so far, or simply the last."""
-    now = state.history[-1]
-    best = state.history[state.chosen - 1] if state.chosen else None
-    if (
-        params.select == "last"
-        or best is None
-        or now["val_mAP"] is None
-        or now["val_mAP"] > best["val_mAP"]
-    ):
-        state.chosen = now["epoch"]
-        state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
-
-
-def _order(rows: int, seed: int, epoch: int) -> list[int]:
-    digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-    return torch.randperm(rows, generator=generator).tolist()
-
-
-def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices, not on biases, norms and scales.
-
-    On CUDA in one kernel; on the CPU that would only alter the rounding.
-    """
-    learned = [p for p in regression.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": params.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-            {"params": learned, "weight_decay": 0.0, "lr": params.scale_lr},
-        ],
-        lr=params.lr,
-        fused=weights[0].is_cuda or None,
-    )
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, params: Train, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    def cosine(step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, cosine if params.schedule == "cosine" else lambda step: 1.0
-    )
 
 
 def _run_key(

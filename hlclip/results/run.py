@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from hlclip.evaluation.examples import query_precision
 from hlclip.evaluation.metrics import ground_truth, pad
+from hlclip.formats.checkpoints import read_facts
 from hlclip.formats.manifests import Index, Manifest, read_index, read_manifests
 from hlclip.formats.scores import SplitScores, read_scores
 from hlclip.formats.submissions import in_order, read_submission
-from hlclip.model.checkpoint import read_facts
 from hlclip.params import Params, load_params
 from hlclip.system.errors import HlclipError
 

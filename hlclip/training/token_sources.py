@@ -5,8 +5,7 @@ first epoch only; on the CPU the system's page cache does as much and gives way 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from hlclip.formats.manifests import Item
 from hlclip.store.store import Store
+from hlclip.system.memory import free_host_bytes
 
 log = logging.getLogger(__name__)
 
@@ -46,46 +46,6 @@ def choose_residence(needed: int, *, device_free: int, host_free: int) -> Reside
     if device_free and needed <= HOST_SHARE * host_free:
         return "pinned"
     return "disk"
-
-
-def free_host_bytes(system: Path = Path("/")) -> int:
-    """Memory that this process may still take: the machine's, or a control group's if less.
-
-    Batch systems and containers limit memory by the control group of a process, or one above.
-    """
-    facts = dict(
-        line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
-    )
-    free = [int(facts["MemAvailable"].split()[0]) * 1024]
-    for folder, (limit_name, used_name, files_name) in _control_groups(system):
-        try:
-            limit = (folder / limit_name).read_text().strip()
-            used = int((folder / used_name).read_text())
-            held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        except FileNotFoundError:
-            continue  # the outermost one has no limit, and a container does not see them all
-        if limit != "max":
-            free.append(int(limit) - used + int(held[files_name]))  # files give way
-    return min(free)
-
-
-def _control_groups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """The folder of this process's group and of those above, and its files' names."""
-    root = system / "sys/fs/cgroup"
-    for line in (system / "proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            base, names = root, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            base = root / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        folder = base.joinpath(path.lstrip("/"))
-        for group in (folder, *folder.parents):
-            yield group, names
-            if group == base:
-                break
 
 
 class Source(Protocol):

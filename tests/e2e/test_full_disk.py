@@ -33,7 +33,7 @@ STORE = "outputs/store"
 """Where it lies beside what else hlclip writes, for a disk that holds both."""
 
 PLACES = {
-    "index": (16 * 2**10, "index.sqlite"),
+    "index": (16 * 2**10, "videos.json"),
     "frames": (32 * 2**10, "store/frames/"),
     "activations": (64 * 2**10, "store/images/"),
     "train": (4 * 2**20, "store/training/"),

@@ -16,7 +16,7 @@ OUTPUTS = {
 """Stage -> what it writes, from `outputs`."""
 
 STORED = {
-    "index": ["index.sqlite"],
+    "index": ["videos.json"],
     "frames": ["frames"],
     "activations": ["images", "texts"],
     "train": ["training"],

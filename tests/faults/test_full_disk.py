@@ -26,12 +26,12 @@ from hlclip.highlights.chart import plot_curve
 from hlclip.highlights.film import cut_moments
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.model.checkpoint import save_tail
-from hlclip.pipeline.index import DataError, inspect_videos
-from hlclip.pipeline.train import write_history
 from hlclip.store.store import Store
 from hlclip.system.errors import explanation
 from hlclip.system.files import WriteError, replacing, write_json
+from hlclip.training.fit import write_history
 from hlclip.training.state import TrainingState
+from hlclip.video.files import DataError, inspect_videos
 from tests.disks import disk_with_quota, exhausted, fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 
@@ -179,7 +179,7 @@ def test_a_full_disk_and_the_cache_of_the_index(disk: Path, tmp_path: Path) -> N
     videos = {f"v{n}": tmp_path / f"v{n}" for n in range(3)}
     for path in videos.values():
         path.write_text("no video")
-    cache = disk / "index.sqlite"
+    cache = disk / "videos.json"
     ballast = fill(disk)
     with pytest.raises(DataError, match=r"index\.sqlite: cannot be written: .*\nmake room"):
         list(inspect_videos(videos, tmp_path, cache))

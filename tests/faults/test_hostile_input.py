@@ -11,16 +11,13 @@ import pytest
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.pictures import pictures
-from hlclip.params import Frames
-from hlclip.pipeline.frames import extract_frames, frames_header
 from hlclip.video.container import VideoError, probe
 from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.frames import extract_frames, frames_header
 from tests.films import constant, copy, ffmpeg, numbered_film, numbers
 from tests.web import Web, serving
 
-HEADER = frames_header(
-    Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg"), 2.0
-)
+HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 MOMENT = Moment(0, 2, 0, range(1))
 
 OPEN = ("-protocol_whitelist", "file,http,tcp,crypto,data,concat,subfile,rtp,udp")

@@ -10,25 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Video
-from hlclip.highlights import long_video
-from hlclip.highlights.long_video import token_parts
+from hlclip.highlights import features
+from hlclip.highlights.features import token_parts
 from hlclip.model.encoder import Encoder, load_encoder
-from hlclip.params import Encoder as EncoderParams
-from hlclip.params import Frames
-from hlclip.pipeline.activations import encoder_header, image_header
-from hlclip.pipeline.frames import extract_frames, frames_header, stream_frames
-from hlclip.pipeline.index import inspect_videos
+from hlclip.model.tokens import encoder_header, image_header
 from hlclip.store.store import Store, StoreError
 from hlclip.video.container import VideoError
+from hlclip.video.files import inspect_videos
+from hlclip.video.frames import extract_frames, frames_header, stream_frames
 from tests.films import copy, ffmpeg
 from tests.models import save_model, tiny_config
 
-HEADER = frames_header(
-    Frames.model_validate(
-        {"size": 32, "resize": "shortest", "interpolation": "bicubic", "decoder": "ffmpeg"}
-    ),
-    2.0,
-)
+HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +47,20 @@ def slow_film(path: Path, seconds: int) -> Path:
 
 
 @pytest.fixture
-def images(tmp_path: Path, encoder: Encoder, model: str) -> Store:
-    params = EncoderParams.model_validate(
-        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
-    )
-    return Store(
-        tmp_path / "store", "images", image_header(encoder_header(encoder, params), "float16", 2.0)
-    )
+def images(tmp_path: Path, encoder: Encoder) -> Store:
+    header = image_header(encoder_header(encoder, None), "float16", 2.0)
+    return Store(tmp_path / "store", "images", header)
 
 
 def look_at(path: Path, tmp_path: Path) -> Video:
-    ((_, found),) = inspect_videos({"v": path}, path.parent, tmp_path / "index.sqlite")
+    ((_, found),) = inspect_videos({"v": path}, path.parent, tmp_path / "videos.json")
     assert isinstance(found, Video)
     return found
 
 
 def parts_of(path: Path, encoder: Encoder, images: Store) -> Iterator[NDArray[np.floating]]:
     video = look_at(path, images.folder.parent)
-    return token_parts(path, video, encoder=encoder, dtype="float16", frames=HEADER, images=images)
+    return token_parts(path, video, encoder=encoder, frames=HEADER, images=images)
 
 
 def files(store: Store) -> list[Path]:
@@ -103,7 +92,7 @@ def test_parts_are_the_whole(
 ) -> None:
     (whole,) = parts_of(long_film, encoder, images)
     images.path(files(images)[0].stem).unlink()
-    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    monkeypatch.setattr(features, "PART_CLIPS", 50)
     parts = list(parts_of(long_film, encoder, images))
     assert [len(part) for part in parts] == [50, 50, 30]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -112,7 +101,7 @@ def test_parts_are_the_whole(
 def test_a_video_of_full_parts_ends(
     tmp_path: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_video, "PART_CLIPS", 25)
+    monkeypatch.setattr(features, "PART_CLIPS", 25)
     path = slow_film(tmp_path / "v.mkv", 100)
     for _ in range(2):  # made, then found
         assert [len(part) for part in parts_of(path, encoder, images)] == [25, 25]
@@ -121,7 +110,7 @@ def test_a_video_of_full_parts_ends(
 def test_an_interrupted_run_goes_on(
     long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    monkeypatch.setattr(features, "PART_CLIPS", 50)
     expected = next(parts := parts_of(long_film, encoder, images))
     next(parts)
     parts.close()  # type: ignore[attr-defined]
@@ -136,7 +125,7 @@ def test_an_interrupted_run_goes_on(
 def test_a_damaged_part_is_named_and_made_anew(
     long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    monkeypatch.setattr(features, "PART_CLIPS", 50)
     expected = np.concatenate(list(parts_of(long_film, encoder, images)))
     damaged = files(images)[1]
     content = bytearray(damaged.read_bytes())
@@ -156,14 +145,12 @@ def test_the_end_of_a_broken_video_is_an_error_in_parts_too(
     images: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(long_video, "PART_CLIPS", 50)
+    monkeypatch.setattr(features, "PART_CLIPS", 50)
     path = copy(long_film, tmp_path / "v.mkv")
     video = look_at(path, tmp_path)
     path.write_bytes(b"no video any more")
     with pytest.raises(VideoError, match="ffmpeg failed"):
-        list(
-            token_parts(path, video, encoder=encoder, dtype="float16", frames=HEADER, images=images)
-        )
+        list(token_parts(path, video, encoder=encoder, frames=HEADER, images=images))
     assert files(images) == []
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.checkpoints import CheckpointError
 from hlclip.formats.manifests import Index, Manifest, Video
 from hlclip.highlights.scorer import Scorer, load_scorer
-from hlclip.model.checkpoint import CheckpointError, load_tail, save_tail
+from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.encoder import EncoderError, load_encoder
 from hlclip.model.tail import build_tail
 from hlclip.params import Encoder as EncoderParams

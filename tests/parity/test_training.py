@@ -12,8 +12,8 @@ from torch import Tensor
 from hlclip.model.encoder import load_encoder
 from hlclip.model.tail import Tail, build_tail
 from hlclip.params import Train, load_params
-from hlclip.pipeline.train import _order, fit
 from hlclip.training.batches import cached_queries
+from hlclip.training.fit import _order, fit
 from hlclip.training.state import TrainingState
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config

@@ -13,10 +13,11 @@ import pytest
 
 from hlclip.formats.manifests import Index, read_index, write_index
 from hlclip.params import Data
-from hlclip.pipeline.index import DataError, build_index
+from hlclip.pipeline.index import build_index
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import probe
+from hlclip.video.files import DataError
 from tests.films import copy, film
 
 DOTTED = "j7rJstUseKg_360.0_510.0"
@@ -53,7 +54,7 @@ class DataSet:
         for name in names:
             copy(self.films[0], self.videos / name)
 
-    def index(self, *, cache: str = "index.sqlite", **changed: Any) -> Index:
+    def index(self, *, cache: str = "videos.json", **changed: Any) -> Index:
         splits = {path.stem: path.name for path in self.root.glob("*.jsonl")}
         facts = {
             "root": str(self.root),
@@ -199,7 +200,7 @@ def test_a_cache_that_is_no_database(data: DataSet) -> None:
     data.annotate("val", "a")
     data.add("a.mp4")
     first = data.index()
-    cache = data.root / "store" / "index.sqlite"
+    cache = data.root / "store" / "videos.json"
     cache.write_bytes(b"garbage" * 1000)
     assert data.index() == first == data.index()
     with sqlite3.connect(cache) as known:
@@ -211,7 +212,7 @@ def test_a_damaged_cache_says_nothing_wrong(data: DataSet) -> None:
     data.annotate("val", "a", "b")
     data.add("a.mp4", "b.webm")
     expected = data.index()
-    cache = data.root / "store" / "index.sqlite"
+    cache = data.root / "store" / "videos.json"
     whole = cache.read_bytes()
     random = np.random.default_rng(0)
     used = [at for at, byte in enumerate(whole) if byte and at not in (18, 19)]  # read-only by then

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from hlclip.evaluation.examples import COLUMNS
 from hlclip.pipeline.evaluate import SWEEP
-from hlclip.pipeline.train import HISTORY as HISTORY_COLUMNS
+from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / ".dvc/plots"

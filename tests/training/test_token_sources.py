@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hlclip.store.store import Store
+from hlclip.system.memory import free_host_bytes
 from hlclip.training import token_sources as residence
 from hlclip.training.batches import Batch, CachedQueries, batches, cached_queries
 from hlclip.training.token_sources import (
@@ -17,7 +18,6 @@ from hlclip.training.token_sources import (
     Kept,
     Residence,
     choose_residence,
-    free_host_bytes,
 )
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config

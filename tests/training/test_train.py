@@ -15,15 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from hlclip.model.checkpoint import CheckpointError, load_tail, read_facts, save_tail
+from hlclip.formats.checkpoints import CheckpointError, read_facts
+from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.device import DeviceError
 from hlclip.model.encoder import EncoderError, load_encoder
 from hlclip.model.tail import build_tail, pretrained_tail
 from hlclip.params import Train, load_params
 from hlclip.pipeline.score import score_splits
-from hlclip.pipeline.train import HISTORY, TrainError, fit, train_tail
+from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store, StoreError
 from hlclip.training.batches import cached_queries, rating_target
+from hlclip.training.fit import HISTORY, TrainError, fit
 from hlclip.training.loss import Regression
 from hlclip.training.state import TrainingState, _digest
 from tests.cached import CachedData, cached_data

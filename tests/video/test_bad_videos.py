@@ -20,17 +20,18 @@ from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.pictures import pictures
 from hlclip.params import Data, Frames
-from hlclip.pipeline.frames import extract_frames, frames_header, make_frames
+from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.index import build_index
 from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, probe
 from hlclip.video.ffmpeg import ffmpeg_executable
 from hlclip.video.ffmpeg_process import Running, video_input
+from hlclip.video.frames import extract_frames, frames_header
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
 PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
-HEADER = frames_header(PARAMS, 2.0)
+HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 QUICK_SECONDS = 20
 """For what takes a second at most: the machine may be busy."""
 

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Header, Index, Video
 from hlclip.params import Frames
-from hlclip.pipeline.frames import extract_frames, frames_header, make_frames, scaling
+from hlclip.pipeline.frames import make_frames
 from hlclip.video.container import VideoError, probe
+from hlclip.video.frames import extract_frames, frames_header, scaling
 from hlclip.video.h264 import H264Error, describe, length_size
 from hlclip.video.pyav_frames import UnsuitedError, needed_packets, read_packets, sampled_frames
 from tests.films import ffmpeg, film, need_encoder, numbered_film
 
 PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="pyav")
-HEADER = frames_header(PARAMS, 2.0)
+HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 NOISE = "noise=alls=20:allf=t+u:all_seed=1"
 
 
@@ -248,7 +249,7 @@ def test_frames_that_fill_the_memory_are_left_to_ffmpeg_which_refuses(
     assert sampled(path, most_bytes=size).nbytes == size
     with pytest.raises(UnsuitedError, match="take more than"):
         sampled(path, most_bytes=size - 1)
-    monkeypatch.setattr("hlclip.pipeline.frames.MOST_BYTES", size - 1)
+    monkeypatch.setattr("hlclip.video.frames.MOST_BYTES", size - 1)
     with pytest.raises(VideoError, match="take more than"):
         extract_frames(path, HEADER, "pyav")
 

@@ -1,0 +1,58 @@
+"""Memory of the machine and of this process."""
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def memory_bytes() -> int:
+    """Physical memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def free_host_bytes(system: Path = Path("/")) -> int:
+    """Memory that this process may still take: the machine's, or a control group's if less.
+
+    Batch systems and containers limit memory by the control group of a process, or one above.
+    """
+    facts = dict(
+        line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
+    )
+    free = [int(facts["MemAvailable"].split()[0]) * 1024]
+    for folder, (limit_name, used_name, files_name) in _control_groups(system):
+        try:
+            limit = (folder / limit_name).read_text().strip()
+            used = int((folder / used_name).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except FileNotFoundError:
+            continue  # the root group has no limit, and a container does not see every group
+        if limit != "max":
+            free.append(int(limit) - used + int(stat[files_name]))  # cached files give way
+    return min(free)
+
+
+def _control_groups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """The folders of this process's group and of its parents, and the names of their files."""
+    root = system / "sys/fs/cgroup"
+    for line in (system / "proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = base.joinpath(path.lstrip("/"))
+        for group in (folder, *folder.parents):
+            yield group, names
+            if group == base:
+                break

@@ -1,0 +1,152 @@
+"""One RGB frame per clip, at the clip's middle, decoded and resized by ffmpeg."""
+
+import logging
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlclip.formats.manifests import Header
+from hlclip.video.container import MOST_SECONDS, VideoError
+from hlclip.video.ffmpeg_process import Running, patience, video_input
+from hlclip.video.pyav_frames import UnsuitedError, sampled_frames
+
+log = logging.getLogger(__name__)
+
+Decoder = Literal["ffmpeg", "pyav"]
+
+_PIECE = 64
+"""Frames that are read from ffmpeg at a time."""
+
+MOST_BYTES = 2 * 2**30
+"""Of the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
+
+
+def frames_header(
+    *, size: int, resize: str, interpolation: str, clip_seconds: float
+) -> dict[str, str | int | float]:
+    """Everything that changes a pixel; both decoders give the same.
+
+    Args:
+        size: height and width of a frame in pixels.
+        resize: `shortest` (then centre crop) or `squash`.
+        interpolation: `bicubic` or `bilinear`, of ffmpeg's scaler.
+        clip_seconds: length of a clip.
+    """
+    return {
+        "clip_seconds": clip_seconds,
+        "interpolation": interpolation,
+        "resize": resize,
+        "size": size,
+    }
+
+
+def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> NDArray[np.uint8]:
+    """Decode one frame per clip.
+
+    The field's convention, ffmpeg's `fps=1/clip_seconds`: frame k is what is shown at the middle of
+    clip k, t = (k + 1/2) clip_seconds, and there are round(duration / clip_seconds) of them. The
+    first stream that is not a cover picture; rotation and sample aspect ratio are applied.
+
+    Args:
+        path: a video file.
+        header: see `frames_header`.
+        decoder: `pyav` decodes less for the same pixels where a video allows it, else ffmpeg does.
+
+    Returns:
+        uint8 [clips, height, width, RGB], 0..255.
+
+    Raises:
+        VideoError: ffmpeg fails, takes too long or finds no frame; or the frames take more than
+            `MOST_BYTES`.
+    """
+    if decoder == "pyav":
+        try:
+            return sampled_frames(path, header, scaling(header), most_bytes=MOST_BYTES)
+        except UnsuitedError as reason:
+            log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
+    pieces: list[NDArray[np.uint8]] = []
+    with closing(stream_frames(path, header, most=_PIECE)) as stream:
+        for piece in stream:
+            pieces.append(piece)
+            if sum(piece.nbytes for piece in pieces) > MOST_BYTES:
+                raise VideoError(
+                    f"its frames take more than {MOST_BYTES:,} bytes of memory; cut it into parts"
+                )
+    return np.concatenate(pieces)
+
+
+def stream_frames(
+    path: Path, header: Header, *, most: int
+) -> Generator[NDArray[np.uint8], None, None]:
+    """The frames of `extract_frames`, at most `most` at a time: a video of hours need not fit.
+
+    Every piece but the last is full. A piece that is not full comes after ffmpeg has ended well.
+
+    Raises:
+        VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
+    """
+    size, clip_seconds = int(header["size"]), float(header["clip_seconds"])
+    clip_bytes = size * size * 3
+    clips = 0
+    output = _ffmpeg_output(path, header)
+    with Running(output, path, stall_seconds=patience(clip_seconds)) as running:
+        while True:
+            piece = running.read(most * clip_bytes, seconds=most * clip_seconds)
+            if len(piece) < most * clip_bytes:
+                break
+            clips += most
+            if (clips - 1) * clip_seconds > MOST_SECONDS:
+                raise VideoError(
+                    f"its frames go on for more than {MOST_SECONDS / 3600:g} hours; repair its "
+                    "time stamps or cut it into parts"
+                )
+            yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
+        status, complaints = running.end()
+    last, rest = divmod(len(piece), clip_bytes)
+    if status != 0 or rest:
+        reason = complaints[-1] if complaints else f"exit status {status}"
+        raise VideoError(f"ffmpeg failed: {reason}")
+    if clips + last == 0:
+        reason = (
+            complaints[-1] if complaints else f"shorter than half a clip ({clip_seconds / 2:g} s)"
+        )
+        raise VideoError(f"no frame could be decoded: {reason}")
+    if complaints:
+        log.warning(
+            "  %s: ffmpeg complains (%d lines), last: %s",
+            path.name,
+            len(complaints),
+            complaints[-1],
+        )
+    if last:
+        yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
+
+
+def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
+    """ffmpeg's filters from a decoded picture to a frame: name and options."""
+    size = str(header["size"])
+    if header["resize"] == "shortest":
+        # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
+        width = f"if(lt(iw*sar,ih),{size},trunc({size}*iw*sar/ih))"
+        height = f"if(lt(iw*sar,ih),trunc({size}*ih/(iw*sar)),{size})"
+    else:
+        width = height = size
+    return [
+        ("scale", {"w": width, "h": height, "flags": str(header["interpolation"])}),
+        ("format", {"pix_fmts": "rgb24"}),
+        ("crop", {"w": size, "h": size}),
+    ]
+
+
+def _ffmpeg_output(path: Path, header: Header) -> Any:
+    # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
+    # would begin again at 0. The output's constant rate fills up to a stream that begins late, as
+    # in the field, with its first frame that is sampled.
+    picture = video_input(path, threads=1)["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
+    for name, options in scaling(header):
+        picture = picture.filter(name, **options)
+    return picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
