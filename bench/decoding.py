@@ -10,7 +10,7 @@ import ffmpeg
 import numpy as np
 
 from bench.pairs import Pair, cpu_seconds
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import Decoder, extract_frames, frames_header
 
 SIZE, SECONDS, VIDEOS = 224, 150, 4

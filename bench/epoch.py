@@ -27,8 +27,7 @@ from hlclip.model.tail import Tail, build_tail
 from hlclip.params import load_params
 from hlclip.training.batches import batches
 from hlclip.training.fit import fit
-from hlclip.training.loss import Regression
-from hlclip.training.step import accumulate_gradients
+from hlclip.training.step import Regression, accumulate_gradients
 
 TRAIN_ROWS = 7218
 """Of QVHighlights."""
@@ -55,7 +54,7 @@ def main(
         encoder = load_encoder(model, None, cached_blocks=2)
     with tempfile.TemporaryDirectory() as temporary:
         data = Cached(folder or Path(temporary), encoder, videos=videos, queries=queries)
-        residence = data.queries.keep_near(place)
+        residence = data.queries.keep_in_memory(place)
 
         def train(epochs: int) -> float:
             tail = build_tail(encoder).to(place).train_only(params.blocks, params.heads)

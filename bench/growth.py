@@ -33,7 +33,7 @@ from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 
 COUNTS = (10, 100, 1000)
 CLIPS = 6

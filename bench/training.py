@@ -19,8 +19,7 @@ from hlclip.model.tail import Tail, build_tail
 from hlclip.params import load_params
 from hlclip.store.store import Store, content_key
 from hlclip.training.batches import Batch, batches, cached_queries
-from hlclip.training.loss import Regression
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 
 MODEL = "ViT-B-32-quickgelu"
 VIDEOS, FRAMES = 8, 75

@@ -44,7 +44,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Data(_Section):
+class DataParams(_Section):
     """The data set: a folder with QVHighlights rows (jsonl) and `videos/<vid>.<extension>`."""
 
     root: Annotated[str, Field(min_length=1)]
@@ -59,13 +59,13 @@ class Data(_Section):
     """Tolerated share of videos that are missing or cannot be decoded; beyond it stages fail."""
 
     @model_validator(mode="after")
-    def _some_split(self) -> "Data":
+    def _some_split(self) -> "DataParams":
         if not self.annotations:
             raise ValueError("annotations must name at least one split of train, val, test")
         return self
 
 
-class Frames(_Section):
+class FramesParams(_Section):
     """One RGB frame per clip, at its middle."""
 
     size: Annotated[int, Field(gt=0, le=4096)]
@@ -79,7 +79,7 @@ class Frames(_Section):
     this process. Speed only: the pixels are the same."""
 
 
-class Encoder(_Section):
+class EncoderParams(_Section):
     """The CLIP model and where its two towers are cut."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -94,7 +94,7 @@ class Encoder(_Section):
     """Frames per forward pass of the trunk (speed and memory only)."""
 
     @model_validator(mode="after")
-    def _one_source_of_weights(self) -> "Encoder":
+    def _one_source_of_weights(self) -> "EncoderParams":
         own_weights = self.model.startswith(("local-dir:", "hf-hub:"))
         if own_weights and self.pretrained is not None:
             raise ValueError(f"pretrained must be null: {self.model!r} brings its own weights")
@@ -103,7 +103,7 @@ class Encoder(_Section):
         return self
 
 
-class Train(_Section):
+class TrainParams(_Section):
     """HL-CLIP's fine-tuning (Eq. 4) of the tail of both towers."""
 
     blocks: Annotated[int, Field(ge=0)]
@@ -146,7 +146,7 @@ class Train(_Section):
     """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`."""
 
 
-class Pool(_Section):
+class PoolParams(_Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
     window: Window
@@ -158,7 +158,7 @@ class Pool(_Section):
     """At the ends: the neighbours that exist, zeros, or the end value repeated."""
 
 
-class Evaluate(_Section):
+class EvaluateParams(_Section):
     """What is scored and measured."""
 
     splits: Annotated[list[Split], Field(min_length=1)]
@@ -168,12 +168,12 @@ class Evaluate(_Section):
 class Params(_Section):
     """The whole of `params.yaml`."""
 
-    data: Data
-    frames: Frames
-    encoder: Encoder
-    train: Train
-    pool: Pool
-    evaluate: Evaluate
+    data: DataParams
+    frames: FramesParams
+    encoder: EncoderParams
+    train: TrainParams
+    pool: PoolParams
+    evaluate: EvaluateParams
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Params":

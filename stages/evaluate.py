@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from hlclip.formats.scores import read_scores
-from hlclip.params import load_params
-from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.stage import run
 
 
 def main() -> None:
+    from hlclip.formats.scores import read_scores
+    from hlclip.params import load_params
+    from hlclip.pipeline.evaluate import evaluate_splits
+
     scores, clip_seconds = read_scores(Path("outputs/score.safetensors"))
     evaluate_splits(
         scores,

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from hlclip.formats.manifests import read_index, write_manifests
-from hlclip.params import load_params
-from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.stage import run
-from hlclip.store.locks import holding
-from hlclip.store.store import store_root
 
 
 def main() -> None:
+    from hlclip.formats.manifests import read_index, write_manifests
+    from hlclip.params import load_params
+    from hlclip.pipeline.frames import make_frames
+    from hlclip.store.locks import holding
+    from hlclip.store.store import store_root
+
     params = load_params()
     with holding(store_root()) as store:
         frames = make_frames(

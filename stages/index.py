@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from hlclip.formats.manifests import write_index
-from hlclip.params import load_params
-from hlclip.pipeline.index import build_index
 from hlclip.pipeline.stage import run
-from hlclip.store.store import store_root
 
 
 def main() -> None:
+    from hlclip.formats.manifests import write_index
+    from hlclip.params import load_params
+    from hlclip.pipeline.index import build_index
+    from hlclip.store.store import store_root
+
     params = load_params()
     index = build_index(params.data, cache=store_root() / "videos.json")
     write_index(Path("outputs/index.json"), index)

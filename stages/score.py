@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from hlclip.formats.manifests import read_index, read_manifests
-from hlclip.formats.scores import write_scores
-from hlclip.params import load_params
-from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.stage import run
-from hlclip.store.locks import holding
-from hlclip.store.store import store_root
 
 
 def main() -> None:
+    from hlclip.formats.manifests import read_index, read_manifests
+    from hlclip.formats.scores import write_scores
+    from hlclip.params import load_params
+    from hlclip.pipeline.score import score_splits
+    from hlclip.store.locks import holding
+    from hlclip.store.store import store_root
+
     params = load_params()
     index = read_index(Path("outputs/index.json"))
     with holding(store_root()) as store:

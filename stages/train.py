@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from hlclip.formats.manifests import read_index, read_manifests
-from hlclip.params import load_params
 from hlclip.pipeline.stage import run
-from hlclip.pipeline.train import train_tail
-from hlclip.store.locks import holding
-from hlclip.store.store import store_root
 
 
 def main() -> None:
+    from hlclip.formats.manifests import read_index, read_manifests
+    from hlclip.params import load_params
+    from hlclip.pipeline.train import train_tail
+    from hlclip.store.locks import holding
+    from hlclip.store.store import store_root
+
     params = load_params()
     with holding(store_root()) as store:
         train_tail(

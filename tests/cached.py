@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Item, Manifest, Video, VideoInfo
-from hlclip.params import Encoder
+from hlclip.params import EncoderParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.store.store import Store, content_key
 
@@ -27,7 +27,7 @@ class CachedData:
     """vid -> [frames, height, width, RGB]"""
     images: Manifest
     texts: Manifest
-    params: Encoder
+    params: EncoderParams
     store: Path
 
 
@@ -53,7 +53,7 @@ def cached_data(root: Path, model: str, *, dtype: str = "float32", seed: int = 0
     items: dict[str, Item] = {}
     for vid, pictures in frames.items():
         items[vid] = store.get_or_make(content_key(FRAMES_HEADER, vid), lambda p=pictures: p)
-    params = Encoder.model_validate(
+    params = EncoderParams.model_validate(
         {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": dtype, "batch": 4}
     )
     manifest = Manifest(FRAMES_HEADER, items, index.missing)

@@ -11,7 +11,7 @@ import imageio_ffmpeg
 import pytest
 from hypothesis import settings
 
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

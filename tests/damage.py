@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hlclip.store.item_file import open_sealed, sealed_bytes
+from hlclip.store.item_file import item_bytes, open_item
 from hlclip.store.store import FORMAT_VERSION
 
 Random = np.random.Generator
@@ -45,8 +45,8 @@ def of_another_key(path: Path, random: Random) -> None:
 
 def made_otherwise(path: Path, version: int, **changes: str) -> None:
     """A whole file, sealed, under the name of another."""
-    header = {**open_sealed(path).header, **changes}
-    path.write_bytes(sealed_bytes(np.ones((3, 4), np.float16), header, format_version=version))
+    header = {**open_item(path).header, **changes}
+    path.write_bytes(item_bytes(np.ones((3, 4), np.float16), header, format_version=version))
 
 
 def of_another_format(path: Path, random: Random) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 
 CELLS = 4
 """A numbered frame is a grid of 4 x 4 black or white cells: the bits of its number."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import open_clip
 
-from hlclip.datasets.releases import ANNOTATIONS
+from hlclip.datasets.qvhighlights import ANNOTATIONS
 from hlclip.params import load_params
 
 ROOT = Path(__file__).parents[1]

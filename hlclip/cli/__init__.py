@@ -13,15 +13,14 @@ from hlclip.cli.highlight import highlight
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
-from hlclip.system.startup import all_its_work, end_soon
+from hlclip.system.startup import quick_process
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def main() -> None:
     """The command `hlclip`."""
-    end_soon()
-    with all_its_work():
+    with quick_process():
         app(prog_name="hlclip")
 
 

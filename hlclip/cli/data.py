@@ -11,8 +11,14 @@ import typer
 from hlclip.cli.terminal import plain_errors
 from hlclip.datasets.archive import extract_videos
 from hlclip.datasets.download import DownloadError, download
-from hlclip.datasets.holdings import Holdings, look
-from hlclip.datasets.releases import ANNOTATIONS, VIDEOS, Release, VideoArchive
+from hlclip.datasets.qvhighlights import (
+    ANNOTATIONS,
+    VIDEOS,
+    DatasetStatus,
+    Release,
+    VideoArchive,
+    look,
+)
 from hlclip.system.disk import in_words, require_space, same_disk
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import make_folder
@@ -116,7 +122,7 @@ def qvhighlights(
             raise typer.Exit(1)
 
 
-def _ask(holdings: Holdings, archive: Path | None, mirror: str | None, *, yes: bool) -> None:
+def _ask(holdings: DatasetStatus, archive: Path | None, mirror: str | None, *, yes: bool) -> None:
     """Nothing is downloaded before the licence was seen."""
     wanted = [_at(mirror, release) for release in holdings.absent]
     if archive is not None and not archive.exists() and (holdings.absent or holdings.missing):
@@ -126,7 +132,7 @@ def _ask(holdings: Holdings, archive: Path | None, mirror: str | None, *, yes: b
         typer.confirm("Go on? (--yes answers this)", abort=True, err=True)
 
 
-def _get_annotations(root: Path, holdings: Holdings, mirror: str | None) -> Holdings:
+def _get_annotations(root: Path, holdings: DatasetStatus, mirror: str | None) -> DatasetStatus:
     for release in holdings.absent:
         path = root / "annotations" / release.name
         try:
@@ -136,7 +142,9 @@ def _get_annotations(root: Path, holdings: Holdings, mirror: str | None) -> Hold
     return look(root, ANNOTATIONS)
 
 
-def _get_videos(root: Path, holdings: Holdings, archive: Path, mirror: str | None) -> list[str]:
+def _get_videos(
+    root: Path, holdings: DatasetStatus, archive: Path, mirror: str | None
+) -> list[str]:
     """Download the archive unless it is there, extract it, tell what it held; vids that differ."""
     folder = root / "videos"
     _require_room(archive, folder)
@@ -186,7 +194,7 @@ def _require_room(archive: Path, folder: Path) -> None:
         require_space(folder, to_extract, "what is in the archive")
 
 
-def _show(root: Path, holdings: Holdings) -> None:
+def _show(root: Path, holdings: DatasetStatus) -> None:
     folder = root / "videos"
     width = max(len(f"annotations/{name}") for name in holdings.annotations)
     typer.echo(f"{root}:")
@@ -219,7 +227,7 @@ def _show(root: Path, holdings: Holdings) -> None:
     typer.echo(f"  cp presets/qvhighlights.yaml params.yaml\n  dvc exp run -S {root_now}")
 
 
-def _print_json(root: Path, holdings: Holdings) -> None:
+def _print_json(root: Path, holdings: DatasetStatus) -> None:
     content = {
         "root": str(root),
         "annotations": holdings.annotations,

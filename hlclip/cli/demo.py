@@ -14,9 +14,8 @@ import typer
 
 import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
-from hlclip.demo.address import free_port, is_loopback
+from hlclip.demo.server import free_port, is_loopback
 from hlclip.system.errors import HlclipError
-from hlclip.system.startup import importing
 
 
 def demo(
@@ -93,8 +92,7 @@ def demo(
                 "GRADIO_ANALYTICS_ENABLED": "False",
                 "GRADIO_ALLOWED_PATHS": "",
             }
-            with importing():
-                from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
+            from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
 
             scorer = hlclip.load_scorer(
                 checkpoint,

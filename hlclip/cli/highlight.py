@@ -16,8 +16,15 @@ import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
 from hlclip.evaluation.pooling import pool
 from hlclip.highlights.moments import WINDOW, best_moments, clock
-from hlclip.highlights.output import Answer, as_json, write_csv, write_jsonl
-from hlclip.highlights.paths import check_film, find_videos, name_videos
+from hlclip.highlights.output import (
+    Answer,
+    as_json,
+    check_film,
+    find_videos,
+    name_videos,
+    write_csv,
+    write_jsonl,
+)
 from hlclip.system.errors import HlclipError
 
 if TYPE_CHECKING:

@@ -45,15 +45,15 @@ def report(
       hlclip report --thumbnails 0       a small file
     """
     with plain_errors(context):
-        from hlclip.results.experiments import ExperimentsError, finished_runs  # noqa: PLC0415 (DVC)
+        from hlclip.results.experiments import ExperimentsError, finished_experiments  # noqa: PLC0415 (DVC)
         from hlclip.results.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
-        from hlclip.results.page_seeds import seed_tables  # noqa: PLC0415
+        from hlclip.results.page_tables import seed_tables  # noqa: PLC0415
         from hlclip.results.run import read_run  # noqa: PLC0415
         from hlclip.store.store import store_root  # noqa: PLC0415
 
         run = read_run(folder)
         try:
-            seeds = seed_tables(finished_runs(folder)[0])
+            seeds = seed_tables(finished_experiments(folder)[0])
         except ExperimentsError as error:  # a copy of a run, outside of its repository
             typer.echo(f"without a table over seeds: {error}", err=True)
             seeds = []

@@ -16,7 +16,7 @@ from hlclip.system.disk import in_words
 from hlclip.system.errors import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.maintenance.verify import Complaint
+    from hlclip.maintenance.verify import Problem
 
 store = typer.Typer(no_args_is_help=True)
 store.command("gc")(gc)
@@ -140,7 +140,7 @@ def _why() -> str:
     return "DVC_ROOT" if os.environ.get("DVC_ROOT") else "the default, in the folder here"
 
 
-def _complaints(what: str, complaints: "Iterable[Complaint]") -> None:
+def _complaints(what: str, complaints: "Iterable[Problem]") -> None:
     for each in complaints:
         typer.echo(f"{what}: {each.path}: {each.reason}; {each.remedy}")
 

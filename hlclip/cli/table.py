@@ -57,12 +57,11 @@ def table(
       hlclip table --where pool.window=5        some of many experiments
       hlclip table --where train.blocks=2 --by train.target      an ablation
     """
-    from hlclip.results.experiments import finished_runs, matching  # noqa: PLC0415 (DVC: half a second)
-    from hlclip.results.table import comparable, lines  # noqa: PLC0415
-    from hlclip.results.table_text import as_json, render  # noqa: PLC0415
+    from hlclip.results.experiments import finished_experiments, matching  # noqa: PLC0415 (DVC: half a second)
+    from hlclip.results.table import as_json, comparable, lines, render  # noqa: PLC0415  # noqa: PLC0415
 
     with plain_errors(context):
-        runs, unfinished = finished_runs(Path(), revisions=rev or (), commits=num)
+        runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)
         for name in unfinished:
             typer.echo(f"left out: {name}", err=True)
         runs = comparable(matching(runs, where or ()), by or ())

@@ -17,9 +17,10 @@ from typing import IO, cast
 
 from tqdm import tqdm
 
-from hlclip.system.disk import alone, require_space
+from hlclip.system.disk import require_space
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import replacing, write_whole
+from hlclip.system.locks import sole_writer
 
 _CHUNK = 1 << 20
 
@@ -75,7 +76,7 @@ def extract_videos(
         OSError: `archive` cannot be read or `folder` not written.
     """
     waiting = folder / ".extracting"
-    with alone(waiting):
+    with sole_writer(waiting):
         _take_up(waiting, archive)
         result = Extraction()
         there, seen = videos_in(folder, vids), set[str]()

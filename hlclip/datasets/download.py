@@ -22,9 +22,10 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
-from hlclip.system.disk import alone, require_space
+from hlclip.system.disk import require_space
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import write_json
+from hlclip.system.locks import sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def download(url: str, path: Path, *, sha256: str | None = None, retry: Patience
         DiskError: no room for what is still to come, or another run is at it.
     """
     part = path.with_name(f"{path.name}.part")
-    with alone(path):
+    with sole_writer(path):
         if path.exists():
             return
         try:

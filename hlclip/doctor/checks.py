@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from hlclip.datasets.releases import identify, named
+from hlclip.datasets.qvhighlights import identify, named
 from hlclip.doctor.finding import Finding, note, ok, problem
 from hlclip.doctor.forecast import Workload, disk_needed, measure, seconds_needed
 from hlclip.doctor.machine import (
@@ -17,15 +17,14 @@ from hlclip.doctor.machine import (
     check_ffmpeg,
     check_repository,
     check_store,
-    free_bytes,
     held_bytes,
 )
 from hlclip.formats.annotations import Annotation, AnnotationError, read_annotations
 from hlclip.model.encoder import Encoder, EncoderError, untrained_encoder
 from hlclip.model.weights import weights_status
-from hlclip.params import Data, Params
-from hlclip.params import Encoder as EncoderParams
+from hlclip.params import DataParams, EncoderParams, Params
 from hlclip.store.store import store_root
+from hlclip.system.disk import free_bytes, in_words
 from hlclip.system.memory import memory_bytes
 from hlclip.video.container import VideoError, probe
 from hlclip.video.files import DataError, find_videos
@@ -66,7 +65,7 @@ def _check_weights(given: EncoderParams) -> Finding:
     status = weights_status(given.model, given.pretrained)
     if status.place == "nowhere":
         return problem("weights", status.where, status.remedy)
-    size = "" if status.size is None else f", {status.size / 1e6:.0f} MB"
+    size = "" if status.size is None else f", {in_words(status.size)}"
     if status.place == "hub":
         return note("weights", f"not here yet; the first run fetches {status.where}{size}")
     return ok("weights", f"{status.where}{size}")
@@ -95,7 +94,7 @@ def _check_model(params: Params) -> tuple[Finding, Encoder | None]:
     return ok("model", f"{given.model}, {tokens} tokens of width {width} a frame"), encoder
 
 
-def _check_annotations(data: Data) -> tuple[list[Finding], dict[str, list[Annotation]]]:
+def _check_annotations(data: DataParams) -> tuple[list[Finding], dict[str, list[Annotation]]]:
     """Every annotation file: there, well-formed, and a known release where it bears its name."""
     findings: list[Finding] = []
     rows: dict[str, list[Annotation]] = {}
@@ -139,7 +138,7 @@ def _check_annotations(data: Data) -> tuple[list[Finding], dict[str, list[Annota
 
 
 def _check_videos(
-    data: Data, rows: Mapping[str, list[Annotation]]
+    data: DataParams, rows: Mapping[str, list[Annotation]]
 ) -> tuple[list[Finding], dict[str, Path]]:
     """Every video's container; decoding is left to the run."""
     vids = {row.vid for part in rows.values() for row in part}
@@ -202,12 +201,12 @@ def _check_disk(params: Params, encoder: Encoder, work: Workload) -> Finding:
     held = sum(held_bytes(store / kind) for kind in ("frames", "images", "texts"))
     free = free_bytes(store)
     found = (
-        f"{_gb(total)} for the whole data set (frames {_gb(needed.frames)}, activations "
-        f"{_gb(needed.images)}, queries {_gb(needed.texts)}); it holds {_gb(held)}, "
-        f"{_gb(free)} free"
+        f"{in_words(total)} for the whole data set (frames {in_words(needed.frames)}, activations "
+        f"{in_words(needed.images)}, queries {in_words(needed.texts)}); it holds {in_words(held)}, "
+        f"{in_words(free)} free"
     )
     if total - held > free:
-        remedy = f"free {_gb(total - held - free)}, or set HLCLIP_STORE to a larger disk"
+        remedy = f"free {in_words(total - held - free)}, or set HLCLIP_STORE to a larger disk"
         return problem("disk", found, remedy)
     return ok("disk", found)
 
@@ -237,12 +236,8 @@ def _foretell(
     if not some:
         basis = "a training step; without a video, nothing can be said about frames"
     yield ok("time", f"about {shown} for the whole data set, from {basis}")
-    found = f"{_gb(speeds.peak_bytes)} for a step of {params.train.batch} videos"
+    found = f"{in_words(speeds.peak_bytes)} for a step of {params.train.batch} videos"
     if speeds.peak_bytes > memory_bytes():
-        yield problem("memory", f"{found}, {_gb(memory_bytes())} there", _LESS_MEMORY)
+        yield problem("memory", f"{found}, {in_words(memory_bytes())} there", _LESS_MEMORY)
     else:
-        yield ok("memory", f"{found}, {_gb(memory_bytes())} there")
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+        yield ok("memory", f"{found}, {in_words(memory_bytes())} there")

@@ -17,8 +17,7 @@ from hlclip.model.tail import build_tail
 from hlclip.params import Params
 from hlclip.system.memory import peak_bytes
 from hlclip.training.batches import Batch
-from hlclip.training.loss import Regression
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 from hlclip.video.frames import extract_frames, frames_header
 
 _ENOUGH_FRAMES = 75

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import torch
 
 from hlclip.doctor.finding import Finding, note, ok, problem
 from hlclip.model.device import DeviceError, pick_device
+from hlclip.system.disk import free_bytes, in_words, nearest_folder
 from hlclip.system.errors import HlclipError
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 
 
 def check_ffmpeg() -> Finding:
@@ -66,23 +66,17 @@ def check_device(name: str) -> tuple[Finding, torch.device | None]:
         found = f"CPU, {os.cpu_count()} cores ({platform.machine()}); no CUDA: fine, and slower"
         return note("device", found), device
     facts = torch.cuda.get_device_properties(device)
-    memory = facts.total_memory / 1e9
-    return ok("device", f"{facts.name}, {memory:.0f} GB, CUDA {torch.version.cuda}"), device
+    memory = in_words(facts.total_memory)
+    return ok("device", f"{facts.name}, {memory}, CUDA {torch.version.cuda}"), device
 
 
 def check_store(store: Path) -> Finding:
     """Can the store be written where it is to be."""
-    existing = next(folder for folder in (store, *store.parents) if folder.exists())
+    existing = nearest_folder(store)
     if not os.access(existing, os.W_OK):
         remedy = "make it writable, or set HLCLIP_STORE to another folder"
         return problem("store", f"{existing} cannot be written", remedy)
-    return ok("store", f"{store}, {free_bytes(store) / 1e9:.1f} GB free")
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where `folder` is or will be."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return ok("store", f"{store}, {in_words(free_bytes(store))} free")
 
 
 def held_bytes(folder: Path) -> int:

@@ -17,7 +17,7 @@ from hlclip.formats.annotations import CLIP_SECONDS
 from hlclip.formats.checkpoints import read_facts
 from hlclip.formats.manifests import Header, Video
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.highlights.model_cache import KnownModel
+from hlclip.highlights.model_cache import ModelFacts
 from hlclip.model.checkpoint import load_tail
 from hlclip.model.device import pick_device
 from hlclip.model.encoder import Encoder, load_encoder
@@ -40,8 +40,8 @@ DTYPE = "float16"
 _Piece = TypeVar("_Piece")
 
 
-class ScoringModel:
-    """Trunk and tail; `load_model` makes one.
+class FeatureExtractor:
+    """Trunk and tail; `load_feature_extractor` makes one.
 
     Args:
         encoder: trunk of both towers.
@@ -51,7 +51,7 @@ class ScoringModel:
     """
 
     def __init__(
-        self, encoder: Encoder, tail: Tail, *, known: KnownModel, files: list[Path]
+        self, encoder: Encoder, tail: Tail, *, known: ModelFacts, files: list[Path]
     ) -> None:
         self.known = known
         self.files = files
@@ -89,9 +89,9 @@ class ScoringModel:
         return torch.cat(features).numpy()
 
 
-def load_model(
+def load_feature_extractor(
     checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
-) -> ScoringModel:
+) -> FeatureExtractor:
     """Load what `load_scorer` describes; one of `checkpoint` and `model` is given."""
     facts = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
     if checkpoint is not None:
@@ -113,7 +113,7 @@ def load_model(
             variant = hashlib.file_digest(file, "sha256").hexdigest()
     preprocess = encoder.preprocess
     clip_seconds = float(facts["clip_seconds"])
-    known = KnownModel(
+    known = ModelFacts(
         frames_header(
             size=preprocess.size,
             resize=preprocess.resize,
@@ -127,7 +127,7 @@ def load_model(
     )
     files = _weight_files(model, pretrained) + ([] if checkpoint is None else [checkpoint])
     tail = tail.to(place).requires_grad_(False)
-    return ScoringModel(encoder, tail, known=known, files=files)
+    return FeatureExtractor(encoder, tail, known=known, files=files)
 
 
 def _weight_files(model: str, pretrained: str | None) -> list[Path]:

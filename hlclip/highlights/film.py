@@ -12,11 +12,11 @@ import av
 import ffmpeg
 
 from hlclip.highlights.moments import Moment
-from hlclip.highlights.paths import check_film
+from hlclip.highlights.output import check_film
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import replacing
 from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video
-from hlclip.video.ffmpeg_process import Running, patience, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +197,8 @@ def _has_sound(video: Path) -> bool:
 def _run(output: Any, video: Path, *, until: float) -> None:
     """Run ffmpeg, which has to read `video` up to a second where its container has no index."""
     try:
-        with Running(
-            output, video, stall_seconds=patience(until), memory=_ENCODING_BYTES
+        with FFmpegProcess(
+            output, video, stall_seconds=time_limit_seconds(until), memory=_ENCODING_BYTES
         ) as running:
             running.read(1, seconds=until)
             status, said = running.end()

@@ -18,7 +18,7 @@ from hlclip.system.files import file_state, write_json
 
 
 @dataclass(frozen=True)
-class KnownModel:
+class ModelFacts:
     """All that the keys of the store need to know of a model and its checkpoint."""
 
     frames: Header
@@ -32,7 +32,7 @@ class KnownModel:
     clip_seconds: float
 
 
-def recall(store: Path, named: Mapping[str, str | None]) -> KnownModel | None:
+def read_model_facts(store: Path, named: Mapping[str, str | None]) -> ModelFacts | None:
     """What was remembered of the model that was named so, unless a file of it has changed.
 
     Args:
@@ -43,18 +43,18 @@ def recall(store: Path, named: Mapping[str, str | None]) -> KnownModel | None:
         content = json.loads(_place(store, named).read_text(encoding="utf-8"))
         if content["files"] != _state([Path(path) for path in content["files"]]):
             return None
-        return KnownModel(**content["model"])
+        return ModelFacts(**content["model"])
     except (OSError, ValueError, LookupError, TypeError):  # not there, or of no use
         return None
 
 
-def remember(
-    store: Path, named: Mapping[str, str | None], model: KnownModel, files: Sequence[Path]
+def write_model_facts(
+    store: Path, named: Mapping[str, str | None], model: ModelFacts, files: Sequence[Path]
 ) -> None:
-    """Keep it for `recall`.
+    """Keep it for `read_model_facts`.
 
     Args:
-        store, named: see `recall`.
+        store, named: see `read_model_facts`.
         model: what is to be kept.
         files: all files that it was made from.
     """

@@ -1,6 +1,7 @@
-"""What scoring one's own videos found, as files: submission rows, a table of clips, JSON."""
+"""What a person names, and what scoring writes: videos in, submission rows, tables and JSON out."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from hlclip.evaluation.pooling import pool
 from hlclip.formats.submissions import Prediction, write_submission
 from hlclip.highlights.moments import Curve, Moment
+from hlclip.system.errors import HlclipError
 from hlclip.system.files import write_table
 
 
@@ -94,3 +96,77 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
         "failed": failed,
         "files": [str(path) for path in files],
     }
+
+
+_VIDEO_NAME = re.compile(
+    r"[^.].*\.(mp4|m4v|mov|mkv|webm|avi|wmv|asf|flv|f4v|mpe?g|m2v|m?ts|m2ts|vob|og[vm]|3g[p2]|mxf|"
+    r"divx|rm|rmvb|dv|nut|gif)",
+    re.IGNORECASE,
+)
+"""A file in a folder is taken for a video by these; a file that is named is taken as it is."""
+
+
+FILMS = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".ts", ".mts"),
+    *(".mpg", ".mpeg", ".ogv"),
+)
+"""Suffixes of the films that ffmpeg is asked to write."""
+
+
+def find_videos(paths: Iterable[Path]) -> list[Path]:
+    """Files in the order given, a folder's by name; each once.
+
+    Raises:
+        HlclipError: nothing is there by that name, or a folder holds no video.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = [
+                file
+                for file in sorted(path.iterdir())
+                if _VIDEO_NAME.fullmatch(file.name) and file.is_file()
+            ]
+            if not inside:
+                raise HlclipError(
+                    f"{path}: this folder holds no video, expected files such as "
+                    "film.mp4 (folders inside are not searched)"
+                )
+            found.update(dict.fromkeys(inside))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise HlclipError(f"{path}: no such file or folder, expected a video")
+    return list(found)
+
+
+def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
+    """A vid for each file: its name without suffix, made unique where two would be alike."""
+    names: dict[Path, str] = {}
+    for path in paths:
+        candidates = [path.stem, path.name, f"{path.absolute().parent.name}_{path.name}"]
+        candidates += [f"{path.stem}_{number}" for number in range(2, len(names) + 3)]
+        names[path] = next(name for name in candidates if name not in names.values())
+    return names
+
+
+def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
+    """Refuse to write a film of `video` to `out` where that would lose something or cannot be.
+
+    Raises:
+        HlclipError: `out` is there already, is the video itself, a folder, or has another
+            suffix than `FILMS`.
+    """
+    if not out.suffix:
+        raise HlclipError(f"{out}: has no suffix, expected a film's name, such as {out}.mp4")
+    if out.suffix.lower() not in FILMS:
+        raise HlclipError(
+            f"{out}: no film is written with the suffix {out.suffix}, expected one of "
+            f"{', '.join(FILMS)}"
+        )
+    if out.is_dir():
+        raise HlclipError(f"{out}: is a folder, expected the name of a film")
+    if out.exists() and out.samefile(video):
+        raise HlclipError(f"{out}: is the video itself, which is never overwritten")
+    if out.exists() and not overwrite:
+        raise HlclipError(f"{out}: is there already; choose another name or replace it (--force)")

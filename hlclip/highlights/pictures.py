@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from hlclip.video.container import VideoError
-from hlclip.video.ffmpeg_process import Running, patience, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
 
 _WIDEST = 20
 """Widths of a picture to its height; one that is wider is squeezed."""
@@ -41,7 +41,7 @@ def _picture(video: Path, second: float, *, height: int) -> Image.Image:
         source = video_input(video, ss=f"{start:.3f}", threads=1)
         picture = source["V:0"].filter("scale", width, height).filter("setsar", 1)
         output = picture.output("pipe:", format="image2pipe", vcodec="png", **{"frames:v": 1})
-        with Running(output, video, stall_seconds=patience(start)) as running:
+        with FFmpegProcess(output, video, stall_seconds=time_limit_seconds(start)) as running:
             png = running.read(_WIDEST * height * height * 8, seconds=start)
             said = running.end()[1]
         if png:

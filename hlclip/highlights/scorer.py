@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Video
-from hlclip.highlights.model_cache import KnownModel, recall, remember
+from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system.errors import HlclipError
-from hlclip.system.startup import importing
 from hlclip.video.container import VideoError
 from hlclip.video.files import inspect_videos
 
 if TYPE_CHECKING:
-    from hlclip.highlights.features import ScoringModel
+    from hlclip.highlights.features import FeatureExtractor
 
 DEFAULT_CHECKPOINT = Path("outputs/train.safetensors")
 """Where the pipeline leaves the tuned weights."""
@@ -41,7 +40,7 @@ class Scorer:
     """
 
     def __init__(
-        self, known: KnownModel, model: "Callable[[], ScoringModel]", *, store: Path
+        self, known: ModelFacts, model: "Callable[[], FeatureExtractor]", *, store: Path
     ) -> None:
         self.clip_seconds = known.clip_seconds
         self._known = known
@@ -159,16 +158,15 @@ def load_scorer(
     }
 
     # Another device is looked for, whether it will be needed or not.
-    known = recall(store, named) if device in ("auto", "cpu") else None
+    known = read_model_facts(store, named) if device in ("auto", "cpu") else None
 
     @cache
-    def load() -> "ScoringModel":
-        with importing():
-            from hlclip.highlights.features import load_model  # noqa: PLC0415 (torch: seconds)
+    def load() -> "FeatureExtractor":
+        from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
         path = None if checkpoint is None else Path(checkpoint)
-        loaded = load_model(path, model, pretrained, device=device)
-        remember(store, named, loaded.known, loaded.files)
+        loaded = load_feature_extractor(path, model, pretrained, device=device)
+        write_model_facts(store, named, loaded.known, loaded.files)
         if known not in (None, loaded.known):
             raise HlclipError("the model was replaced by another one meanwhile: run again")
         return loaded

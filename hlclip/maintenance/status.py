@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
-from hlclip.store.item_file import SealError, UnsealedError, read_seal
+from hlclip.store.item_file import DamagedItemError, UnsealedError, read_checksums
 from hlclip.store.locks import StoreInUseError, hold_alone
 from hlclip.system.files import being_written
 
@@ -79,10 +79,10 @@ def _format(file: StoredFile) -> str:
     if file.sort == "training":
         return "-"
     try:
-        return str(read_seal(file.path).format_version)
+        return str(read_checksums(file.path).format_version)
     except UnsealedError:
         return "older"
-    except (SealError, OSError):
+    except (DamagedItemError, OSError):
         return "damaged"
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
 from hlclip.maintenance.verify import check_is_file, check_item
-from hlclip.store.item_file import SealError
+from hlclip.store.item_file import DamagedItemError
 from hlclip.store.store import item_path, key_lock
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import replacing, sweep
@@ -113,7 +113,7 @@ def _enter(file: StoredFile, *, target: Path) -> str | None:
                 temporary.unlink(missing_ok=True)
                 _duplicate(file.path, temporary)
                 check_item(replace(file, path=temporary))
-    except SealError as error:
+    except DamagedItemError as error:
         return str(error)
     return ""
 

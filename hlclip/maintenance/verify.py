@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from hlclip.formats.manifests import Header, Manifest
 from hlclip.maintenance.inventory import StoredFile, stored_files
-from hlclip.store.item_file import SealedArray, SealError, UnsealedError, open_sealed
-from hlclip.store.store import header_key, item_path, key_lock, remedy
+from hlclip.store.item_file import DamagedItemError, StoredArray, UnsealedError, open_item
+from hlclip.store.store import header_key, how_to_make, item_path, key_lock
 
 
 @dataclass(frozen=True)
-class Complaint:
+class Problem:
     """What is wrong with one file."""
 
     path: Path
@@ -29,9 +29,9 @@ class Audit:
 
     whole: int
     """Files."""
-    damaged: list[Complaint]
+    damaged: list[Problem]
     """Files that may not stay."""
-    unmet: list[Complaint]
+    unmet: list[Problem]
     """What the manifests name, and the store has not: nothing there, or something else, whole."""
     older: list[Path]
     """Of store formats before 3: nothing reads them, and nothing in them tells damage."""
@@ -58,40 +58,40 @@ def audit(
     # An older file was written under the key of an older header; one that bears the key of a
     # header of today has lost its seal.
     today = {(kind, key[28:]) for kind, key in named}
-    today |= {(file.kind, file.key[28:]) for file, seen in found if isinstance(seen, SealedArray)}
+    today |= {(file.kind, file.key[28:]) for file, seen in found if isinstance(seen, StoredArray)}
     damaged, older = [], []
     unmet = [
-        Complaint(item_path(root / kind, key), "not in the store", remedy(kind))
+        Problem(item_path(root / kind, key), "not in the store", how_to_make(kind))
         for kind, key in sorted(named.keys() - items.keys())
     ]
     for file, seen in found:
         item = named.get((file.kind, file.key))
-        if isinstance(seen, SealedArray):
+        if isinstance(seen, StoredArray):
             if item and (item.digest, item.length) != (seen.seal.array, seen.shape[0]):
                 reason = "whole, but not what the manifest speaks of: made on another machine"
-                unmet.append(Complaint(file.path, reason, remedy(file.kind)))
+                unmet.append(Problem(file.path, reason, how_to_make(file.kind)))
         elif isinstance(seen, UnsealedError) and (file.kind, file.key[28:]) not in today:
             older.append(file.path)
         else:
-            damaged.append(Complaint(file.path, _words(seen), remedy(file.kind)))
+            damaged.append(Problem(file.path, _words(seen), how_to_make(file.kind)))
     return Audit(len(found) - len(damaged) - len(older), damaged, unmet, older)
 
 
-def check_item(file: StoredFile) -> SealedArray:
+def check_item(file: StoredFile) -> StoredArray:
     """Read an item to its last byte.
 
     Raises:
-        UnsealedError, SealError: it is damaged; the message is the reason.
+        UnsealedError, DamagedItemError: it is damaged; the message is the reason.
         OSError: it cannot be read.
     """
     check_is_file(file)
-    found = open_sealed(file.path, whole=True)
+    found = open_item(file.path, whole=True)
     header = dict(found.header)
     key = header.pop("key", None)
     if key != file.key:
-        raise SealError(f"it holds the item {key}")
+        raise DamagedItemError(f"it holds the item {key}")
     if header_key(header, found.seal.format_version) != file.key[28:]:
-        raise SealError(
+        raise DamagedItemError(
             f"its header (format {found.seal.format_version}, {_some(header)}) is not its key's"
         )
     return found
@@ -101,11 +101,11 @@ def check_is_file(file: StoredFile) -> None:
     """Refuse what is no file of its own.
 
     Raises:
-        SealError: it is a link, a folder, or something stranger.
+        DamagedItemError: it is a link, a folder, or something stranger.
     """
     if not file.regular:
         sort = "link" if file.path.is_symlink() else "folder" if file.path.is_dir() else "device"
-        raise SealError(f"a {sort} in place of a file")
+        raise DamagedItemError(f"a {sort} in place of a file")
 
 
 def remove(path: Path) -> bool:
@@ -124,7 +124,7 @@ def remove(path: Path) -> bool:
     return True
 
 
-def _looks(files: list[StoredFile], *, progress: bool) -> Iterator[SealedArray | Exception]:
+def _looks(files: list[StoredFile], *, progress: bool) -> Iterator[StoredArray | Exception]:
     total = sum(file.size for file in files)
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -141,10 +141,10 @@ def _looks(files: list[StoredFile], *, progress: bool) -> Iterator[SealedArray |
             yield seen
 
 
-def _look_at(file: StoredFile) -> SealedArray | Exception:
+def _look_at(file: StoredFile) -> StoredArray | Exception:
     try:
         return check_item(file)
-    except (SealError, OSError) as error:
+    except (DamagedItemError, OSError) as error:
         return error
 
 

@@ -76,8 +76,9 @@ class Encoder:
             blocks = len(transformer.resblocks)
             if blocks <= cached_blocks:
                 raise EncoderError(
-                    f"{name}: encoder.cached_blocks is {cached_blocks}, but the {tower} tower has "
-                    f"{blocks} blocks; at least one must stay in the trunk"
+                    f"{name}: cached_blocks is {cached_blocks}, but the {tower} tower has {blocks} "
+                    "blocks, of which one must stay in the trunk",
+                    settings={"encoder.cached_blocks": blocks - 1},
                 )
 
     @property

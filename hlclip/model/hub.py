@@ -38,7 +38,9 @@ class HubFile:
     """ORG/NAME"""
     names: tuple[str, ...]
     remedy: str
-    """What to do when the hub does not give it; `{url}`, `{name}` and `{page}` are filled in."""
+    """What to do when the hub does not give it; `{url}` and `{page}` are filled in."""
+    setting: tuple[str, str]
+    """The parameter that the remedy sets, and its value; `{name}` is filled in."""
     revision: str = constants.DEFAULT_REVISION
 
 
@@ -91,8 +93,8 @@ def ask(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
         except (httpx2.HTTPError, OSError) as error:
             raise _not_fetched(file, name, error) from error
     name = file.names[0]
-    raise WeightsError(
-        f"{constants.ENDPOINT}/{file.repo}: has no {' or '.join(file.names)}", _remedy(file, name)
+    raise _refused(
+        file, name, f"{constants.ENDPOINT}/{file.repo}: has no {' or '.join(file.names)}"
     )
 
 
@@ -102,13 +104,14 @@ def url(file: HubFile, name: str) -> str:
 
 
 def _not_fetched(file: HubFile, name: str, error: Exception) -> WeightsError:
-    reason = f"{url(file, name)}: cannot be fetched: {_reason(error)}"
-    return WeightsError(reason, _remedy(file, name))
+    return _refused(file, name, f"{url(file, name)}: cannot be fetched: {_reason(error)}")
 
 
-def _remedy(file: HubFile, name: str) -> str:
+def _refused(file: HubFile, name: str, reason: str) -> WeightsError:
     page = f"{constants.ENDPOINT}/{file.repo}/tree/{file.revision}"
-    return file.remedy.format(url=url(file, name), name=name, page=page)
+    remedy = file.remedy.format(url=url(file, name), page=page)
+    key, value = file.setting
+    return WeightsError(reason, remedy, settings={key: value.format(name=name)})
 
 
 def _reason(error: Exception) -> str:

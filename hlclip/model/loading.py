@@ -109,8 +109,9 @@ def check_activation(model: str, pretrained: str | None) -> None:
             f"{model}-quickgelu" if known.get("quick_gelu") else model.removesuffix("-quickgelu")
         )
         raise EncoderError(
-            f"encoder: pretrained {pretrained!r} was trained with another activation function than "
-            f"model {model!r} has, its features would be wrong: set encoder.model to {wanted}"
+            f"pretrained {pretrained!r} was trained with another activation function than model "
+            f"{model!r} has: its features would be wrong",
+            settings={"encoder.model": wanted},
         )
 
 
@@ -161,8 +162,9 @@ def _load_archive(path: Path, model: str, device: str) -> nn.Module:
     models = openai_models(path)
     if model not in models:
         raise WeightsError(
-            f"{path}: is OpenAI's {models[0]}, but encoder.model is {model}",
-            f"Set encoder.model to {models[-1]}, or give another file",
+            f"{path}: is OpenAI's {models[0]}, but the model is {model}",
+            "give another file, or",
+            settings={"encoder.model": models[-1]},
         )
     check_activation(model, "openai")
     with warnings.catch_warnings():

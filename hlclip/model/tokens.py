@@ -52,5 +52,7 @@ def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
     """
     array = tokens.to(getattr(torch, dtype)).numpy()
     if not np.isfinite(array).all():
-        raise EncoderError(f"{name}: tokens do not fit into {dtype}; set encoder.dtype to float32")
+        raise EncoderError(
+            f"{name}: tokens do not fit into {dtype}", settings={"encoder.dtype": "float32"}
+        )
     return array

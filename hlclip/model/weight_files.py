@@ -27,17 +27,7 @@ class EncoderError(HlclipError):
 
 
 class WeightsError(EncoderError):
-    """Weights are missing, damaged, unsafe or another model's.
-
-    Args:
-        reason: what is wrong with which file.
-        remedy: what to do.
-    """
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason}. {remedy}")
-        self.reason = reason
-        self.remedy = remedy
+    """Weights are missing, damaged, unsafe or another model's."""
 
 
 def is_torchscript(path: Path) -> bool:
@@ -78,15 +68,15 @@ def tensor_shapes(path: Path, *, again: str) -> Shapes:
         if file.read(24).startswith(b"version https://git-lfs"):
             raise WeightsError(
                 f"{path}: is a Git LFS pointer, not the weights themselves",
-                f"Run `git lfs pull` where it was cloned. {again}",
+                f"run `git lfs pull` where it was cloned; or {again}",
             )
     if path.suffix == ".safetensors":
         return _safetensors_shapes(path, again)
     if is_torchscript(path):
         raise WeightsError(
             f"{path}: is a TorchScript archive, a program that would run when loaded; hlclip loads "
-            "only OpenAI's own, known by sha256, as encoder.pretrained",
-            "Give a safetensors file; docs/weights.md: how to convert an archive that you trust",
+            "only OpenAI's own, known by sha256",
+            "give a safetensors file; docs/weights.md: how to convert an archive that you trust",
         )
     return _torch_shapes(path, again)
 
@@ -127,7 +117,7 @@ def check_fits(path: Path, expected: Shapes, *, model: str, again: str) -> None:
         raise WeightsError(
             f"{path}: not the weights of {model}, which has {len(expected)} tensors: "
             + "; ".join(differences),
-            "Give this model's file, or set encoder.model to the model that the file belongs to",
+            "give this model's file, or name the model that the file belongs to",
         )
 
 
@@ -151,7 +141,7 @@ def _torch_shapes(path: Path, again: str) -> Shapes:
             raise WeightsError(
                 f"{path}: holds more than tensors, which could run anything when it is unpickled, "
                 f"and is not read ({strange[0].rstrip('.')})",
-                "Give a safetensors file, or one made by torch.save(model.state_dict(), ...)",
+                "give a safetensors file, or one made by torch.save(model.state_dict(), ...)",
             ) from error
         known = isinstance(error, UnpicklingError)
         reason = "no pickle of tensors" if known else first_line(error)

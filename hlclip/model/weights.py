@@ -51,8 +51,8 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
     schema, name = _parse(model)
     if schema is not None and pretrained is not None:
         raise WeightsError(
-            f"encoder.pretrained: got {pretrained!r}, but {model!r} brings its own weights",
-            "Leave it out",
+            f"pretrained is {pretrained!r}, but {model!r} brings its own weights",
+            "leave pretrained out",
         )
     if schema == "local-dir":
         return _in_folder(Path(name))
@@ -62,15 +62,14 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
         raise WeightsError(
-            f"encoder.model: open_clip has no model {name!r}",
-            f"Near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
+            f"open_clip has no model {name!r}",
+            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
         )
     if pretrained is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise WeightsError(
-            f"encoder.pretrained: pretrained must name a tag or weights file for {name!r}, which "
-            f"has the tags: {tags}",
-            "Give one: -S encoder.pretrained=...",
+            f"pretrained must name a tag or weights file for {name!r}, which has the tags: {tags}",
+            settings={"encoder.pretrained": "..."},
         )
     return _of_tag(name, pretrained) or _file(name, pretrained)
 
@@ -85,9 +84,10 @@ def hub_config(repo: str) -> HubFile:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise WeightsError(
-            f"encoder.model: {repo!r} cannot be a repository of the hub", "Write hf-hub:ORG/NAME"
+            f"{repo!r} cannot be a repository of the hub",
+            settings={"encoder.model": "hf-hub:ORG/NAME"},
         ) from error
-    return HubFile(repo, (CONFIG_NAME,), _GIVE_A_FOLDER)
+    return HubFile(repo, (CONFIG_NAME,), *_GIVE_A_FOLDER)
 
 
 def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) -> WeightsStatus:
@@ -113,17 +113,17 @@ def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) 
             return WeightsStatus(place, str(path), path.stat().st_size, "")
         assert isinstance(found, HubFile)
         file, size = ask(found, timeout=timeout)
-        return WeightsStatus("hub", url(found, file), size, "The first run fetches it")
+        return WeightsStatus("hub", url(found, file), size, "the first run fetches it")
     except WeightsError as error:
-        return WeightsStatus("nowhere", error.reason, None, error.remedy)
+        return WeightsStatus("nowhere", error.reason, None, error.remedy())
 
 
 def again(path: Path) -> str:
     """How to get a whole file in the place of a bad one."""
     if in_cache(path):
         # The name in the cache is a link: without the file behind it, it is fetched anew.
-        return f"Delete {path.resolve()} and run again: it is fetched anew"
-    return f"Put a whole {path.name} there"
+        return f"delete {path.resolve()} and run again, which fetches it"
+    return f"put a whole {path.name} there"
 
 
 def openai_models(archive: Path) -> list[str]:
@@ -138,12 +138,13 @@ def openai_models(archive: Path) -> list[str]:
 
 
 _GIVE_A_FILE = (
-    "On a machine that can, download {url}, copy it here and run with "
-    "-S encoder.pretrained=/path/to/{name}"
+    "on a machine that can, download {url}, copy it here and run with",
+    ("encoder.pretrained", "/path/to/{name}"),
 )
 _GIVE_A_FOLDER = (
-    f"On a machine that can, download {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} of {{page}} into a "
-    "folder, copy it here and run with -S encoder.model=local-dir:/path/to/folder"
+    f"on a machine that can, download {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} of {{page}} into a "
+    "folder, copy it here and run with",
+    ("encoder.model", "local-dir:/path/to/folder"),
 )
 
 
@@ -153,14 +154,14 @@ def _parse(model: str) -> tuple[str | None, str]:
         return parse_model_name(model)
     except ValueError as error:
         raise WeightsError(
-            f"encoder.model: {model!r} names nothing", "Write local-dir:PATH or hf-hub:ORG/NAME"
+            f"model {model!r} names nothing", "write local-dir:PATH or hf-hub:ORG/NAME"
         ) from error
 
 
 def _in_folder(folder: Path) -> Path:
-    remedy = f"The folder needs {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME}"
+    remedy = f"the folder needs {CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME}"
     if not folder.is_dir():
-        raise WeightsError(f"encoder.model: no folder {folder}", remedy)
+        raise WeightsError(f"no folder {folder}", remedy)
     if not (folder / CONFIG_NAME).is_file():
         raise WeightsError(f"{folder}: has no {CONFIG_NAME}", remedy)
     path = _find_checkpoint_in_dir(folder)
@@ -170,7 +171,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _of_repository(repo: str, *, revision: str) -> HubFile:
-    return HubFile(repo, _safest_first(""), _GIVE_A_FOLDER, revision)
+    return HubFile(repo, _safest_first(""), *_GIVE_A_FOLDER, revision)
 
 
 def _of_tag(model: str, tag: str) -> HubFile | None:
@@ -178,7 +179,7 @@ def _of_tag(model: str, tag: str) -> HubFile | None:
     if not known:
         return None
     repo, name = os.path.split(known["hf_hub"])  # ORG/NAME/FILE, or ORG/NAME/
-    return HubFile(repo, _safest_first(name), _GIVE_A_FILE)
+    return HubFile(repo, _safest_first(name), *_GIVE_A_FILE)
 
 
 def _file(model: str, pretrained: str) -> Path:
@@ -187,13 +188,15 @@ def _file(model: str, pretrained: str) -> Path:
         return path
     if path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1:
         raise WeightsError(
-            f"encoder.pretrained: no file {path}",
-            f"Give the path of a weights file of {model}: -S encoder.pretrained=/path/to/file",
+            f"no weights file {path}",
+            f"give the path of a weights file of {model}",
+            settings={"encoder.pretrained": "/path/to/file"},
         )
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
     raise WeightsError(
-        f"encoder.pretrained: {pretrained!r} is no file and no tag of {model}, which has: {tags}",
-        "Give one or the other: -S encoder.pretrained=...",
+        f"pretrained {pretrained!r} is no file and no tag of {model}, which has: {tags}",
+        "give one or the other",
+        settings={"encoder.pretrained": "..."},
     )
 
 

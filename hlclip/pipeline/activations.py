@@ -13,7 +13,7 @@ from hlclip.model.device import pick_device
 from hlclip.model.encoder import Encoder, load_encoder
 from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
 from hlclip.model.weight_files import EncoderError
-from hlclip.params import Encoder as EncoderParams
+from hlclip.params import EncoderParams
 from hlclip.store.store import Store, content_key
 
 _IN_FLIGHT = 3
@@ -114,6 +114,6 @@ def _check_frames(encoder: Encoder, frames: Manifest) -> None:
         has, wants = frames.header[field], getattr(wanted, field)
         if has != wants:
             raise EncoderError(
-                f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}: "
-                f"run with -S frames.{field}={wants}"
+                f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}",
+                settings={f"frames.{field}": wants},
             )

@@ -13,7 +13,7 @@ from hlclip.evaluation.metrics import GROUPS, GroundTruth, ground_truth, highlig
 from hlclip.evaluation.pooling import pool_padded
 from hlclip.formats.scores import SplitScores
 from hlclip.formats.submissions import Prediction, write_submission
-from hlclip.params import Pool
+from hlclip.params import PoolParams
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import write_json, write_table
 
@@ -33,7 +33,7 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 
 def evaluate_splits(
     splits: dict[str, SplitScores],
-    pool: Pool,
+    pool: PoolParams,
     *,
     clip_seconds: float,
     metrics: Path,
@@ -141,7 +141,7 @@ def _truth(scores: SplitScores, clip_seconds: float) -> GroundTruth | None:
 
 
 def _variants(
-    scores: SplitScores, pool: Pool, windows: Mapping[str, int], clip_seconds: float
+    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int], clip_seconds: float
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name in scores.cosines:
         yield name, _pooled(scores, name, pool, 1, clip_seconds)
@@ -149,7 +149,7 @@ def _variants(
 
 
 def _pooled(
-    scores: SplitScores, variant: str, pool: Pool, window: int, clip_seconds: float
+    scores: SplitScores, variant: str, pool: PoolParams, window: int, clip_seconds: float
 ) -> NDArray[np.float32]:
     matrix = scores.cosines[variant].copy()
     present = scores.lengths > 0
@@ -165,7 +165,7 @@ def _pooled(
 
 
 def _compare_windows(
-    val: SplitScores | None, pool: Pool, clip_seconds: float
+    val: SplitScores | None, pool: PoolParams, clip_seconds: float
 ) -> dict[tuple[str, int], dict[str, float]]:
     """(variant, window) -> VeryGood figures on val; nothing where val has no ground truth."""
     truth = None if val is None else _truth(val, clip_seconds)
@@ -179,7 +179,7 @@ def _compare_windows(
 
 
 def _choose_window(
-    variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: Pool
+    variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: PoolParams
 ) -> int:
     """The given window, or the best on val by mAP, the smallest of equals."""
     if pool.window != "best":

@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.formats.manifests import Index, Item, Manifest, Video
-from hlclip.params import Frames
-from hlclip.pipeline.missing import tolerate
+from hlclip.params import FramesParams
+from hlclip.pipeline.missing import check_missing
 from hlclip.store.store import Store, content_key
 from hlclip.video.container import VideoError
 from hlclip.video.frames import Decoder, extract_frames, frames_header
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def make_frames(
-    index: Index, params: Frames, *, data_root: Path, store: Path, max_missing: float
+    index: Index, params: FramesParams, *, data_root: Path, store: Path, max_missing: float
 ) -> Manifest:
     """Decode every video whose frames are not in the store yet; all cores, one thread a video.
 
@@ -54,7 +54,7 @@ def make_frames(
                 failed[vid] = f"{index.videos[vid].path}: {made}"
     log.info("%d frames of %d videos", sum(item.length for item in items.values()), len(items))
     _report_lengths(index, items)
-    tolerate(failed, total=len(index.clips()), share=max_missing)
+    check_missing(failed, total=len(index.clips()), share=max_missing)
     return Manifest(header, items, failed)
 
 

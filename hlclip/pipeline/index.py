@@ -5,14 +5,14 @@ from pathlib import Path
 
 from hlclip.formats.annotations import Annotation, read_annotations
 from hlclip.formats.manifests import Index, Video
-from hlclip.params import Data
-from hlclip.pipeline.missing import tolerate
+from hlclip.params import DataParams
+from hlclip.pipeline.missing import check_missing
 from hlclip.video.files import DataError, find_videos, inspect_videos
 
 log = logging.getLogger(__name__)
 
 
-def build_index(data: Data, *, cache: Path) -> Index:
+def build_index(data: DataParams, *, cache: Path) -> Index:
     """Validate the annotations; find, hash and probe the videos.
 
     Args:
@@ -22,7 +22,7 @@ def build_index(data: Data, *, cache: Path) -> Index:
     Raises:
         DataError: a folder or annotation file is absent, or two files claim one vid.
         AnnotationError: rows are malformed; all problems are listed.
-        TooManyMissingError: see `tolerate`.
+        TooManyMissingError: see `check_missing`.
     """
     root = Path(data.root)
     folder = root / data.videos
@@ -48,7 +48,7 @@ def build_index(data: Data, *, cache: Path) -> Index:
             missing[vid] = f"{data.videos}/{files[vid].name}: {found}"
     rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
     log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
-    tolerate(missing, total=len(vids), share=data.max_missing)
+    check_missing(missing, total=len(vids), share=data.max_missing)
     return Index(data.clip_seconds, queries, videos, missing)
 
 

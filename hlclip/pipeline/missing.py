@@ -14,7 +14,7 @@ class TooManyMissingError(HlclipError):
     """More videos are missing or unusable than `data.max_missing` tolerates."""
 
 
-def tolerate(failed: Mapping[str, str], *, total: int, share: float) -> None:
+def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> None:
     """Name failed videos with their reasons; go on if they are few enough.
 
     What is tolerated is named in the manifest that the stage then writes, so that a log of a data

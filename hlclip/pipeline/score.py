@@ -8,7 +8,7 @@ from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack
 from hlclip.model.checkpoint import load_tail
 from hlclip.model.device import autocast, pick_device
 from hlclip.model.tail import Tail, pretrained_tail
-from hlclip.params import Encoder, Split, Train
+from hlclip.params import Split, TrainParams
 from hlclip.training.batches import cached_queries
 from hlclip.training.cosines import cosines
 
@@ -17,8 +17,8 @@ def score_splits(
     index: Index,
     images: Manifest,
     texts: Manifest,
-    encoder: Encoder,
-    params: Train,
+    encoder: EncoderParams,
+    params: TrainParams,
     splits: list[Split],
     *,
     store: Path,

@@ -1,8 +1,5 @@
 """How a DVC stage runs: alone in its folder, no longer than its run; errors are lines on stderr."""
 
-import atexit
-import fcntl
-import gc
 import logging
 import os
 import signal
@@ -14,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from hlclip.system.endings import report
-from hlclip.system.files import make_folder
-from hlclip.system.startup import all_its_work, end_soon
+from hlclip.system.errors import print_error
+from hlclip.system.locks import acquire
+from hlclip.system.startup import quick_process
 
 log = logging.getLogger(__name__)
 
@@ -27,59 +24,51 @@ _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 10
 
 
-def begin() -> None:
-    """Before a stage's imports, which take seconds: end quietly on Ctrl-C, and with one's run.
+def run(main: Callable[[], None]) -> None:
+    """Run a stage; exit status 1 and the message on stderr when the user can put it right.
 
-    Until `run`, nothing looks for garbage.
+    Args:
+        main: the whole stage; it imports what takes seconds itself, so that Ctrl-C and the end of
+            its run reach it during the imports, too.
     """
-    gc.disable()
-    end_soon()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "DVC_STAGE" in os.environ:  # started by hand, it may well outlive its shell
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a stage; exit status 1 and the message on stderr when the user can put it right."""
-    gc.freeze()  # what the imports made stays
-    # Where Python ends by itself after all, nanobind takes what is frozen for leaks.
-    atexit.register(gc.unfreeze)
-    gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _terminated)
-    with all_its_work():
+    with quick_process():
         try:
             with _alone():
                 main()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # all is done: nothing interrupts the way out
         except (Exception, KeyboardInterrupt) as error:
-            sys.exit(report(error, status=1))
+            sys.exit(print_error(error, status=1))
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """One stage at a time in a folder: an orphan of a killed run and the next run do not mix."""
-    make_folder(LOCK.parent)
-    with LOCK.open("a+") as lock:
+    lock = None
+    try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = acquire(LOCK, wait=False)
         except BlockingIOError:
-            lock.seek(0)
-            log.warning("waiting for %s, which runs in this folder", lock.read() or "a stage")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
-        with suppress(OSError):  # a full disk: the name is for others to read, the lock holds
-            lock.truncate(0)
-            os.write(lock.fileno(), f"{Path(sys.argv[0]).stem} (process {os.getpid()})".encode())
+            holder = LOCK.read_text(encoding="utf-8") or "a stage"
+            log.warning("waiting for %s, which runs in this folder", holder)
+            lock = acquire(LOCK)
+    except OSError as error:
+        log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
+    with suppress(OSError):  # a full disk: the name is for others to read, the lock holds
+        name = f"{Path(sys.argv[0]).stem} (process {os.getpid()})"
+        LOCK.write_text(name, encoding="utf-8")
+    try:
         yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _end_with(parent: int) -> None:

@@ -15,7 +15,7 @@ from hlclip.formats.manifests import Index, Manifest
 from hlclip.model.checkpoint import save_tail
 from hlclip.model.device import autocast, pick_device
 from hlclip.model.tail import Tail, pretrained_tail
-from hlclip.params import Encoder, Train
+from hlclip.params import TrainParams
 from hlclip.training.batches import CachedQueries, cached_queries
 from hlclip.training.cosines import cosines
 from hlclip.training.fit import TrainError, Validate, fit, write_history
@@ -27,8 +27,8 @@ def train_tail(
     index: Index,
     images: Manifest,
     texts: Manifest,
-    encoder: Encoder,
-    params: Train,
+    encoder: EncoderParams,
+    params: TrainParams,
     *,
     store: Path,
     checkpoint: Path,
@@ -74,12 +74,12 @@ def train_tail(
     queries = split("train")
     if len(queries) == 0:
         raise TrainError("no row of the train split has a cached video: nothing to train on")
-    log.info("activations of train live on %s", queries.keep_near(device))
+    log.info("activations of train live on %s", queries.keep_in_memory(device))
     if queries.absent:
         log.warning("train: %d rows without video are left out", queries.absent)
     val = split("val") if "val" in index.queries else None
     if val is not None and len(val):
-        val.keep_near(device)
+        val.keep_in_memory(device)
     done = fit(
         tail,
         queries,
@@ -95,7 +95,7 @@ def train_tail(
     resume.unlink(missing_ok=True)
 
 
-def _validator(val: CachedQueries, params: Train, device: torch.device) -> Validate | None:
+def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
     if any(row.saliency_scores is None for row in val.rows):
         return None
     truth = ground_truth(val.rows, val.clip_seconds)
@@ -115,7 +115,7 @@ def _validator(val: CachedQueries, params: Train, device: torch.device) -> Valid
 
 
 def _run_key(
-    index: Index, images: Manifest, texts: Manifest, encoder: Encoder, params: Train
+    index: Index, images: Manifest, texts: Manifest, encoder: EncoderParams, params: TrainParams
 ) -> str:
     """Names a training run by all it depends on, the code that is loaded for it included."""
     code = hashlib.sha256()

@@ -27,7 +27,7 @@ class ExperimentsError(HlclipError):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Experiment:
     """One finished run."""
 
     name: str
@@ -45,9 +45,9 @@ class Run:
     """split -> queries that score 0 because their video is missing."""
 
 
-def finished_runs(
+def finished_experiments(
     repository: Path, *, revisions: Sequence[str] = (), commits: int = 1
-) -> tuple[list[Run], list[str]]:
+) -> tuple[list[Experiment], list[str]]:
     """Read the runs that DVC knows, and the names of those that are not finished.
 
     Args:
@@ -80,7 +80,7 @@ def finished_runs(
     return runs, unfinished
 
 
-def matching(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+def matching(runs: Sequence[Experiment], conditions: Sequence[str]) -> list[Experiment]:
     """The runs that fulfil all conditions `section.key=value`.
 
     Raises:
@@ -101,12 +101,12 @@ def matching(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     return list(runs)
 
 
-def _run(name: str, row: Mapping[str, Any]) -> Run:
+def _run(name: str, row: Mapping[str, Any]) -> Experiment:
     def counts(what: str) -> dict[str, int]:
         return {split: int(row[f"{split}.{what}"]) for split in figures}
 
     figures = _figures(row)
-    return Run(
+    return Experiment(
         name=name,
         data=row["outputs/index.json"],
         params={

@@ -1,14 +1,18 @@
-"""The paper's tables: mean and standard deviation over comparable runs, by seed."""
+"""The paper's tables: mean and standard deviation over comparable experiments, and their text."""
 
+import csv
+import io
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
+
+from tabulate import tabulate
 
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.results.experiments import ExperimentsError, Run
+from hlclip.results.experiments import Experiment, ExperimentsError
 
 Level = Literal["Fair", "Good", "VeryGood"]
 METRICS = ("mAP", "HIT@1")
@@ -43,7 +47,7 @@ class Line:
     paper: dict[str, float] | None
 
 
-def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
+def comparable(runs: Sequence[Experiment], by: Sequence[str] = ()) -> list[Experiment]:
     """The runs without repetitions, if they can stand in one table.
 
     Args:
@@ -74,7 +78,7 @@ def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
     fixed = sorted({key for run in runs for key in run.params} - free)
     differing = {key: _values(runs, partial(_param, key)) for key in fixed}
     _refuse("runs with different parameters", differing)
-    distinct: dict[tuple[object, ...], Run] = {}
+    distinct: dict[tuple[object, ...], Experiment] = {}
     for run in runs:
         identity = tuple(run.params.get(key) for key in sorted(free))
         same = distinct.setdefault(identity, run)
@@ -86,7 +90,9 @@ def comparable(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Run]:
     return list(distinct.values())
 
 
-def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] = ()) -> list[Line]:
+def lines(
+    runs: Sequence[Experiment], *, level: Level = "VeryGood", by: Sequence[str] = ()
+) -> list[Line]:
     """Average comparable runs over their seeds.
 
     With `by` only val is shown: a setting must not be chosen by its figures on test.
@@ -97,7 +103,7 @@ def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] =
         by: parameters whose values get lines of their own.
     """
     with_paper = level == "VeryGood" and on_qvhighlights(runs)
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Experiment]] = {}
     usual = {key: Counter(run.params[key] for run in runs).most_common(1)[0][0] for key in by}
     for run in runs:
         unusual = {key: run.params[key] for key in by if run.params[key] != usual[key]}
@@ -115,14 +121,20 @@ def lines(runs: Sequence[Run], *, level: Level = "VeryGood", by: Sequence[str] =
     ]
 
 
-def on_qvhighlights(runs: Sequence[Run]) -> bool:
+def on_qvhighlights(runs: Sequence[Experiment]) -> bool:
     """As far as the number of queries can tell."""
     counts = runs[0].queries
     return all(counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts)
 
 
 def _line(
-    split: str, variant: str, setting: str, runs: list[Run], level: Level, *, with_paper: bool
+    split: str,
+    variant: str,
+    setting: str,
+    runs: list[Experiment],
+    level: Level,
+    *,
+    with_paper: bool,
 ) -> Line:
     figures = [run.figures[split][variant][level] for run in runs]
     if not _trains(variant):  # the same in every run
@@ -152,14 +164,14 @@ def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str,
     return splits.index(split), model, variant.endswith("(SP)"), setting, variant
 
 
-def _values(runs: Sequence[Run], value: Callable[[Run], str]) -> dict[str, list[str]]:
+def _values(runs: Sequence[Experiment], value: Callable[[Experiment], str]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for run in runs:
         names.setdefault(value(run), []).append(run.name)
     return names
 
 
-def _param(key: str, run: Run) -> str:
+def _param(key: str, run: Experiment) -> str:
     return run.params.get(key, "absent")
 
 
@@ -179,8 +191,112 @@ def _refuse(what: str, found: Mapping[str, dict[str, list[str]]]) -> None:
     raise ExperimentsError("\n".join([f"{what} are not averaged:", *shown, remedy]))
 
 
-def _code_difference(one: Run, other: Run) -> str:
+def _code_difference(one: Experiment, other: Experiment) -> str:
     changed = sorted(
         name for name in one.code | other.code if one.code.get(name) != other.code.get(name)
     )
     return f"their code differs in {', '.join(changed)}" if changed else "with the same code"
+
+
+Format = Literal["terminal", "markdown", "csv"]
+
+_TITLES = {"val": "Table 2 (val)", "test": "Table 1 (test)"}
+
+
+def render(
+    table: Sequence[Line], runs: Sequence[Experiment], *, style: Format, level: Level
+) -> str:
+    """The table as text; terminal and Markdown end with notes on what the figures are."""
+    if style == "csv":
+        return _as_csv(table, level)
+    parts = []
+    paper = METRICS if any(line.paper for line in table) else ()
+    for split in dict.fromkeys(line.split for line in table):
+        here = [line for line in table if line.split == split]
+        heads = ["", *METRICS, "runs", *(f"paper: {metric}" for metric in paper)]
+        body = [
+            [
+                label(line),
+                *(cell(line, metric) for metric in METRICS),
+                line.runs,
+                *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in paper),
+            ]
+            for line in here
+        ]
+        title = f"{_TITLES.get(split, split)}, highlights rated >= {level}, in percent"
+        grid = "github" if style == "markdown" else "simple"
+        align = ("left", "left", "left", *["right"] * (len(heads) - 3))
+        parts.append(
+            f"{title}\n\n{tabulate(body, heads, grid, colalign=align, disable_numparse=True)}"
+        )
+    return "\n\n".join([*parts, "\n".join(notes(runs))])
+
+
+def as_json(table: Sequence[Line], runs: Sequence[Experiment], *, level: Level) -> dict[str, Any]:
+    """The same for other programs: a row a line, the names of the runs, and the notes."""
+    return {
+        "level": level,
+        "rows": [
+            {
+                "split": line.split,
+                "variant": line.variant,
+                "setting": line.setting,
+                "runs": line.runs,
+                "mean": line.mean,
+                "sd": line.deviation,
+                "paper": line.paper,
+            }
+            for line in table
+        ],
+        "runs": [run.name for run in runs],
+        "notes": notes(runs),
+    }
+
+
+def label(line: Line) -> str:
+    """What a line is called: variant, as in metrics.json, and setting."""
+    return f"{line.variant}, {line.setting}" if line.setting else line.variant
+
+
+def cell(line: Line, metric: str) -> str:
+    """Mean ± deviation, in percent."""
+    mean = f"{line.mean[metric]:.2f}"
+    return f"{mean} ± {line.deviation[metric]:.2f}" if line.deviation else mean
+
+
+def notes(runs: Sequence[Experiment]) -> list[str]:
+    """What a reader must know about the figures."""
+    found = [
+        "± is the standard deviation (n - 1) over runs with different train.seed; zero-shot is "
+        "CLIP before fine-tuning, which the paper calls CLIP."
+    ]
+    queries = runs[0].queries
+    if not on_qvhighlights(runs):
+        counts = ", ".join(f"{n} {split} queries" for split, n in queries.items())
+        found.append(
+            f"These runs are not on QVHighlights ({counts}): the paper's figures are left out."
+        )
+    for split, missing in runs[0].without_video.items():
+        if missing:
+            found.append(f"{missing} of {queries[split]} {split} queries have no video: score 0.")
+    versions = [run for run in runs if run.code != runs[0].code]
+    if versions:
+        names = ", ".join(run.name for run in versions)
+        found.append(f"Made by other code than {runs[0].name}: {names}.")
+    return found
+
+
+def _as_csv(table: Sequence[Line], level: Level) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ("split", "variant", "setting", "level", "runs")
+    of_metric = ("{}", "{}_sd", "paper_{}")
+    writer.writerow([*names, *(name.format(m) for m in METRICS for name in of_metric)])
+    for line in table:
+        row = [line.split, line.variant, line.setting, level, line.runs]
+        for metric in METRICS:
+            row.append(f"{line.mean[metric]:.4f}")
+            row.append(f"{line.deviation[metric]:.4f}" if line.deviation else "")
+            row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
+        writer.writerow(row)
+    return out.getvalue().rstrip("\n")

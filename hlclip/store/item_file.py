@@ -26,16 +26,16 @@ _PIECE = 1 << 20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-class SealError(ValueError):
+class DamagedItemError(ValueError):
     """The file is not as it was written; the message is the reason alone."""
 
 
-class UnsealedError(SealError):
+class UnsealedError(DamagedItemError):
     """HDF5 without a seal, as hlclip wrote it up to store format 2."""
 
 
 @dataclass(frozen=True)
-class Seal:
+class Checksums:
     """What the first bytes of a file say of all the others."""
 
     format_version: int
@@ -54,16 +54,16 @@ class Seal:
 
 
 @dataclass(frozen=True)
-class SealedArray:
+class StoredArray:
     """A file's header, and where its array lies: it can be read without h5py's lock."""
 
     header: dict[str, str | int | float]
-    seal: Seal
+    seal: Checksums
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
-def sealed_bytes(array: NDArray[Any], header: Header, *, format_version: int) -> bytes:
+def item_bytes(array: NDArray[Any], header: Header, *, format_version: int) -> bytes:
     """The file of an array with its header; same content, same bytes."""
     array = np.ascontiguousarray(array)
     attributes = {**header, "format_version": format_version, "digest": digest(array)}
@@ -84,34 +84,36 @@ def sealed_bytes(array: NDArray[Any], header: Header, *, format_version: int) ->
     rest = xxhash.xxh3_128(content[:offset])
     rest.update(content[offset + array.nbytes :])
     start, size = _BLOCK + offset, _BLOCK + len(content)
-    seal = Seal(format_version, size, start, start + array.nbytes, digest(array), rest.hexdigest())
+    seal = Checksums(
+        format_version, size, start, start + array.nbytes, digest(array), rest.hexdigest()
+    )
     return b"".join((seal.block(), content))
 
 
-def read_seal(path: Path) -> Seal:
+def read_checksums(path: Path) -> Checksums:
     """The seal, without a look at the rest of the file, except at its size.
 
     Raises:
-        UnsealedError, SealError: the file has none, or not the size that it says.
+        UnsealedError, DamagedItemError: the file has none, or not the size that it says.
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
         return _seal(file)
 
 
-def open_sealed(path: Path, *, whole: bool = False) -> SealedArray:
+def open_item(path: Path, *, whole: bool = False) -> StoredArray:
     """Check the seal, then the header; `whole` checks the bytes of the array, too.
 
     Raises:
-        UnsealedError, SealError: not a byte is as it was, or not all of them; says what is wrong.
+        UnsealedError, DamagedItemError: not a byte is as it was, or not all of them; says what is wrong.
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
         seal = _seal(file)
         if _digest_of(file, (_BLOCK, seal.start), (seal.stop, seal.size)) != seal.rest:
-            raise SealError("its header's bytes do not match their digest")
+            raise DamagedItemError("its header's bytes do not match their digest")
         if whole and _digest_of(file, (seal.start, seal.stop)) != seal.array:
-            raise SealError("its bytes do not match their digest")
+            raise DamagedItemError("its bytes do not match their digest")
     # No HDF5 lock: a file never changes, and some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
         dataset = file["data"]
@@ -121,8 +123,8 @@ def open_sealed(path: Path, *, whole: bool = False) -> SealedArray:
     expected = (header.pop("format_version"), header.pop("digest"))
     length = int(np.prod(shape)) * dtype.itemsize
     if expected != (seal.format_version, seal.array) or length != seal.stop - seal.start:
-        raise SealError("its seal is not of its header")
-    return SealedArray(header, seal, shape, dtype)
+        raise DamagedItemError("its seal is not of its header")
+    return StoredArray(header, seal, shape, dtype)
 
 
 def digest(array: NDArray[Any]) -> str:
@@ -130,21 +132,21 @@ def digest(array: NDArray[Any]) -> str:
     return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
 
 
-def _seal(file: BinaryIO) -> Seal:
+def _seal(file: BinaryIO) -> Checksums:
     block = file.read(_BLOCK)
     size = os.fstat(file.fileno()).st_size
     if block.startswith(_HDF5):
         raise UnsealedError("it has no seal: older than store format 3, or damaged")
     try:
-        seal = Seal(**json.loads(block.rstrip(b"\0")))
+        seal = Checksums(**json.loads(block.rstrip(b"\0")))
         whole = seal.block() == block and _BLOCK <= seal.start <= seal.stop <= seal.size
         whole &= all(type(place) is int for place in (seal.start, seal.stop, seal.size))
     except (ValueError, TypeError) as error:
-        raise SealError("empty" if size == 0 else "its first bytes are no seal") from error
+        raise DamagedItemError("empty" if size == 0 else "its first bytes are no seal") from error
     if not whole:
-        raise SealError("its seal is damaged")
+        raise DamagedItemError("its seal is damaged")
     if size != seal.size:
-        raise SealError(f"it has {size:,} bytes, and had {seal.size:,} when it was written")
+        raise DamagedItemError(f"it has {size:,} bytes, and had {seal.size:,} when it was written")
     return seal
 
 

@@ -1,18 +1,17 @@
 """Who works in a store: runs that add to it hold it together, garbage collection alone.
 
 A run's items are named by no manifest until its stage ends, so nothing else can tell them from
-garbage; nor the state of a training. A lock ends with its process, however that ends.
+garbage; nor the state of a training.
 """
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hlclip.system.errors import HlclipError
-from hlclip.system.files import make_folder
+from hlclip.system.locks import acquire, locked
 
 LOCK = "in-use.lock"
 
@@ -25,11 +24,9 @@ def hold(root: Path) -> int:
     """Hold a store together with others; waits while `hold_alone` has it.
 
     Returns:
-        A file descriptor: to close it lets go.
+        A file descriptor; closing it lets go.
     """
-    descriptor = _open(root)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
+    return acquire(root / LOCK, shared=True)
 
 
 @contextmanager
@@ -58,20 +55,12 @@ def hold_alone(root: Path) -> Iterator[None]:
     Raises:
         StoreInUseError: one is at work.
     """
-    descriptor = _open(root)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreInUseError(
-                f"{root} is in use by a run (dvc repro, hlclip highlight, hlclip demo): what it "
-                "makes is named by no manifest yet; wait for it, or end it, and run this again"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open(root: Path) -> int:
-    make_folder(root)
-    return os.open(root / LOCK, os.O_RDONLY | os.O_CREAT, 0o666)
+        with locked(root / LOCK, wait=False):
+            yield
+    except BlockingIOError as error:
+        raise StoreInUseError(
+            f"{root} is in use by a run (dvc repro, hlclip highlight, hlclip demo): no manifest "
+            "names yet what it makes",
+            "wait for it, or end it, and run this again",
+        ) from error

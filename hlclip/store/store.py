@@ -14,18 +14,19 @@ import json
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Header, Item
-from hlclip.store.item_file import SealedArray, SealError, digest, open_sealed, sealed_bytes
+from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
 from hlclip.store.locks import hold
 from hlclip.system.errors import HlclipError
-from hlclip.system.files import make_folder, write_whole
+from hlclip.system.files import write_whole
+from hlclip.system.locks import locked
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
@@ -68,11 +69,9 @@ def item_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.h5"
 
 
-def key_lock(folder: Path, key: str) -> FileLock:
+def key_lock(folder: Path, key: str) -> AbstractContextManager[None]:
     """The lock of a key (and of those that begin alike) in a kind's folder."""
-    locks = folder / "locks"
-    make_folder(locks)
-    return FileLock(locks / f"{key[:2]}.lock")
+    return locked(folder / "locks" / f"{key[:2]}.lock")
 
 
 class Store:
@@ -87,7 +86,7 @@ class Store:
     def __init__(self, root: Path, kind: str, header: Header) -> None:
         self.folder = root / kind
         self.header = dict(header)
-        self._verified: dict[str, SealedArray] = {}
+        self._verified: dict[str, StoredArray] = {}
         self._held = False
 
     def path(self, key: str) -> Path:
@@ -127,8 +126,7 @@ class Store:
         if found.seal.array != item.digest:
             # Whole, but made elsewhere: floating point differs between processors.
             raise StoreError(
-                f"{self.path(item.key)}: is whole, but not what the manifest speaks of; "
-                f"{remedy(self.folder.name)}"
+                f"{self.path(item.key)}: is whole, but not what the manifest names", self._remedy()
             )
         self._verified[item.key] = found
         return array
@@ -146,7 +144,8 @@ class Store:
         if (found.dtype, found.shape[1:]) != (out.dtype, out.shape[1:]):
             raise StoreError(
                 f"{self.path(item.key)}: {found.dtype} {list(found.shape)}, expected "
-                f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}; {remedy(self.folder.name)}"
+                f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}",
+                self._remedy(),
             )
         if first is not None:
             out[...] = first[: len(out)]
@@ -158,11 +157,12 @@ class Store:
                 while left and (count := file.readinto(left)):
                     left = left[count:]
         except OSError as error:
-            raise StoreError(
-                f"{self.path(item.key)}: {error.strerror}; {remedy(self.folder.name)}"
-            ) from error
+            raise StoreError(f"{self.path(item.key)}: {error.strerror}", self._remedy()) from error
         if left:
             self._damaged(item.key, "shorter than its header says")
+
+    def _remedy(self) -> str:
+        return how_to_make(self.folder.name)
 
     def _hold(self) -> None:
         if not self._held:
@@ -173,38 +173,38 @@ class Store:
         if array.size == 0:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
         header = {**self.header, "key": key}
-        write_whole(self.path(key), sealed_bytes(array, header, format_version=FORMAT_VERSION))
+        write_whole(self.path(key), item_bytes(array, header, format_version=FORMAT_VERSION))
         return Item(key, digest(array), len(array))
 
-    def _open(self, key: str) -> SealedArray:
+    def _open(self, key: str) -> StoredArray:
         path = self.path(key)
         try:
-            found = open_sealed(path)
-        except SealError as error:
+            found = open_item(path)
+        except DamagedItemError as error:
             self._damaged(key, str(error))
         except FileNotFoundError as error:
-            raise StoreError(f"{path}: not in the store; {remedy(self.folder.name)}") from error
+            raise StoreError(f"{path}: not in the store", self._remedy()) from error
         except OSError as error:
             raise StoreUnreadableError(
-                f"{path}: cannot be opened: {error.strerror or error}; "
-                "`hlclip store verify` looks at all files"
+                f"{path}: cannot be opened: {error.strerror or error}",
+                "`hlclip store verify` reads all files",
             ) from error
         expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
         header = {"format_version": found.seal.format_version, **found.header}
         for name, value in expected.items():
             if header.get(name) != value:
                 raise StoreError(
-                    f"{path}: header field {name!r} is {header.get(name)!r}, expected {value!r}; "
-                    f"{remedy(self.folder.name)}"
+                    f"{path}: header field {name!r} is {header.get(name)!r}, expected {value!r}",
+                    self._remedy(),
                 )
         return found
 
-    def _array(self, key: str, found: SealedArray) -> NDArray[Any]:
+    def _array(self, key: str, found: StoredArray) -> NDArray[Any]:
         path, count = self.path(key), int(np.prod(found.shape))
         try:
             array = np.fromfile(path, found.dtype, count, offset=found.seal.start)
         except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}; {remedy(self.folder.name)}") from error
+            raise StoreError(f"{path}: {error.strerror}", self._remedy()) from error
         if array.size != count:
             self._damaged(key, "shorter than its header says")
         return array.reshape(found.shape)
@@ -213,10 +213,10 @@ class Store:
         """Take a damaged file out of the way, so that the stage that owns it remakes it."""
         path = self.path(key)
         path.unlink(missing_ok=True)
-        raise StoreError(f"{path}: damaged, removed: {reason}; {remedy(self.folder.name)}")
+        raise StoreError(f"{path}: damaged, removed: {reason}", self._remedy())
 
 
-def remedy(kind: str) -> str:
+def how_to_make(kind: str) -> str:
     """How items of a kind are made again."""
     if kind == "features":
         return "`hlclip highlight` makes what is missing"

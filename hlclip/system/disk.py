@@ -1,60 +1,42 @@
-"""What long writes need of a disk before they begin: room, and no second writer."""
+"""Room on a disk."""
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from hlclip.system.errors import HlclipError
 
 
 class DiskError(HlclipError):
-    """The disk has no room, or another run is writing the same thing."""
+    """The disk has too little room, or another run is writing the same thing."""
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Be the only one that makes `path`; the lock lies beside it and goes with its holder.
+def nearest_folder(path: Path) -> Path:
+    """`path` itself, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
-    Raises:
-        DiskError: another process holds the lock.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DiskError(
-            f"{path} is being written by another run; wait for it, or end it and run again"
-        ) from error
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+
+def free_bytes(path: Path) -> int:
+    """Free space where `path` is or will be."""
+    return shutil.disk_usage(nearest_folder(path)).free
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Args:
-        folder: where it will be written; it need not be there yet.
+        folder: where it will be written; it need not exist yet.
         needed: bytes.
-        purpose: what for, as it stands in the message.
+        purpose: what for, as the message says it.
 
     Raises:
         DiskError: less than `needed` is free.
     """
-    folder = folder.absolute()
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < needed:
         raise DiskError(
-            f"{folder}: {purpose} needs {in_words(needed)}, {in_words(free)} are free; "
-            "make room or choose another disk, then run again"
+            f"{folder.absolute()}: {purpose} needs {in_words(needed)}, {in_words(free)} are free",
+            "make room or choose another disk, then run again",
         )
 
 

@@ -1,16 +1,57 @@
-"""What a user can put right, and what the system refused: one line of what, one of what to do."""
+"""Errors that a person can put right, and how a process that meets one ends.
+
+    HlclipError                  the input, a parameter or a file is not what hlclip needs
+      AnnotationError            an annotation file is malformed
+      SubmissionError            a submission file is malformed, or answers other queries
+      ManifestError              a file between two stages is damaged
+      ScoresError                a scores file is damaged
+      CheckpointError            a checkpoint is damaged, or belongs to another model
+      WriteError                 the system does not take a file: no room, no permission
+      DiskError                  too little room for what is to come, or a second writer
+      ParamsError                params.yaml has missing, unknown or contradictory keys
+      DataError                  the data set's folder or files are not as they should be
+      VideoError                 a file is not a video that can be used
+      TooManyMissingError        more videos failed than data.max_missing tolerates
+      EncoderError               a model cannot be loaded, or not be cut
+        WeightsError             its weights are missing, damaged, unsafe or another model's
+      DeviceError                the device is not on this machine
+      StoreError                 an item is missing, damaged or not as expected
+        StoreUnreadableError     the file system refuses to open an item
+      StoreInUseError            a run adds to the store
+      TrainError                 there is nothing to train on, or training diverged
+      ResumeError                a saved training state is damaged
+      EvaluateError              the pooling window cannot be chosen on val
+      ExperimentsError           DVC has no finished runs, or they cannot stand in one table
+      ReportError                a run is not finished, or its files are not of one run
+      CutError                   a film of the best moments cannot be made
+      ArchiveError               an archive of videos is damaged
+      DownloadError              a file could not be obtained
+      TransferError              there is no store to copy from, or no place to copy to
+      ReferencesError            nobody can say which items are named
+      GitError                   git is missing, or refuses
+
+An `OSError` is the system's refusal. Every other exception is a bug and shows its traceback.
+"""
 
 import errno
 import os
+import sys
+import traceback
+from collections.abc import Mapping
 
+DEBUG = "HLCLIP_DEBUG"
+"""Set to anything, it makes every error show its traceback, as `hlclip --debug` does."""
 
-class HlclipError(ValueError):
-    """Input, parameters or files are not what hlclip needs.
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
-    The message says what was expected, what came, where, and what to do. Commands print it without
-    a traceback; any other exception is a bug and keeps its own.
-    """
+Options = Mapping[str, str]
+"""Key of params.yaml -> the option that a command has instead (`encoder.model` -> `--model`)."""
 
+_BUG = (
+    "this is a bug of hlclip: please report it with the traceback above, the command and the "
+    "output of `hlclip doctor`"
+)
 
 _REMEDIES = {
     errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
@@ -25,20 +66,88 @@ _REMEDIES = {
 }
 
 
-def remedy(number: int | None) -> str:
+class HlclipError(ValueError):
+    """Input, parameters or files are not what hlclip needs.
+
+    Args:
+        reason: what was expected, what came, and where.
+        remedy: what to do.
+        settings: what the remedy sets, key of params.yaml -> value. Whoever shows the error says
+            how it is set: `-S key=value` of DVC, or the option of a command.
+    """
+
+    def __init__(
+        self, reason: str, remedy: str = "", *, settings: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self._remedy = remedy
+        self._settings = dict(settings or {})
+
+    def remedy(self, options: Options | None = None) -> str:
+        """What to do; empty where the reason says all.
+
+        Args:
+            options: of the command that shows it; `dvc exp run` by default.
+        """
+        ways = [
+            f"{options[key]} {value}" if options and key in options else f"-S {key}={value}"
+            for key, value in self._settings.items()
+        ]
+        return ": ".join(part for part in (self._remedy, " ".join(ways)) if part)
+
+    def message(self, options: Options | None = None) -> str:
+        """A line of what is wrong, and one of what to do."""
+        return "\n".join(part for part in (self.reason, self.remedy(options)) if part)
+
+    def __str__(self) -> str:
+        return self.message()
+
+
+def system_remedy(number: int | None) -> str:
     """What to do when the system refuses with this errno."""
     return _REMEDIES.get(number or 0, "correct that, then run again")
 
 
-def explanation(error: BaseException) -> str | None:
-    """What a person is told of an error in place of a traceback; None: it is a bug of hlclip.
+def print_error(
+    error: BaseException, *, status: int, debug: bool = False, options: Options | None = None
+) -> int:
+    """Say on stderr why a command or stage ends.
 
-    Any `OSError` is the world's doing: a file that is not there, a disk that is full.
+    Args:
+        status: for what a person can put right, which comes without a traceback.
+        debug: show the traceback of that, too; `HLCLIP_DEBUG` does the same.
+        options: see `HlclipError.remedy`.
+
+    Returns:
+        The exit status: `status`, `INTERRUPTED` after Ctrl-C, that of an exit that was under way,
+        1 for a bug.
     """
+    ending = _under_way(error)
+    if isinstance(ending, KeyboardInterrupt):
+        sys.stderr.write("interrupted; what is finished is kept, the next run goes on from there\n")
+        return INTERRUPTED
+    if isinstance(ending, SystemExit) and isinstance(ending.code, int):
+        return ending.code
     if isinstance(error, HlclipError):
-        return str(error)
-    if isinstance(error, OSError):
+        message = error.message(options)
+    elif isinstance(error, OSError):
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{reason}\n{remedy(error.errno)}"
-    return None
+        message = f"{where}{reason}\n{system_remedy(error.errno)}"
+    else:
+        message = None
+    if message is None or debug or os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    sys.stderr.write(f"{message or _BUG}\n")
+    return 1 if message is None else status
+
+
+def _under_way(error: BaseException | None) -> BaseException | None:
+    """What was ending the process when `error` came up: Ctrl-C or an exit, if any.
+
+    One that hits Python 3.11's `shutil.rmtree` makes it close a file twice, which is an error.
+    """
+    while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        error = error.__context__
+    return error

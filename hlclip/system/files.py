@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from hlclip.system.errors import HlclipError, remedy
+from hlclip.system.disk import free_bytes, in_words
+from hlclip.system.errors import HlclipError, system_remedy
 
 _NAMED = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
@@ -195,12 +196,12 @@ def _refusal(error: BaseException | None) -> int | None:
 def _write_error(path: Path, number: int | None, needed: int | None) -> WriteError:
     reason = os.strerror(number) if number else "refused"
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        existing = next(place for place in path.absolute().parents if place.exists())
-        size = f"{needed / 1e6:.3f} MB or more" if needed else "more than nothing"
+        free = free_bytes(path)
+        size = f"{in_words(needed)} or more" if needed else "more than nothing"
         where = "" if number == errno.ENOSPC else " on the disk"  # a limit knows no "free"
-        reason += f" ({size} needed, {shutil.disk_usage(existing).free / 1e6:.3f} MB free{where})"
-    to_do = "choose another place" if number in _NO_PLACE else remedy(number)
-    return WriteError(f"{path}: cannot be written: {reason}\n{to_do}")
+        reason += f" ({size} needed, {in_words(free)} free{where})"
+    to_do = "choose another place" if number in _NO_PLACE else system_remedy(number)
+    return WriteError(f"{path}: cannot be written: {reason}", to_do)
 
 
 def _fsync(path: Path) -> None:

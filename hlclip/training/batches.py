@@ -14,7 +14,7 @@ from torch import Tensor
 from hlclip.formats.annotations import MAX_RATING, Annotation
 from hlclip.formats.manifests import Index, Item, Manifest
 from hlclip.store.store import Store
-from hlclip.training.token_sources import Each, FromDisk, Residence, Source, source
+from hlclip.training.token_sources import Each, FromDisk, Place, Source, source
 
 Target = Literal["mean", "median", "max", "min"]
 
@@ -79,7 +79,7 @@ class CachedQueries:
         """Clips of the row that have a frame: a video may be shorter or longer than annotated."""
         return min(row.clips(self.clip_seconds), self._images.items[row.vid].length)
 
-    def keep_near(self, device: torch.device) -> Residence:
+    def keep_in_memory(self, device: torch.device) -> Place:
         """From now on, keep what is read where training on `device` reads it best.
 
         Returns:
@@ -92,7 +92,7 @@ class CachedQueries:
         return place
 
     def batch(self, indices: Iterable[int], *, each: Each = map) -> Batch:
-        """Some rows, on the CPU or where `keep_near` keeps them.
+        """Some rows, on the CPU or where `keep_in_memory` keeps them.
 
         The memory is used again: a batch is valid until the next but one is asked for.
 
@@ -170,8 +170,8 @@ def batches(
     """Batches of `size` rows in `order` on `device`; the next is made while one is used.
 
     The videos of `2 * size` rows are held at once, and one more for each of the `READERS` while it
-    is read for the first time; beside them what `keep_near` keeps. A batch is valid until the next
-    is asked for.
+    is read for the first time; in addition to what `keep_in_memory` keeps. A batch is valid until
+    the next is asked for.
     """
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
     stream = _copying(device)

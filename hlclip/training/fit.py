@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from hlclip.model.device import autocast
 from hlclip.model.tail import Tail
-from hlclip.params import Train
+from hlclip.params import TrainParams
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import write_table
 from hlclip.training.batches import CachedQueries, batches
-from hlclip.training.loss import Regression
 from hlclip.training.state import ResumeError, TrainingState
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ Validate = Callable[[Tail], tuple[float, float]]
 def fit(
     tail: Tail,
     queries: CachedQueries,
-    params: Train,
+    params: TrainParams,
     *,
     device: torch.device,
     validate: Validate | None,
@@ -126,7 +125,7 @@ def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     write_table(path, [HISTORY, *([line.get(name) for name in HISTORY] for line in history)])
 
 
-def _choose(state: TrainingState, params: Train) -> None:
+def _choose(state: TrainingState, params: TrainParams) -> None:
     """Keep this epoch's weights if they are to be kept: best val mAP so far, or simply the last."""
     now = state.history[-1]
     best = state.history[state.chosen - 1] if state.chosen else None
@@ -146,7 +145,9 @@ def _order(rows: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(rows, generator=generator).tolist()
 
 
-def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> torch.optim.AdamW:
+def _optimizer(
+    weights: list[Tensor], regression: Regression, params: TrainParams
+) -> torch.optim.AdamW:
     """AdamW; weight decay on matrices, not on biases, norms and scales.
 
     On CUDA in one kernel; on the CPU that would only alter the rounding.
@@ -164,7 +165,7 @@ def _optimizer(weights: list[Tensor], regression: Regression, params: Train) -> 
 
 
 def _schedule(
-    optimizer: torch.optim.Optimizer, params: Train, steps: int
+    optimizer: torch.optim.Optimizer, params: TrainParams, steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
     def cosine(step: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -18,7 +18,7 @@ from hlclip.system.memory import free_host_bytes
 
 log = logging.getLogger(__name__)
 
-Residence = Literal["device", "pinned", "disk"]
+Place = Literal["device", "pinned", "disk"]
 
 DEVICE_RESERVE = 8 * 2**30
 """Bytes of GPU memory left to weights, optimiser and a step's intermediate results."""
@@ -33,7 +33,7 @@ Each = Callable[..., Any]
 """`map`, or that of a pool of threads."""
 
 
-def choose_residence(needed: int, *, device_free: int, host_free: int) -> Residence:
+def choose_place(needed: int, *, device_free: int, host_free: int) -> Place:
     """The nearest place that holds all tokens of a split.
 
     Args:
@@ -96,7 +96,7 @@ class FromDisk:
         return filled
 
 
-class Kept:
+class InMemory:
     """Reads each item once, then gives it from the memory that holds it.
 
     Args:
@@ -149,15 +149,13 @@ class Kept:
         return gathered
 
 
-def source(
-    store: Store, items: Sequence[Item], *, device: torch.device
-) -> tuple[Source, Residence]:
+def source(store: Store, items: Sequence[Item], *, device: torch.device) -> tuple[Source, Place]:
     """Where a split's items are best kept for training on `device`, chosen by what is free."""
     cuda = device.type == "cuda"
     disk = FromDisk(store, items[0], pinned=cuda)
     shape, dtype = disk.row
     rows = sum({item.key: item.length for item in items}.values())
-    place = choose_residence(
+    place = choose_place(
         rows * shape.numel() * dtype.itemsize,
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
         host_free=free_host_bytes() if cuda else 0,
@@ -165,7 +163,7 @@ def source(
     if place == "disk":
         return disk, place
     try:
-        return Kept(disk, items, place, device=device), place
+        return InMemory(disk, items, place, device=device), place
     except RuntimeError as error:  # torch's word for memory that is not to be had
         log.warning("activations are read from disk in every epoch: %s", str(error).splitlines()[0])
         return disk, "disk"

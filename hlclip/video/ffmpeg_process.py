@@ -1,19 +1,21 @@
-"""ffmpeg at work, held to limits: what it reads, how long it takes, and how much memory."""
+"""ffmpeg as a process with limits: what it reads, how long it takes, and how much memory."""
 
 import contextlib
 import re
 import resource
 import selectors
+import shutil
 import subprocess
 import time
+from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Any, Self, cast
 
 import ffmpeg
+import imageio_ffmpeg
 
 from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
-from hlclip.video.ffmpeg import ffmpeg_executable
 
 FLOOR_SECONDS = 300.0
 """What ffmpeg may take for anything: a network file system may stand still for minutes."""
@@ -28,7 +30,7 @@ _KEPT = 64 * 1024
 """Bytes that are kept of what it complains, the last ones: hours of damage would fill a disk."""
 
 
-def patience(seconds: float) -> float:
+def time_limit_seconds(seconds: float) -> float:
     """How long ffmpeg may take for so many seconds of video, in seconds."""
     return FLOOR_SECONDS + SECONDS_A_SECOND * seconds
 
@@ -50,7 +52,7 @@ def video_input(path: Path, **options: object) -> Any:
     )
 
 
-class Running:
+class FFmpegProcess:
     """An ffmpeg that runs; it is ended with the context, however that is left.
 
     Args:
@@ -145,3 +147,9 @@ class Running:
                     self._left_seconds -= time.monotonic() - began
                     return chunk
         return b""
+
+
+@cache
+def ffmpeg_executable() -> str:
+    """Path of ffmpeg: the one on PATH, else the one that came with `pip install`."""
+    return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Header
 from hlclip.video.container import MOST_SECONDS, VideoError
-from hlclip.video.ffmpeg_process import Running, patience, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
 from hlclip.video.pyav_frames import UnsuitedError, sampled_frames
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def stream_frames(
     clip_bytes = size * size * 3
     clips = 0
     output = _ffmpeg_output(path, header)
-    with Running(output, path, stall_seconds=patience(clip_seconds)) as running:
+    with FFmpegProcess(output, path, stall_seconds=time_limit_seconds(clip_seconds)) as running:
         while True:
             piece = running.read(most * clip_bytes, seconds=most * clip_seconds)
             if len(piece) < most * clip_bytes:

@@ -17,8 +17,7 @@ from typer.testing import CliRunner, Result
 
 import hlclip.cli.data as command
 from hlclip.cli import app
-from hlclip.datasets.holdings import look
-from hlclip.datasets.releases import ANNOTATIONS, VIDEOS, Release
+from hlclip.datasets.qvhighlights import ANNOTATIONS, VIDEOS, Release, look
 from tests.datasets.test_archive import pack, tree
 from tests.web import Web, serving
 

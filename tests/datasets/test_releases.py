@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.datasets.releases import ANNOTATIONS, VIDEOS, Release, identify, named
+from hlclip.datasets.qvhighlights import ANNOTATIONS, VIDEOS, Release, identify, named
 from hlclip.formats.annotations import CLIP_SECONDS, read_annotations
 
 

@@ -32,7 +32,7 @@ if find_spec("gradio") is None:
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo.address import is_loopback
+from hlclip.demo.server import is_loopback
 from hlclip.demo.upload import score_upload
 from tests.browser import watch
 

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 from tests.models import save_model, tiny_config
 
 ROOT = Path(__file__).parents[2]

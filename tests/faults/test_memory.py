@@ -11,7 +11,6 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo
 from hlclip.model.encoder import load_encoder
 from hlclip.model.tokens import encoder_header, image_header, text_header
-from hlclip.params import Encoder
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store
@@ -28,7 +27,7 @@ STATUS = Path("/proc/self/status")
 def train_and_score(folder: Path, model: str, videos: int) -> tuple[int, int]:
     """Random tokens as if the trunk had made them, through both stages; their peaks in bytes."""
     random = np.random.default_rng(0)
-    params = Encoder(model=model, pretrained=None, cached_blocks=1, dtype="float32", batch=4)
+    params = EncoderParams(model=model, pretrained=None, cached_blocks=1, dtype="float32", batch=4)
     header = encoder_header(load_encoder(model, None, cached_blocks=1), None)
     images = Store(folder, "images", image_header(header, params.dtype, 2.0))
     texts = Store(folder, "texts", text_header(header, params.dtype))

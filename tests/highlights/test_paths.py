@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.highlights.paths import find_videos, name_videos
+from hlclip.highlights.output import find_videos, name_videos
 from hlclip.system.errors import HlclipError
 
 

@@ -17,8 +17,7 @@ from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.encoder import EncoderError, load_encoder
 from hlclip.model.tail import build_tail
-from hlclip.params import Encoder as EncoderParams
-from hlclip.params import Frames
+from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
 from hlclip.store.store import Store
@@ -72,7 +71,7 @@ def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
         for n, query in enumerate(QUERIES)
     ]
     index = Index(2.0, {"test": rows}, {"v": Video(video.name, sha256, probe(video))}, {})
-    size = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
+    size = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
     frames = make_frames(index, size, data_root=video.parent, store=store, max_missing=0)
     params = EncoderParams.model_validate(
         {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}

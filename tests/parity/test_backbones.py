@@ -17,8 +17,7 @@ from torch import Tensor
 from hlclip.formats.scores import ZERO_SHOT
 from hlclip.model.encoder import Encoder, EncoderError, load_encoder
 from hlclip.model.towers import build_empty
-from hlclip.params import Data, Frames, load_params
-from hlclip.params import Encoder as EncoderParams
+from hlclip.params import DataParams, EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.index import build_index
@@ -163,7 +162,7 @@ BACKBONES = {
 }
 
 
-def data_set(root: Path) -> Data:
+def data_set(root: Path) -> DataParams:
     """Two films of six seconds, a train and a val row."""
     (root / "videos").mkdir(parents=True)
     for number, split in enumerate(("train", "val")):
@@ -192,7 +191,7 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     size = config["vision_cfg"]["image_size"]
     index = build_index(data_set(tmp_path / "data"), cache=tmp_path / "hashes")
     shape = {"size": size, "resize": resize, "interpolation": "bicubic", "decoder": "ffmpeg"}
-    pictures = Frames.model_validate(shape)
+    pictures = FramesParams.model_validate(shape)
     store = tmp_path / "store"
     frames = make_frames(index, pictures, data_root=tmp_path / "data", max_missing=0, store=store)
     model = {"model": f"local-dir:{folder}", "pretrained": None, "cached_blocks": 2}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hlclip.model.encoder import load_encoder
 from hlclip.model.tail import Tail, build_tail
-from hlclip.params import Train, load_params
+from hlclip.params import TrainParams, load_params
 from hlclip.training.batches import cached_queries
 from hlclip.training.fit import _order, fit
 from hlclip.training.state import TrainingState
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
-def settings(**changes) -> Train:
+def settings(**changes) -> TrainParams:
     few = {"epochs": 1, "batch": 2, "lr": 1e-3, "select": "last", "precision": "fp32"}
     return load_params(ROOT / "params.yaml").train.model_copy(update={**few, **changes})
 
@@ -63,7 +63,7 @@ def intended(blocks: int, heads: str) -> set[str]:
     return names
 
 
-def train_from_cache(data: CachedData, params: Train) -> tuple[Tail, TrainingState]:
+def train_from_cache(data: CachedData, params: TrainParams) -> tuple[Tail, TrainingState]:
     encoder = load_encoder(data.params.model, None, cached_blocks=2)
     tail = build_tail(encoder).train_only(params.blocks, params.heads)
     queries = cached_queries(
@@ -72,7 +72,9 @@ def train_from_cache(data: CachedData, params: Train) -> tuple[Tail, TrainingSta
     return tail, fit(tail, queries, params, device=CPU, validate=None)
 
 
-def train_full_model(data: CachedData, params: Train) -> tuple[Mapping[str, Tensor], list[float]]:
+def train_full_model(
+    data: CachedData, params: TrainParams
+) -> tuple[Mapping[str, Tensor], list[float]]:
     """HL-CLIP as the paper has it: both full towers on images, every step."""
     encoder = load_encoder(data.params.model, None, cached_blocks=2)
     model = encoder.model

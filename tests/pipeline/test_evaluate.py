@@ -13,10 +13,10 @@ from hlclip.evaluation.pooling import pool
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import ScoresError, SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import in_order, read_submission
-from hlclip.params import Pool
+from hlclip.params import PoolParams
 from hlclip.pipeline.evaluate import SWEEP, EvaluateError, complete, evaluate_splits, table
 
-POOL = Pool(window=3, mode="mean", border="neighbours")
+POOL = PoolParams(window=3, mode="mean", border="neighbours")
 
 
 def row(qid: int, clips: int, *, blind: bool = False) -> Annotation:
@@ -42,7 +42,7 @@ def scores() -> SplitScores:
     return pack(rows, {"zero-shot": lines, "HL-CLIP-2": {q: -line for q, line in lines.items()}})
 
 
-def run(folder: Path, splits: dict[str, SplitScores], pool: Pool = POOL):
+def run(folder: Path, splits: dict[str, SplitScores], pool: PoolParams = POOL):
     return evaluate_splits(
         splits,
         pool,
@@ -115,14 +115,14 @@ def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitSco
             {n: noise.normal(size=m.shape).astype(np.float32) for n, m in scores.cosines.items()},
         ),
     ]
-    best = Pool(window="best", mode="mean", border="neighbours")
+    best = PoolParams(window="best", mode="mean", border="neighbours")
     chosen, plots = [], []
     for number, test in enumerate(others):
         measured = run(tmp_path / str(number), {"test": test, "val": scores}, best)
         chosen.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["window"])
         plots.append((tmp_path / str(number) / "window.csv").read_text())
         for variant, window in chosen[-1].items():
-            fixed = Pool(window=window, mode="mean", border="neighbours")
+            fixed = PoolParams(window=window, mode="mean", border="neighbours")
             same = run(tmp_path / "fixed", {"test": test, "val": scores}, fixed)
             for split in ("val", "test"):
                 sp = f"{variant} (SP)"
@@ -140,7 +140,7 @@ def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitSco
 def test_the_best_window_needs_ground_truth_on_val(tmp_path: Path):
     blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
     with pytest.raises(EvaluateError, match="val has no ground truth"):
-        run(tmp_path, {"val": blind}, Pool(window="best", mode="mean", border="neighbours"))
+        run(tmp_path, {"val": blind}, PoolParams(window="best", mode="mean", border="neighbours"))
 
 
 def test_a_split_without_ground_truth_is_predicted_and_not_measured(tmp_path: Path):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import hlclip.video.ffmpeg_process
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo, write_manifests
-from hlclip.params import Frames
+from hlclip.params import FramesParams
 from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.store.store import Store
@@ -23,7 +23,7 @@ from hlclip.video.container import VideoError, probe
 from hlclip.video.frames import extract_frames, frames_header
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
-SHORTEST = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
+SHORTEST = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
 HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 NTSC = Fraction(30000, 1001)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hlclip.formats.manifests import Index, read_index, write_index
-from hlclip.params import Data
+from hlclip.params import DataParams
 from hlclip.pipeline.index import build_index
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.system.errors import HlclipError
@@ -63,7 +63,7 @@ class DataSet:
             "clip_seconds": 2.0,
             "max_missing": 0.0,
         }
-        return build_index(Data(**{**facts, **changed}), cache=self.root / "store" / cache)
+        return build_index(DataParams(**{**facts, **changed}), cache=self.root / "store" / cache)
 
 
 @pytest.fixture
@@ -244,7 +244,9 @@ def test_the_file_is_the_same_wherever_the_data_lies(
 def test_real_footage(footage_dir: Path, tmp_path: Path) -> None:
     splits = {split: f"annotations/{split}.jsonl" for split in ("train", "val", "test")}
     facts = {"root": str(footage_dir), "annotations": splits, "videos": "videos"}
-    index = build_index(Data(**facts, clip_seconds=2.0, max_missing=0.0), cache=tmp_path / "c")
+    index = build_index(
+        DataParams(**facts, clip_seconds=2.0, max_missing=0.0), cache=tmp_path / "c"
+    )
     for split, name in splits.items():
         lines = (footage_dir / name).read_text().splitlines()
         assert [row.qid for row in index.queries[split]] == [json.loads(x)["qid"] for x in lines]

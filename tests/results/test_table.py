@@ -8,16 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from hlclip.results.experiments import ExperimentsError, Run, matching
-from hlclip.results.page_seeds import seed_tables
-from hlclip.results.table import comparable, lines
-from hlclip.results.table_text import as_json, render
+from hlclip.results.experiments import Experiment, ExperimentsError, matching
+from hlclip.results.page_tables import seed_tables
+from hlclip.results.table import as_json, comparable, lines, render
 
 BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
 LEVELS = ("Fair", "Good", "VeryGood")
 
 
-def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Run:
+def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Experiment:
     """A run whose every figure follows from `mean_ap`."""
     settings = BASE | {key.replace("__", "."): value for key, value in params.items()}
 
@@ -31,7 +30,7 @@ def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Run:
         tuned: figures(mean_ap),
         f"{tuned} (SP)": figures(mean_ap + 2),
     }
-    return Run(
+    return Experiment(
         name=name,
         data=data,
         params=settings,
@@ -42,7 +41,7 @@ def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Run:
     )
 
 
-def seeds(**params: str) -> list[Run]:
+def seeds(**params: str) -> list[Experiment]:
     values = (40.0, 40.5, 42.0)
     return [run(f"e{n}{params}", v, train__seed=str(n), **params) for n, v in enumerate(values)]
 

@@ -8,7 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from hlclip.store.item_file import SealError, UnsealedError, open_sealed, read_seal, sealed_bytes
+from hlclip.store.item_file import (
+    DamagedItemError,
+    UnsealedError,
+    item_bytes,
+    open_item,
+    read_checksums,
+)
 
 HEADERS: list[dict[str, str | int | float]] = [
     {"size": 4},
@@ -21,7 +27,7 @@ HEADERS: list[dict[str, str | int | float]] = [
 def sealed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "item.h5"
     array = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float16)
-    path.write_bytes(sealed_bytes(array, request.param, format_version=3))
+    path.write_bytes(item_bytes(array, request.param, format_version=3))
     return path
 
 
@@ -31,10 +37,10 @@ def test_every_byte_of_the_file_is_covered(sealed: Path) -> None:
     with sealed.open("r+b", buffering=0) as file:
         for at, mask in enumerate(masks):
             os.pwrite(file.fileno(), bytes([whole[at] ^ mask]), at)
-            with pytest.raises(SealError):
-                open_sealed(sealed, whole=True)
+            with pytest.raises(DamagedItemError):
+                open_item(sealed, whole=True)
             os.pwrite(file.fileno(), whole[at : at + 1], at)
-    open_sealed(sealed, whole=True)
+    open_item(sealed, whole=True)
 
 
 @pytest.mark.parametrize("value", b"07.e- \t\n")
@@ -45,8 +51,8 @@ def test_no_other_spelling_of_the_seal_passes(sealed: Path, value: int) -> None:
         for at in range(whole.index(b"\0") + 2):
             os.pwrite(file.fileno(), bytes([value]), at)
             if whole[at] != value:
-                with pytest.raises(SealError):
-                    open_sealed(sealed, whole=True)
+                with pytest.raises(DamagedItemError):
+                    open_item(sealed, whole=True)
             os.pwrite(file.fileno(), whole[at : at + 1], at)
 
 
@@ -54,12 +60,12 @@ def test_no_other_spelling_of_the_seal_passes(sealed: Path, value: int) -> None:
 def test_bytes_behind_the_end(sealed: Path, more: bytes) -> None:
     size = sealed.stat().st_size
     sealed.write_bytes(sealed.read_bytes() + more)
-    with pytest.raises(SealError, match=f"has {size + len(more):,} bytes, and had {size:,}"):
-        read_seal(sealed)
+    with pytest.raises(DamagedItemError, match=f"has {size + len(more):,} bytes, and had {size:,}"):
+        read_checksums(sealed)
 
 
 def test_any_hdf5_library_reads_it(sealed: Path) -> None:
-    found = open_sealed(sealed)
+    found = open_item(sealed)
     with h5py.File(sealed) as file:
         dataset: Any = file["data"]
         array = dataset[()]
@@ -73,4 +79,4 @@ def test_what_older_versions_wrote_is_known_as_such(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file["data"] = np.zeros(3)
     with pytest.raises(UnsealedError, match="older than store format 3"):
-        open_sealed(tmp_path / "old.h5")
+        open_item(tmp_path / "old.h5")

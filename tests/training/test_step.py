@@ -9,8 +9,7 @@ from hlclip.model.device import autocast
 from hlclip.model.encoder import load_encoder
 from hlclip.model.tail import Tail, build_tail
 from hlclip.training.batches import Batch
-from hlclip.training.loss import Regression
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 from tests.models import save_model, tiny_config
 
 CPU = torch.device("cpu")

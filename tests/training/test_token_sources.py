@@ -15,9 +15,9 @@ from hlclip.training.batches import Batch, CachedQueries, batches, cached_querie
 from hlclip.training.token_sources import (
     DEVICE_RESERVE,
     FromDisk,
-    Kept,
-    Residence,
-    choose_residence,
+    InMemory,
+    Place,
+    choose_place,
 )
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
@@ -118,9 +118,9 @@ def same(found: list[Batch], expected: list[Batch]) -> bool:
     )
 
 
-def live(monkeypatch: pytest.MonkeyPatch, place: Residence) -> None:
+def live(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
     """As if just that much memory were free."""
-    monkeypatch.setattr(residence, "choose_residence", lambda *_, **__: place)
+    monkeypatch.setattr(residence, "choose_place", lambda *_, **__: place)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def live(monkeypatch: pytest.MonkeyPatch, place: Residence) -> None:
     ],
 )
 def test_the_nearest_place_that_has_room(needed, device_free, host_free, expected):
-    assert choose_residence(needed, device_free=device_free, host_free=host_free) == expected
+    assert choose_place(needed, device_free=device_free, host_free=host_free) == expected
 
 
 def test_free_memory_is_the_machines_or_the_control_groups(tmp_path):
@@ -196,7 +196,7 @@ def test_batches_are_the_same_wherever_tokens_live(data, monkeypatch, place, sla
     live(monkeypatch, place)
     monkeypatch.setattr(residence, "SLAB", slab)
     queries = train_split(data)
-    assert queries.keep_near(torch.device(device)) == place
+    assert queries.keep_in_memory(torch.device(device)) == place
     assert same(epochs(queries, torch.device(device)), by_hand(data))
 
 
@@ -211,7 +211,7 @@ def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, place
     data = replace(data, store=shutil.copytree(data.store, tmp_path / "store"))
     live(monkeypatch, place)
     queries = train_split(data)
-    queries.keep_near(torch.device(device))
+    queries.keep_in_memory(torch.device(device))
     assert same(epochs(queries, torch.device(device)), expected)
     for path in data.store.rglob("*.h5"):
         path.unlink()
@@ -219,7 +219,7 @@ def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, place
 
 
 def test_on_the_cpu_tokens_stay_on_disk(data):
-    assert train_split(data).keep_near(CPU) == "disk"
+    assert train_split(data).keep_in_memory(CPU) == "disk"
 
 
 @pytest.mark.parametrize("place", ["device", "pinned"])
@@ -232,7 +232,7 @@ def test_a_video_of_several_queries_is_kept_once(data, monkeypatch, place):
     monkeypatch.setattr(
         torch, "empty", lambda *shape, **kw: made.append(shape[0]) or torch.zeros(*shape, **kw)
     )
-    kept = Kept(FromDisk(store, a), [a, a, c, a], place, device=CPU)
+    kept = InMemory(FromDisk(store, a), [a, a, c, a], place, device=CPU)
     assert made == [0, 8, 11]  # the slab of a, of which 5 rows are used, and one for c
     monkeypatch.undo()
     for wanted in ([(a, 5), (a, 2)], [(c, 7), (a, 5)], [(c, 11)]):
@@ -245,7 +245,7 @@ def test_memory_that_is_not_to_be_had_leaves_tokens_on_disk(data, monkeypatch, c
     live(monkeypatch, place)
     monkeypatch.setattr(residence, "SLAB", 2**60)
     queries = train_split(data)
-    assert queries.keep_near(CPU) == "disk"
+    assert queries.keep_in_memory(CPU) == "disk"
     assert "read from disk in every epoch" in caplog.text
     assert same(epochs(queries, CPU), by_hand(data))
 

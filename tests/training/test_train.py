@@ -20,21 +20,21 @@ from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.device import DeviceError
 from hlclip.model.encoder import EncoderError, load_encoder
 from hlclip.model.tail import build_tail, pretrained_tail
-from hlclip.params import Train, load_params
+from hlclip.params import TrainParams, load_params
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store, StoreError
 from hlclip.training.batches import cached_queries, rating_target
 from hlclip.training.fit import HISTORY, TrainError, fit
-from hlclip.training.loss import Regression
 from hlclip.training.state import TrainingState, _digest
+from hlclip.training.step import Regression
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
 
 
-def settings(**changes) -> Train:
+def settings(**changes) -> TrainParams:
     few = {"epochs": 3, "batch": 2, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
     return PARAMS.model_copy(update={**few, **changes})
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
     return cached_data(tmp_path_factory.mktemp("store"), model)
 
 
-def train(data: CachedData, params: Train, folder: Path) -> bytes:
+def train(data: CachedData, params: TrainParams, folder: Path) -> bytes:
     train_tail(
         data.index,
         data.images,

@@ -19,18 +19,17 @@ from hlclip.formats.annotations import Annotation
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.pictures import pictures
-from hlclip.params import Data, Frames
+from hlclip.params import DataParams, FramesParams
 from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.index import build_index
 from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, probe
-from hlclip.video.ffmpeg import ffmpeg_executable
-from hlclip.video.ffmpeg_process import Running, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.frames import extract_frames, frames_header
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
-PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
+PARAMS = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
 HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 QUICK_SECONDS = 20
 """For what takes a second at most: the machine may be busy."""
@@ -345,7 +344,7 @@ def test_ffmpegs_memory_is_limited(tmp_path: Path, stand_in: Callable[[str], Pat
 def test_an_ffmpeg_that_needs_more_memory_says_so(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mkv", "-c:v", "ffv1", size="2000x2000", seconds=0.5)
     output = video_input(path, threads=1)["V:0"].output("pipe:", format="rawvideo")
-    with Running(output, path, stall_seconds=60, memory=64 * 2**20) as running:
+    with FFmpegProcess(output, path, stall_seconds=60, memory=64 * 2**20) as running:
         running.read(2**30, seconds=1)
         status, said = running.end()
     assert status != 0
@@ -398,13 +397,13 @@ def indexed(root: Path, vids: list[str]) -> tuple[dict[str, str], dict[str, str]
     return {vid: video.path for vid, video in index.videos.items()}, index.missing
 
 
-def annotated(root: Path, vids: list[str]) -> Data:
+def annotated(root: Path, vids: list[str]) -> DataParams:
     rows = [
         Annotation.model_validate({"qid": n, "query": "a cat", "vid": vid, "duration": 4})
         for n, vid in enumerate(vids)
     ]
     (root / "val.jsonl").write_text("".join(f"{row.model_dump_json()}\n" for row in rows))
-    return Data(
+    return DataParams(
         root=str(root),
         annotations={"val": "val.jsonl"},
         videos="videos",

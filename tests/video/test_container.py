@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hlclip.video.container import VideoError, probe
-from hlclip.video.ffmpeg import ffmpeg_executable
+from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import extract_frames
 from tests.films import copy, ffmpeg, film, need_encoder
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Header, Index, Video
-from hlclip.params import Frames
+from hlclip.params import FramesParams
 from hlclip.pipeline.frames import make_frames
 from hlclip.video.container import VideoError, probe
 from hlclip.video.frames import extract_frames, frames_header, scaling
@@ -18,7 +18,7 @@ from hlclip.video.h264 import H264Error, describe, length_size
 from hlclip.video.pyav_frames import UnsuitedError, needed_packets, read_packets, sampled_frames
 from tests.films import ffmpeg, film, need_encoder, numbered_film
 
-PARAMS = Frames(size=32, resize="shortest", interpolation="bicubic", decoder="pyav")
+PARAMS = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="pyav")
 HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip_seconds=2.0)
 NOISE = "noise=alls=20:allf=t+u:all_seed=1"
 
