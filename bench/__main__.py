@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from bench.growth import draw_growth, measure_growth
 from bench.pairs import Measured, measure
-from hlclip.system.files import replacing
+from hlclip.system import replacing
 
 CASES = ("evaluation", "reruns", "trunk", "training", "reading", "decoding")
 ROOT = Path(__file__).parents[1]

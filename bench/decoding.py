@@ -10,8 +10,7 @@ import ffmpeg
 import numpy as np
 
 from bench.pairs import Pair, cpu_seconds
-from hlclip.video.ffmpeg_process import ffmpeg_executable
-from hlclip.video.frames import Decoder, extract_frames, frames_header
+from hlclip.video import Decoder, extract_frames, ffmpeg_executable, frames_header
 
 SIZE, SECONDS, VIDEOS = 224, 150, 4
 HEADER = frames_header(size=SIZE, resize="shortest", interpolation="bicubic", clip_seconds=2.0)

@@ -21,13 +21,9 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.training import FRAMES, MODEL, ROOT, VIDEOS, Cached
-from hlclip.model.device import autocast, pick_device
-from hlclip.model.encoder import load_encoder, untrained_encoder
-from hlclip.model.tail import Tail, build_tail
+from hlclip.model import Tail, autocast, build_tail, load_encoder, pick_device, untrained_encoder
 from hlclip.params import load_params
-from hlclip.training.batches import batches
-from hlclip.training.fit import fit
-from hlclip.training.step import Regression, accumulate_gradients
+from hlclip.training import Regression, accumulate_gradients, fit_tail, load_batches
 
 TRAIN_ROWS = 7218
 """Of QVHighlights."""
@@ -61,7 +57,7 @@ def main(
             chosen = params.model_copy(update={"epochs": epochs})
             _wait(place)
             start = time.perf_counter()
-            fit(tail, data.queries, chosen, device=place, validate=None)
+            fit_tail(tail, data.queries, chosen, device=place, validate=None)
             _wait(place)
             return time.perf_counter() - start
 
@@ -98,7 +94,7 @@ def _operations(tail: Tail, data: Cached, device: torch.device, precision: torch
 
     Those that the step makes, not those that full blocks would: what is saved is no work done.
     """
-    batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS, device=device)))
+    batch = next(iter(load_batches(data.queries, range(VIDEOS), VIDEOS, device=device)))
     with FlopCounterMode(display=False) as counter:
         accumulate_gradients(
             tail,

@@ -17,8 +17,8 @@ import altair as alt
 import numpy as np
 
 from bench.training import ROOT
-from hlclip.formats.annotations import Annotation
-from hlclip.formats.manifests import (
+from hlclip.formats import (
+    Annotation,
     Index,
     Video,
     VideoInfo,
@@ -33,7 +33,7 @@ from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
-from hlclip.video.ffmpeg_process import ffmpeg_executable
+from hlclip.video import ffmpeg_executable
 
 COUNTS = (10, 100, 1000)
 CLIPS = 6

@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.pairs import Pair
 from bench.training import MODEL, VIDEOS, Cached
-from hlclip.model.encoder import untrained_encoder
-from hlclip.training.token_sources import Each, FromDisk
+from hlclip.model import untrained_encoder
+from hlclip.training import Each, FromDisk
 
 BATCHES = 8
 

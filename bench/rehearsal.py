@@ -27,10 +27,10 @@ from ruamel.yaml import YAML
 from tabulate import tabulate
 from tqdm import tqdm
 
-from hlclip.datasets.qvhighlights import ANNOTATIONS, identify
-from hlclip.formats.annotations import Annotation, read_annotations
-from hlclip.system.files import replacing, write_json
-from hlclip.video.ffmpeg_process import ffmpeg_executable
+from hlclip.datasets import ANNOTATIONS, identify
+from hlclip.formats import Annotation, read_annotations
+from hlclip.system import replacing, write_json
+from hlclip.video import ffmpeg_executable
 
 ROOT = Path(__file__).parents[1]
 MODEL = "ViT-B-32-quickgelu"

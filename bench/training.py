@@ -11,15 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.pairs import Pair
-from hlclip.formats.annotations import Annotation
-from hlclip.formats.manifests import Index, Item, Manifest, Video, VideoInfo
-from hlclip.model.device import autocast
-from hlclip.model.encoder import Encoder, untrained_encoder
-from hlclip.model.tail import Tail, build_tail
+from hlclip.formats import Annotation, Index, Item, Manifest, Video, VideoInfo
+from hlclip.model import Encoder, Tail, autocast, build_tail, untrained_encoder
 from hlclip.params import load_params
-from hlclip.store.store import Store, content_key
-from hlclip.training.batches import Batch, batches, cached_queries
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
+from hlclip.store import Store, content_key
+from hlclip.training import (
+    Batch,
+    Regression,
+    accumulate_gradients,
+    cached_queries,
+    load_batches,
+    micro_batch_frames,
+)
 
 MODEL = "ViT-B-32-quickgelu"
 VIDEOS, FRAMES = 8, 75
@@ -33,7 +36,7 @@ def cases(folder: Path) -> Iterator[Pair]:
     torch.manual_seed(0)
     encoder = untrained_encoder(MODEL, "openai", cached_blocks=2)
     data = Cached(folder, encoder, videos=2 * VIDEOS)
-    batch = next(iter(batches(data.queries, range(VIDEOS), VIDEOS, device=CPU)))
+    batch = next(iter(load_batches(data.queries, range(VIDEOS), VIDEOS, device=CPU)))
     images = torch.randn(VIDEOS * FRAMES, 3, 224, 224)
     ids = encoder.tokenizer([QUERY] * VIDEOS)
     for blocks, least in ((2, 6.5), (1, 12.0)):
@@ -58,12 +61,14 @@ def cases(folder: Path) -> Iterator[Pair]:
             )
             every = range(len(data.queries))
             # Copies: what is read next overwrites a batch.
-            loaded = [copy.deepcopy(b) for b in batches(data.queries, every, VIDEOS, device=CPU)]
+            loaded = [
+                copy.deepcopy(b) for b in load_batches(data.queries, every, VIDEOS, device=CPU)
+            ]
             yield Pair(
                 f"an epoch of {len(loaded)} steps, reading included",
                 "its steps alone",
                 lambda step=step, every=every: [
-                    step(b) for b in batches(data.queries, every, VIDEOS, device=CPU)
+                    step(b) for b in load_batches(data.queries, every, VIDEOS, device=CPU)
                 ],
                 lambda step=step, loaded=loaded: [step(b) for b in loaded],
                 least_ratio=1 / 1.05,

@@ -8,7 +8,7 @@ import torch
 
 from bench.pairs import Pair
 from bench.training import MODEL, ROOT
-from hlclip.model.encoder import untrained_encoder
+from hlclip.model import untrained_encoder
 from hlclip.params import load_params
 
 FRAMES = 75

@@ -23,7 +23,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, resize
 from tqdm import tqdm
 
-from hlclip.system.files import replacing, write_json
+from hlclip.system import replacing, write_json
 from sample.snapshots import snapshot
 
 SIZE = 64

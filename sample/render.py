@@ -18,7 +18,7 @@ from pathlib import Path
 import imageio_ffmpeg
 from tqdm import tqdm
 
-from hlclip.system.files import replacing
+from hlclip.system import replacing
 from sample.films import FPS, Film, annotate, draw_film, plan_film
 from sample.picture import HEIGHT, WIDTH
 

@@ -6,11 +6,10 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats.manifests import read_index, read_manifests, write_manifests
+    from hlclip.formats import read_index, read_manifests, write_manifests
     from hlclip.params import load_params
     from hlclip.pipeline.activations import make_activations
-    from hlclip.store.locks import holding
-    from hlclip.store.store import store_root
+    from hlclip.store import holding, store_root
 
     params = load_params()
     with holding(store_root()) as store:

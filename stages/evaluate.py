@@ -6,7 +6,7 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats.scores import read_scores
+    from hlclip.formats import read_scores
     from hlclip.params import load_params
     from hlclip.pipeline.evaluate import evaluate_splits
 

@@ -6,10 +6,10 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats.manifests import write_index
+    from hlclip.formats import write_index
     from hlclip.params import load_params
     from hlclip.pipeline.index import build_index
-    from hlclip.store.store import store_root
+    from hlclip.store import store_root
 
     params = load_params()
     index = build_index(params.data, cache=store_root() / "videos.json")

@@ -6,12 +6,10 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats.manifests import read_index, read_manifests
-    from hlclip.formats.scores import write_scores
+    from hlclip.formats import read_index, read_manifests, write_scores
     from hlclip.params import load_params
     from hlclip.pipeline.score import score_splits
-    from hlclip.store.locks import holding
-    from hlclip.store.store import store_root
+    from hlclip.store import holding, store_root
 
     params = load_params()
     index = read_index(Path("outputs/index.json"))

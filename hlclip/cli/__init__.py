@@ -13,7 +13,7 @@ from hlclip.cli.highlight import highlight
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
-from hlclip.system.startup import quick_process
+from hlclip.system import quick_process
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 

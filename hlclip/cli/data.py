@@ -9,19 +9,18 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.datasets.archive import extract_videos
-from hlclip.datasets.download import DownloadError, download
-from hlclip.datasets.qvhighlights import (
+from hlclip.datasets import (
     ANNOTATIONS,
     VIDEOS,
     DatasetStatus,
+    DownloadError,
     Release,
     VideoArchive,
+    download,
+    extract_videos,
     look,
 )
-from hlclip.system.disk import in_words, require_space, same_disk
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import make_folder
+from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
 
 data_sets = typer.Typer(no_args_is_help=True)
 

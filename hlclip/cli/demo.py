@@ -14,8 +14,8 @@ import typer
 
 import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
-from hlclip.demo.server import free_port, is_loopback
-from hlclip.system.errors import HlclipError
+from hlclip.demo import free_port, is_loopback
+from hlclip.system import HlclipError
 
 
 def demo(
@@ -92,7 +92,7 @@ def demo(
                 "GRADIO_ANALYTICS_ENABLED": "False",
                 "GRADIO_ALLOWED_PATHS": "",
             }
-            from hlclip.demo.server import serving  # noqa: PLC0415 (torch, Gradio)
+            from hlclip.demo import serving  # noqa: PLC0415 (torch, Gradio)
 
             scorer = hlclip.load_scorer(
                 checkpoint,

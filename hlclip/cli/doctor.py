@@ -42,7 +42,7 @@ def doctor(
       hlclip doctor --params presets/qvhighlights.yaml --root /data/qvhighlights
       hlclip doctor --quick --json
     """
-    from hlclip.doctor.checks import examine  # noqa: PLC0415 (torch: seconds)
+    from hlclip.doctor import examine  # noqa: PLC0415 (torch: seconds)
     from hlclip.params import load_params  # noqa: PLC0415
 
     logging.getLogger().setLevel(logging.ERROR)  # open_clip: "no pretrained weights loaded"

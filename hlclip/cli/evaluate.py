@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.evaluation.metrics import evaluate as evaluate_predictions
-from hlclip.evaluation.metrics import ground_truth
-from hlclip.formats.annotations import CLIP_SECONDS, read_annotations
-from hlclip.formats.submissions import in_order, read_submission
-from hlclip.system.files import write_json
+from hlclip.evaluation import evaluate as evaluate_predictions
+from hlclip.evaluation import ground_truth
+from hlclip.formats import CLIP_SECONDS, in_order, read_annotations, read_submission
+from hlclip.system import write_json
 
 
 def evaluate(

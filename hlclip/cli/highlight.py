@@ -14,18 +14,20 @@ import typer
 
 import hlclip
 from hlclip.cli.terminal import MODEL_OPTIONS, plain_errors
-from hlclip.evaluation.pooling import pool
-from hlclip.highlights.moments import WINDOW, best_moments, clock
-from hlclip.highlights.output import (
+from hlclip.evaluation import pool
+from hlclip.highlights import (
+    WINDOW,
     Answer,
     as_json,
+    best_moments,
     check_film,
+    clock,
     find_videos,
     name_videos,
     write_csv,
     write_jsonl,
 )
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
     from hlclip import Curve, Scorer

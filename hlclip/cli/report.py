@@ -45,11 +45,14 @@ def report(
       hlclip report --thumbnails 0       a small file
     """
     with plain_errors(context):
-        from hlclip.results.experiments import ExperimentsError, finished_experiments  # noqa: PLC0415 (DVC)
+        from hlclip.results import (  # noqa: PLC0415 (DVC)
+            ExperimentsError,
+            finished_experiments,
+            read_run,
+            seed_tables,
+        )
         from hlclip.results.page import write_report  # noqa: PLC0415 (torch, h5py, altair)
-        from hlclip.results.page_tables import seed_tables  # noqa: PLC0415
-        from hlclip.results.run import read_run  # noqa: PLC0415
-        from hlclip.store.store import store_root  # noqa: PLC0415
+        from hlclip.store import store_root  # noqa: PLC0415
 
         run = read_run(folder)
         try:

@@ -12,11 +12,10 @@ import typer
 from hlclip.cli.store_gc import gc
 from hlclip.cli.store_sharing import export_items, import_items
 from hlclip.cli.terminal import plain_errors
-from hlclip.system.disk import in_words
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance.verify import Problem
+    from hlclip.maintenance import Problem
 
 store = typer.Typer(no_args_is_help=True)
 store.command("gc")(gc)
@@ -51,9 +50,8 @@ def status(context: typer.Context, as_json: _Json = False) -> None:
       hlclip store status
       HLCLIP_STORE=/data/store hlclip store status --json
     """
-    from hlclip.maintenance.references import workspace_items  # noqa: PLC0415
-    from hlclip.maintenance.status import store_status  # noqa: PLC0415
-    from hlclip.store.store import repository, store_root  # noqa: PLC0415 (HDF5)
+    from hlclip.maintenance import store_status, workspace_items  # noqa: PLC0415
+    from hlclip.store import repository, store_root  # noqa: PLC0415 (HDF5)
 
     with plain_errors(context):
         root = store_root()
@@ -104,10 +102,8 @@ def verify(
       hlclip store verify --named             what this workspace needs, in less time
       hlclip store verify --remove            asks, then deletes what is damaged
     """
-    from hlclip.maintenance.references import workspace_manifests  # noqa: PLC0415
-    from hlclip.maintenance.verify import audit  # noqa: PLC0415
-    from hlclip.maintenance.verify import remove as remove_damaged  # noqa: PLC0415
-    from hlclip.store.store import repository, store_root  # noqa: PLC0415
+    from hlclip.maintenance import audit, remove_damaged, workspace_manifests  # noqa: PLC0415
+    from hlclip.store import repository, store_root  # noqa: PLC0415
 
     with plain_errors(context):
         if remove and as_json and not yes:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.system.disk import in_words
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance.references import Keep
+    from hlclip.maintenance import Keep
 
 
 def gc(
@@ -67,8 +66,8 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance.garbage import Garbage, find_garbage, remove_garbage  # noqa: PLC0415
-    from hlclip.store.store import store_root  # noqa: PLC0415
+    from hlclip.maintenance import Garbage, find_garbage, remove_garbage  # noqa: PLC0415
+    from hlclip.store import store_root  # noqa: PLC0415
 
     with plain_errors(context):
         root = store_root()
@@ -107,8 +106,8 @@ def gc(
 def _named_anywhere(
     root: Path, keep: "Keep", repositories: list[Path]
 ) -> tuple[set[tuple[str, str]], dict[str, str]]:
-    from hlclip.maintenance.references import named_items  # noqa: PLC0415
-    from hlclip.store.store import repository  # noqa: PLC0415
+    from hlclip.maintenance import named_items  # noqa: PLC0415
+    from hlclip.store import repository  # noqa: PLC0415
 
     here = repository()
     if not repositories and not root.resolve().is_relative_to(here.resolve()):

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hlclip.cli.terminal import plain_errors
-from hlclip.system.disk import in_words
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance.transfer import Transfer
+    from hlclip.maintenance import Transfer
 
 
 def export_items(
@@ -31,9 +30,8 @@ def export_items(
       hlclip store export /mnt/usb/hlclip
       hlclip store export /tmp/out --all
     """
-    from hlclip.maintenance.references import workspace_items  # noqa: PLC0415
-    from hlclip.maintenance.transfer import transfer  # noqa: PLC0415
-    from hlclip.store.store import repository, store_root  # noqa: PLC0415
+    from hlclip.maintenance import transfer_items, workspace_items  # noqa: PLC0415
+    from hlclip.store import repository, store_root  # noqa: PLC0415
 
     with plain_errors(context):
         only = None if everything else workspace_items(repository())
@@ -43,7 +41,7 @@ def export_items(
                 "outputs/activations.json; `dvc repro` or `dvc checkout` makes them, --all exports "
                 "all that there is"
             )
-        _tell(transfer(store_root(), folder, only=only, desc="export"), folder)
+        _tell(transfer_items(store_root(), folder, only=only, desc="export"), folder)
 
 
 def import_items(
@@ -62,11 +60,11 @@ def import_items(
       hlclip store import /mnt/usb/hlclip
       hlclip store import ../other-clone/.hlclip/store
     """
-    from hlclip.maintenance.transfer import transfer  # noqa: PLC0415
-    from hlclip.store.store import store_root  # noqa: PLC0415
+    from hlclip.maintenance import transfer_items  # noqa: PLC0415
+    from hlclip.store import store_root  # noqa: PLC0415
 
     with plain_errors(context):
-        _tell(transfer(folder, store_root(), desc="import"), store_root())
+        _tell(transfer_items(folder, store_root(), desc="import"), store_root())
 
 
 def _tell(moved: "Transfer", target: Path) -> None:

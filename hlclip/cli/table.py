@@ -57,8 +57,7 @@ def table(
       hlclip table --where pool.window=5        some of many experiments
       hlclip table --where train.blocks=2 --by train.target      an ablation
     """
-    from hlclip.results.experiments import finished_experiments, matching  # noqa: PLC0415 (DVC: half a second)
-    from hlclip.results.table import as_json, comparable, lines, render  # noqa: PLC0415  # noqa: PLC0415
+    from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render  # noqa: PLC0415 (DVC: half a second)  # noqa: PLC0415  # noqa: PLC0415
 
     with plain_errors(context):
         runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from hlclip.system.errors import Options, print_error
+from hlclip.system import Options, print_error
 
 MODEL_OPTIONS: Options = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
 """Parameters for which a command that loads a model has options."""

@@ -17,10 +17,7 @@ from typing import IO, cast
 
 from tqdm import tqdm
 
-from hlclip.system.disk import require_space
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import replacing, write_whole
-from hlclip.system.locks import sole_writer
+from hlclip.system import HlclipError, replacing, require_space, sole_writer, write_whole
 
 _CHUNK = 1 << 20
 

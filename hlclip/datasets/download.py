@@ -22,10 +22,7 @@ from urllib3 import BaseHTTPResponse, Retry
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
-from hlclip.system.disk import require_space
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_json
-from hlclip.system.locks import sole_writer
+from hlclip.system import HlclipError, require_space, sole_writer, write_json
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlclip.datasets.archive import videos_in
-from hlclip.formats.annotations import CLIP_SECONDS, AnnotationError, read_annotations
+from hlclip.formats import CLIP_SECONDS, AnnotationError, read_annotations
 
 _MOMENT_DETR = "https://raw.githubusercontent.com/jayleicn/moment_detr/main/data/"
 

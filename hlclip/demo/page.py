@@ -12,9 +12,9 @@ from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
 from hlclip.demo.upload import MAX_QUERIES
-from hlclip.evaluation.pooling import pool
-from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
-from hlclip.system.errors import HlclipError
+from hlclip.evaluation import pool
+from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
+from hlclip.system import HlclipError
 
 KEEP_MINUTES = 60
 """How long an upload is kept, give or take a tenth."""

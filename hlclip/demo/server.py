@@ -12,9 +12,8 @@ from pathlib import Path
 
 from hlclip.demo.page import LOOK, build_page
 from hlclip.demo.upload import score_upload
-from hlclip.highlights.moments import Curve
-from hlclip.highlights.scorer import Scorer
-from hlclip.system.errors import HlclipError
+from hlclip.highlights import Curve, Scorer
+from hlclip.system import HlclipError
 
 
 @contextmanager

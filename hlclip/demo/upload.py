@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from hlclip.highlights.moments import Curve, clock
-from hlclip.highlights.scorer import Scorer
-from hlclip.system.errors import HlclipError
-from hlclip.video.container import VideoError, probe
+from hlclip.highlights import Curve, Scorer, clock
+from hlclip.system import HlclipError
+from hlclip.video import VideoError, probe
 
 MAX_QUERIES = 8
 """Of one request."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from hlclip.datasets.qvhighlights import identify, named
+from hlclip.datasets import identify, named
 from hlclip.doctor.finding import Finding, note, ok, problem
 from hlclip.doctor.forecast import Workload, disk_needed, measure, seconds_needed
 from hlclip.doctor.machine import (
@@ -19,15 +19,12 @@ from hlclip.doctor.machine import (
     check_store,
     held_bytes,
 )
-from hlclip.formats.annotations import Annotation, AnnotationError, read_annotations
-from hlclip.model.encoder import Encoder, EncoderError, untrained_encoder
-from hlclip.model.weights import weights_status
+from hlclip.formats import Annotation, AnnotationError, read_annotations
+from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
-from hlclip.store.store import store_root
-from hlclip.system.disk import free_bytes, in_words
-from hlclip.system.memory import memory_bytes
-from hlclip.video.container import VideoError, probe
-from hlclip.video.files import DataError, find_videos
+from hlclip.store import store_root
+from hlclip.system import free_bytes, in_words, memory_bytes
+from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
 _LESS_MEMORY = "-S train.micro_batch=25, or lower still"

@@ -11,14 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hlclip.model.device import autocast
-from hlclip.model.encoder import Encoder
-from hlclip.model.tail import build_tail
+from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params
-from hlclip.system.memory import peak_bytes
-from hlclip.training.batches import Batch
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
-from hlclip.video.frames import extract_frames, frames_header
+from hlclip.system import peak_bytes
+from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
+from hlclip.video import extract_frames, frames_header
 
 _ENOUGH_FRAMES = 75
 """Frames that are encoded to measure the trunk: one video of QVHighlights."""

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from hlclip.doctor.finding import Finding, note, ok, problem
-from hlclip.model.device import DeviceError, pick_device
-from hlclip.system.disk import free_bytes, in_words, nearest_folder
-from hlclip.system.errors import HlclipError
-from hlclip.video.ffmpeg_process import ffmpeg_executable
+from hlclip.model import DeviceError, pick_device
+from hlclip.system import HlclipError, free_bytes, in_words, nearest_folder
+from hlclip.video import ffmpeg_executable
 
 
 def check_ffmpeg() -> Finding:

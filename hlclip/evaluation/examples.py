@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation.metrics import GROUPS, GroundTruth, average_precision, ground_truth
-from hlclip.formats.annotations import ANNOTATORS, MAX_RATING
-from hlclip.formats.scores import SplitScores
-from hlclip.system.files import write_table
+from hlclip.formats import ANNOTATORS, MAX_RATING, SplitScores
+from hlclip.system import write_table
 
 EXAMPLES = {"hard": 0.1, "middling": 0.5, "easy": 0.9}
 """The plot's examples, and where each stands among the queries when zero-shot CLIP's AP sorts them.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlclip.evaluation.moment_retrieval import Figures, moment_metrics, percent
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
-    from hlclip.formats.annotations import Annotation
+    from hlclip.formats import Annotation
 
 GROUPS = {"HL-min-Fair": 2, "HL-min-Good": 3, "HL-min-VeryGood": 4}
 """The official script's figures, and the rating from which a clip is a highlight in each."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 Figures = dict[str, float]
 Windows = NDArray[np.float64]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 Mode = Literal["mean", "max"]
 Border = Literal["neighbours", "zero", "edge"]

@@ -1,0 +1,38 @@
+"""The files that stages, commands and other programs exchange: one module per format.
+
+annotations         annotation rows in the QVHighlights format
+submissions         submission files in the QVHighlights format
+manifests           the index, and what a stage put into the store
+scores              cosines of every clip with its query
+checkpoints         what a checkpoint says of itself
+safetensors_file    safetensors with facts and a digest
+jsonl               files of rows, all problems named at once
+"""
+
+from hlclip.formats.annotations import (
+    ANNOTATORS,
+    CLIP_SECONDS,
+    LEVELS,
+    MAX_RATING,
+    Annotation,
+    AnnotationError,
+    read_annotations,
+)
+from hlclip.formats.checkpoints import CheckpointError, read_facts
+from hlclip.formats.jsonl import shown
+from hlclip.formats.manifests import (
+    Header,
+    Index,
+    Item,
+    Manifest,
+    Video,
+    VideoInfo,
+    parse_manifests,
+    read_index,
+    read_manifests,
+    write_index,
+    write_manifests,
+)
+from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack, read_scores, write_scores
+from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
 
 from hlclip.formats.jsonl import Number, Row, read_rows, shown
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """A clip is a highlight for an annotator who rates it at least this."""

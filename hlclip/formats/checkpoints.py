@@ -5,7 +5,7 @@ from typing import Any
 
 from hlclip.formats import safetensors_file
 from hlclip.formats.safetensors_file import DamagedFileError, ForeignFileError
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 
 class CheckpointError(HlclipError):

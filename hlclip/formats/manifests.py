@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hlclip.formats.annotations import Annotation
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_json
+from hlclip.system import HlclipError, write_json
 
 Header = Mapping[str, str | int | float]
 

@@ -14,7 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from hlclip.system.files import write_whole
+from hlclip.system import write_whole
 
 KEY = "hlclip"
 """The metadata entry. Only one: safetensors writes several in an order that changes by run."""

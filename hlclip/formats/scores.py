@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.safetensors_file import DamagedFileError, read_arrays, write_arrays
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 ZERO_SHOT = "zero-shot"
 

@@ -9,8 +9,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from hlclip.formats.jsonl import Number, Qid, Row, problem_list, read_rows, shown
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_whole
+from hlclip.system import HlclipError, write_whole
 
 _NAMED_QIDS = 5
 

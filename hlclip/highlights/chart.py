@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from hlclip.evaluation.pooling import pool
+from hlclip.evaluation import pool
 from hlclip.highlights.moments import WINDOW, Curve, Moment, clock
 from hlclip.highlights.pictures import pictures
-from hlclip.system.files import replacing
+from hlclip.system import replacing
 
 _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
 _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hlclip.highlights.moments import Curve, Moment, clock
 from hlclip.highlights.pictures import pictures
-from hlclip.system.files import replacing
+from hlclip.system import replacing
 
 _COLUMNS = 4
 _PICTURE_HEIGHT = 180

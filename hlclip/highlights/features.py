@@ -13,20 +13,25 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats.annotations import CLIP_SECONDS
-from hlclip.formats.checkpoints import read_facts
-from hlclip.formats.manifests import Header, Video
-from hlclip.formats.scores import ZERO_SHOT
+from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, Header, Video, read_facts
 from hlclip.highlights.model_cache import ModelFacts
-from hlclip.model.checkpoint import load_tail
-from hlclip.model.device import pick_device
-from hlclip.model.encoder import Encoder, load_encoder
-from hlclip.model.hub import cached
-from hlclip.model.tail import Tail, build_tail
-from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
-from hlclip.model.weights import CONFIG_NAME, find_weights
-from hlclip.store.store import Store, content_key
-from hlclip.video.frames import frames_header, stream_frames
+from hlclip.model import (
+    CONFIG_NAME,
+    Encoder,
+    Tail,
+    build_tail,
+    cached,
+    cast_tokens,
+    encoder_header,
+    find_weights,
+    image_header,
+    load_encoder,
+    load_tail,
+    pick_device,
+    text_header,
+)
+from hlclip.store import Store, content_key
+from hlclip.video import frames_header, stream_frames
 
 PART_CLIPS = 300
 """Clips of a part of a long video: ten minutes, for ViT-B/32 23 MB of tokens and 4 MB of frames."""

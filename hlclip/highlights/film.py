@@ -13,10 +13,17 @@ import ffmpeg
 
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.output import check_film
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import replacing
-from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video
-from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
+from hlclip.system import HlclipError, replacing
+from hlclip.video import (
+    CONTAINERS,
+    FFmpegProcess,
+    VideoError,
+    check_plain,
+    is_cover,
+    open_video,
+    time_limit_seconds,
+    video_input,
+)
 
 log = logging.getLogger(__name__)
 

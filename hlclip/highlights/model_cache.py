@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from hlclip.formats.manifests import Header
-from hlclip.store.store import FORMAT_VERSION
-from hlclip.system.files import file_state, write_json
+from hlclip.formats import Header
+from hlclip.store import FORMAT_VERSION
+from hlclip.system import file_state, write_json
 
 
 @dataclass(frozen=True)

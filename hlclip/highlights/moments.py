@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation.pooling import pool
-from hlclip.system.errors import HlclipError
+from hlclip.evaluation import pool
+from hlclip.system import HlclipError
 
 WINDOW = 3
 """Pooling window in clips, as in the bundled `params.yaml`."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlclip.evaluation.pooling import pool
-from hlclip.formats.submissions import Prediction, write_submission
+from hlclip.evaluation import pool
+from hlclip.formats import Prediction, write_submission
 from hlclip.highlights.moments import Curve, Moment
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_table
+from hlclip.system import HlclipError, write_table
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hlclip.video.container import VideoError
-from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
+from hlclip.video import FFmpegProcess, VideoError, time_limit_seconds, video_input
 
 _WIDEST = 20
 """Widths of a picture to its height; one that is wider is squeezed."""

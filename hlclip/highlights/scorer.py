@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Video
+from hlclip.formats import Video
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
-from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key, store_root
-from hlclip.system.errors import HlclipError
-from hlclip.video.container import VideoError
-from hlclip.video.files import inspect_videos
+from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from hlclip.system import HlclipError
+from hlclip.video import VideoError, inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor

@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
-from hlclip.store.locks import hold_alone
-from hlclip.system.files import being_written, remove_left
+from hlclip.store import hold_alone
+from hlclip.system import being_written, remove_left
 
 _DAY_SECONDS = 86400
 

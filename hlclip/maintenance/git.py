@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 
 class GitError(HlclipError):

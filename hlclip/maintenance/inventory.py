@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hlclip.store.locks import LOCK
+from hlclip.store import LOCK
 
 Sort = Literal["item", "temporary", "training", "foreign"]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hlclip.formats.manifests import Manifest, parse_manifests
+from hlclip.formats import Manifest, parse_manifests
 from hlclip.maintenance.git import file_at, in_git, prefix, revisions, worktrees
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

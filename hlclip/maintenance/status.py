@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
-from hlclip.store.item_file import DamagedItemError, UnsealedError, read_checksums
-from hlclip.store.locks import StoreInUseError, hold_alone
-from hlclip.system.files import being_written
+from hlclip.store import (
+    DamagedItemError,
+    StoreInUseError,
+    UnsealedError,
+    hold_alone,
+    read_checksums,
+)
+from hlclip.system import being_written
 
 
 @dataclass

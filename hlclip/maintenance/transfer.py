@@ -14,10 +14,8 @@ from tqdm import tqdm
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
 from hlclip.maintenance.verify import check_is_file, check_item
-from hlclip.store.item_file import DamagedItemError
-from hlclip.store.store import item_path, key_lock
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import replacing, sweep
+from hlclip.store import DamagedItemError, item_path, key_lock
+from hlclip.system import HlclipError, replacing, sweep
 
 _FICLONE = 0x40049409
 """Linux: share the blocks of another file until one of the two changes."""
@@ -50,7 +48,7 @@ class Transfer:
     """File of the source -> why it did not enter."""
 
 
-def transfer(
+def transfer_items(
     source: Path,
     target: Path,
     *,

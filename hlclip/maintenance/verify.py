@@ -8,10 +8,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hlclip.formats.manifests import Header, Manifest
+from hlclip.formats import Header, Manifest
 from hlclip.maintenance.inventory import StoredFile, stored_files
-from hlclip.store.item_file import DamagedItemError, StoredArray, UnsealedError, open_item
-from hlclip.store.store import header_key, how_to_make, item_path, key_lock
+from hlclip.store import (
+    DamagedItemError,
+    StoredArray,
+    UnsealedError,
+    header_key,
+    how_to_make,
+    item_path,
+    key_lock,
+    open_item,
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def check_is_file(file: StoredFile) -> None:
         raise DamagedItemError(f"a {sort} in place of a file")
 
 
-def remove(path: Path) -> bool:
+def remove_damaged(path: Path) -> bool:
     """Delete a damaged file, which its stage then makes anew; a folder only if it is empty.
 
     Returns:

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from hlclip.formats.checkpoints import CheckpointError, read_facts
-from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats import CheckpointError, read_arrays, read_facts, write_arrays
 from hlclip.model.tail import Tail
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 
 class DeviceError(HlclipError):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.formats.manifests import Header
+from hlclip.formats import Header
 from hlclip.model.encoder import Encoder
 from hlclip.model.weight_files import SUFFIXES, EncoderError
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 

@@ -1,0 +1,13 @@
+"""The six stages, one module a word, each run by the file of its name in `stages/`.
+
+    index         annotations and videos, validated
+    frames        one RGB frame per clip of every video
+    activations   the frozen trunk's tokens of every video and query
+    train         the tail, fine-tuned from the cache
+    score         cosines, zero-shot and fine-tuned
+    evaluate      saliency pooling, official metrics, submission files
+    stage         how a stage starts and ends
+    missing       how many videos may be missing
+
+Nothing is exported: each stage imports its own module, and no other wing imports this one.
+"""

@@ -8,13 +8,19 @@ from threading import Lock
 import numpy as np
 from tqdm import tqdm
 
-from hlclip.formats.manifests import Header, Index, Item, Manifest
-from hlclip.model.device import pick_device
-from hlclip.model.encoder import Encoder, load_encoder
-from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
-from hlclip.model.weight_files import EncoderError
+from hlclip.formats import Header, Index, Item, Manifest
+from hlclip.model import (
+    Encoder,
+    EncoderError,
+    cast_tokens,
+    encoder_header,
+    image_header,
+    load_encoder,
+    pick_device,
+    text_header,
+)
 from hlclip.params import EncoderParams
-from hlclip.store.store import Store, content_key
+from hlclip.store import Store, content_key
 
 _IN_FLIGHT = 3
 """Videos in memory at a time."""

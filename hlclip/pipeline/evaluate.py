@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation.examples import write_examples
-from hlclip.evaluation.metrics import GROUPS, GroundTruth, ground_truth, highlight_metrics
-from hlclip.evaluation.pooling import pool_padded
-from hlclip.formats.scores import SplitScores
-from hlclip.formats.submissions import Prediction, write_submission
+from hlclip.evaluation import (
+    GROUPS,
+    GroundTruth,
+    ground_truth,
+    highlight_metrics,
+    pool_padded,
+    write_examples,
+)
+from hlclip.formats import Prediction, SplitScores, write_submission
 from hlclip.params import PoolParams
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_json, write_table
+from hlclip.system import HlclipError, write_json, write_table
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hlclip.formats.manifests import Index, Item, Manifest, Video
+from hlclip.formats import Index, Item, Manifest, Video
 from hlclip.params import FramesParams
 from hlclip.pipeline.missing import check_missing
-from hlclip.store.store import Store, content_key
-from hlclip.video.container import VideoError
-from hlclip.video.frames import Decoder, extract_frames, frames_header
+from hlclip.store import Store, content_key
+from hlclip.video import Decoder, VideoError, extract_frames, frames_header
 
 log = logging.getLogger(__name__)
 

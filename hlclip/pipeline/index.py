@@ -3,11 +3,10 @@
 import logging
 from pathlib import Path
 
-from hlclip.formats.annotations import Annotation, read_annotations
-from hlclip.formats.manifests import Index, Video
+from hlclip.formats import Annotation, Index, Video, read_annotations
 from hlclip.params import DataParams
 from hlclip.pipeline.missing import check_missing
-from hlclip.video.files import DataError, find_videos, inspect_videos
+from hlclip.video import DataError, find_videos, inspect_videos
 
 log = logging.getLogger(__name__)
 

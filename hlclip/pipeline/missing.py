@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
 _SHOWN = 20

@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-from hlclip.formats.checkpoints import read_facts
-from hlclip.formats.manifests import Index, Manifest
-from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack
-from hlclip.model.checkpoint import load_tail
-from hlclip.model.device import autocast, pick_device
-from hlclip.model.tail import Tail, pretrained_tail
-from hlclip.params import Split, TrainParams
-from hlclip.training.batches import cached_queries
-from hlclip.training.cosines import cosines
+from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, pack, read_facts
+from hlclip.model import Tail, autocast, load_tail, pick_device, pretrained_tail
+from hlclip.params import EncoderParams, Split, TrainParams
+from hlclip.training import cached_queries, score_queries
 
 
 def score_splits(
@@ -57,7 +52,7 @@ def score_splits(
     scores = {}
     for split in splits:
         queries = cached_queries(index, split, images, texts, store=store, target="mean")
-        found = cosines(
+        found = score_queries(
             tails,
             queries,
             device=device,

@@ -11,9 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from hlclip.system.errors import print_error
-from hlclip.system.locks import acquire
-from hlclip.system.startup import quick_process
+from hlclip.system import acquire, print_error, quick_process
 
 log = logging.getLogger(__name__)
 

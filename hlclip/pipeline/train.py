@@ -10,15 +10,19 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation.metrics import ground_truth, highlight_metrics, pad
-from hlclip.formats.manifests import Index, Manifest
-from hlclip.model.checkpoint import save_tail
-from hlclip.model.device import autocast, pick_device
-from hlclip.model.tail import Tail, pretrained_tail
-from hlclip.params import TrainParams
-from hlclip.training.batches import CachedQueries, cached_queries
-from hlclip.training.cosines import cosines
-from hlclip.training.fit import TrainError, Validate, fit, write_history
+from hlclip.evaluation import ground_truth, highlight_metrics, pad
+from hlclip.formats import Index, Manifest
+from hlclip.model import Tail, autocast, pick_device, pretrained_tail, save_tail
+from hlclip.params import EncoderParams, TrainParams
+from hlclip.training import (
+    CachedQueries,
+    TrainError,
+    Validate,
+    cached_queries,
+    fit_tail,
+    score_queries,
+    write_history,
+)
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ def train_tail(
     val = split("val") if "val" in index.queries else None
     if val is not None and len(val):
         val.keep_in_memory(device)
-    done = fit(
+    done = fit_tail(
         tail,
         queries,
         params,
@@ -101,7 +105,7 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     truth = ground_truth(val.rows, val.clip_seconds)
 
     def validate(tail: Tail) -> tuple[float, float]:
-        found = cosines(
+        found = score_queries(
             {"val": tail},
             val,
             device=device,

@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from dvc.scm import SCMError
 from ruamel.yaml import YAML
 
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 SECTIONS = ("data", "frames", "encoder", "train", "pool", "evaluate")
 

@@ -17,7 +17,7 @@ from hlclip.results import page_tables as tables
 from hlclip.results.page_queries import SCALE, pack_split
 from hlclip.results.run import SP, Run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
-from hlclip.system.files import write_whole
+from hlclip.system import write_whole
 
 
 @dataclass(frozen=True)

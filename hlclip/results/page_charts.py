@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from hlclip.formats.annotations import ANNOTATORS, MAX_RATING
+from hlclip.formats import ANNOTATORS, MAX_RATING
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
 """Of the variants in their order: at least 3:1 on white and on the dark page."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation.examples import peaks
+from hlclip.evaluation import peaks
 from hlclip.results.run import SP, Run, SplitRun
 
 SCALE = 30_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hlclip.formats.annotations import LEVELS
+from hlclip.formats import LEVELS
 from hlclip.results.experiments import Experiment
 from hlclip.results.run import Run
 from hlclip.results.table import METRICS, Line, cell, comparable, label, lines

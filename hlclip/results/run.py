@@ -10,14 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation.examples import query_precision
-from hlclip.evaluation.metrics import ground_truth, pad
-from hlclip.formats.checkpoints import read_facts
-from hlclip.formats.manifests import Index, Manifest, read_index, read_manifests
-from hlclip.formats.scores import SplitScores, read_scores
-from hlclip.formats.submissions import in_order, read_submission
+from hlclip.evaluation import ground_truth, pad, query_precision
+from hlclip.formats import (
+    Index,
+    Manifest,
+    SplitScores,
+    in_order,
+    read_facts,
+    read_index,
+    read_manifests,
+    read_scores,
+    read_submission,
+)
 from hlclip.params import Params, load_params
-from hlclip.system.errors import HlclipError
+from hlclip.system import HlclipError
 
 SP = " (SP)"
 """Ends the name of a variant with saliency pooling."""

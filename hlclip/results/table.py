@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hlclip.formats.scores import ZERO_SHOT
+from hlclip.formats import ZERO_SHOT
 from hlclip.results.experiments import Experiment, ExperimentsError
 
 Level = Literal["Fair", "Good", "VeryGood"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hlclip.results.page_queries import favourite, orders, query_peaks, shown_first
 from hlclip.results.run import Run
-from hlclip.store.store import Store, StoreError
+from hlclip.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 

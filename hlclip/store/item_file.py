@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Header
+from hlclip.formats import Header
 
 _BLOCK = 512
 """Bytes of the user block; HDF5 wants a power of two from 512 on."""
@@ -105,7 +105,7 @@ def open_item(path: Path, *, whole: bool = False) -> StoredArray:
     """Check the seal, then the header; `whole` checks the bytes of the array, too.
 
     Raises:
-        UnsealedError, DamagedItemError: not a byte is as it was, or not all of them; says what is wrong.
+        UnsealedError, DamagedItemError: its bytes are not those that were written; says why.
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:

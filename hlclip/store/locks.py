@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hlclip.system.errors import HlclipError
-from hlclip.system.locks import acquire, locked
+from hlclip.system import HlclipError, acquire, locked
 
 LOCK = "in-use.lock"
 

@@ -21,12 +21,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Header, Item
+from hlclip.formats import Header, Item
 from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
 from hlclip.store.locks import hold
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_whole
-from hlclip.system.locks import locked
+from hlclip.system import HlclipError, locked, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""

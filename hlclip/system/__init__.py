@@ -1,0 +1,27 @@
+"""What every wing stands on: errors, whole files, locks, disk and memory, start-up.
+
+errors     HlclipError, the tree of all errors, and how a process that meets one ends
+files      files that are either whole or not there
+locks      locks between processes
+disk       room on a disk
+memory     memory of the machine and of this process
+startup    processes that start and end in less time
+"""
+
+from hlclip.system.disk import free_bytes, in_words, nearest_folder, require_space, same_disk
+from hlclip.system.errors import HlclipError, Options, print_error
+from hlclip.system.files import (
+    WriteError,
+    being_written,
+    file_state,
+    make_folder,
+    remove_left,
+    replacing,
+    sweep,
+    write_json,
+    write_table,
+    write_whole,
+)
+from hlclip.system.locks import acquire, locked, sole_writer
+from hlclip.system.memory import free_host_bytes, memory_bytes, peak_bytes
+from hlclip.system.startup import quick_process

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.formats.annotations import MAX_RATING, Annotation
-from hlclip.formats.manifests import Index, Item, Manifest
-from hlclip.store.store import Store
+from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
+from hlclip.store import Store
 from hlclip.training.token_sources import Each, FromDisk, Place, Source, source
 
 Target = Literal["mean", "median", "max", "min"]
@@ -164,7 +163,7 @@ def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
     return torch.from_numpy(_AGGREGATE[target](ratings, axis=1) / MAX_RATING).float()
 
 
-def batches(
+def load_batches(
     queries: CachedQueries, order: Sequence[int], size: int, *, device: torch.device
 ) -> Iterator[Batch]:
     """Batches of `size` rows in `order` on `device`; the next is made while one is used.

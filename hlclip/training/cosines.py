@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.model.tail import Tail
-from hlclip.training.batches import CachedQueries, batches
+from hlclip.model import Tail
+from hlclip.training.batches import CachedQueries, load_batches
 
 
 @torch.inference_mode()
-def cosines(
+def score_queries(
     tails: Mapping[str, Tail],
     queries: CachedQueries,
     *,
@@ -39,7 +39,7 @@ def cosines(
     with tqdm(
         total=len(queries), desc=progress, unit="query", disable=True if progress is None else None
     ) as bar:
-        for piece in batches(queries, range(len(queries)), batch, device=device):
+        for piece in load_batches(queries, range(len(queries)), batch, device=device):
             frames = torch.bincount(piece.image_query, minlength=len(piece.text_lengths)).tolist()
             for name, tail in tails.items():
                 with autocast:

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hlclip.model.device import autocast
-from hlclip.model.tail import Tail
+from hlclip.model import Tail, autocast
 from hlclip.params import TrainParams
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_table
-from hlclip.training.batches import CachedQueries, batches
+from hlclip.system import HlclipError, write_table
+from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.state import ResumeError, TrainingState
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 
@@ -36,7 +34,7 @@ Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
 
 
-def fit(
+def fit_tail(
     tail: Tail,
     queries: CachedQueries,
     params: TrainParams,
@@ -87,7 +85,7 @@ def fit(
             # On the device: reading it makes the CPU wait, so that a GPU runs out of work.
             running = torch.zeros((), dtype=torch.float64, device=device)
             frames, lr = 0, params.lr
-            for batch in batches(queries, order, params.batch, device=device):
+            for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
                 loss = accumulate_gradients(
                     tail,

@@ -9,8 +9,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import write_whole
+from hlclip.system import HlclipError, write_whole
 
 _DIGEST_BYTES = 16
 

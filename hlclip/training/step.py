@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, tensor
 
-from hlclip.model.tail import Tail
+from hlclip.model import Tail
 from hlclip.training.batches import Batch
 
 Scale = Literal["literal", "fixed", "learned"]

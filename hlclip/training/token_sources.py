@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.formats.manifests import Item
-from hlclip.store.store import Store
-from hlclip.system.memory import free_host_bytes
+from hlclip.formats import Item
+from hlclip.store import Store
+from hlclip.system import free_host_bytes
 
 log = logging.getLogger(__name__)
 

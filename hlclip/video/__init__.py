@@ -1,0 +1,19 @@
+"""One video file: found, hashed, probed, decoded to frames.
+
+files             vid to file, hashed and probed once
+container         a container's header, and which files are opened at all
+frames            one RGB frame per clip
+pyav_frames       the same frames with less decoding
+h264              what an H.264 packet says without being decoded
+ffmpeg_process    ffmpeg with limits on time and memory
+"""
+
+from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe
+from hlclip.video.ffmpeg_process import (
+    FFmpegProcess,
+    ffmpeg_executable,
+    time_limit_seconds,
+    video_input,
+)
+from hlclip.video.files import DataError, find_videos, inspect_videos
+from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames

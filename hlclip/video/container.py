@@ -14,8 +14,8 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from hlclip.formats.manifests import VideoInfo
-from hlclip.system.errors import HlclipError
+from hlclip.formats import VideoInfo
+from hlclip.system import HlclipError
 
 CONTAINERS = (
     "mov,matroska,avi,asf,flv,live_flv,ogg,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,av1,obu,"

@@ -13,9 +13,8 @@ from typing import Any
 import xxhash
 from tqdm import tqdm
 
-from hlclip.formats.manifests import Video, VideoInfo
-from hlclip.system.errors import HlclipError
-from hlclip.system.files import WriteError, file_state, write_json
+from hlclip.formats import Video, VideoInfo
+from hlclip.system import HlclipError, WriteError, file_state, write_json
 from hlclip.video.container import VideoError, probe
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Header
+from hlclip.formats import Header
 from hlclip.video.container import MOST_SECONDS, VideoError
-from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, time_limit_seconds, video_input
 from hlclip.video.pyav_frames import UnsuitedError, sampled_frames
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Header
+from hlclip.formats import Header
 from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, is_cover, open_video
 from hlclip.video.h264 import H264Error, Kind, describe, length_size
 

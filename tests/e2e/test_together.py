@@ -138,10 +138,10 @@ def test_threads_change_a_score_by_no_more_than_is_said(
 def _work_with(workers: int) -> None:
     """In a stage's process: as on a machine with so many cores; notes the size of each pool."""
     from hlclip.pipeline import activations  # noqa: PLC0415 (the project's own)
-    from hlclip.training import batches as dataset  # noqa: PLC0415
+    from hlclip.training import batches  # noqa: PLC0415
 
     os.cpu_count = lambda: workers
-    activations._IN_FLIGHT = dataset.READERS = workers
+    activations._IN_FLIGHT = batches.READERS = workers
     begin = ThreadPoolExecutor.__init__
 
     def noted(self: ThreadPoolExecutor, *arguments: Any, **named: Any) -> None:

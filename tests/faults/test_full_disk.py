@@ -27,7 +27,7 @@ from hlclip.highlights.film import cut_moments
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.model.checkpoint import save_tail
 from hlclip.store.store import Store
-from hlclip.system.errors import explanation
+from hlclip.system.errors import print_error
 from hlclip.system.files import WriteError, replacing, write_json
 from hlclip.training.fit import write_history
 from hlclip.training.state import TrainingState
@@ -199,14 +199,14 @@ def test_a_read_only_disk(disk: Path, name: str) -> None:
     assert [p.read_text() for p in path.parent.iterdir()] == ["old"]
 
 
-def test_a_read_only_store_is_named(disk: Path) -> None:
+def test_a_read_only_store_is_named(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(disk, "frames", {"size": 4})
     store.get_or_make("ab12", lambda: np.zeros((2, 2), np.uint8))
     make_read_only(disk)
     with pytest.raises(OSError, match="Read-only") as caught:
         store.get_or_make("cd34", lambda: np.zeros((2, 2), np.uint8))
-    said = explanation(caught.value)
-    assert said is not None
+    assert print_error(caught.value, status=1) == 1
+    said = capsys.readouterr().err
     assert str(disk) in said
     assert "make that disk writable" in said
 

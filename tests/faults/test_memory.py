@@ -11,6 +11,7 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo
 from hlclip.model.encoder import load_encoder
 from hlclip.model.tokens import encoder_header, image_header, text_header
+from hlclip.params import EncoderParams
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store

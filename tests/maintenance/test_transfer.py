@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
 from hlclip.maintenance import transfer as store_transfer
-from hlclip.maintenance.transfer import transfer
+from hlclip.maintenance.transfer import transfer_items
 from hlclip.maintenance.verify import audit
 from tests.cached import cached_data
 from tests.models import save_model, tiny_config
@@ -77,14 +77,14 @@ def test_every_way_to_duplicate(
         monkeypatch.setattr(os, "link", refuse)
     if "ioctl" in impossible:
         monkeypatch.setattr(store_transfer.fcntl, "ioctl", refuse)
-    assert transfer(root, tmp_path / "other", desc="import").copied == 9
+    assert transfer_items(root, tmp_path / "other", desc="import").copied == 9
     assert contents(tmp_path / "other") == contents(root)
 
 
 def test_the_stages_find_what_was_imported(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", tiny_config())
     made = cached_data(tmp_path / "one", model)
-    transfer(tmp_path / "one", tmp_path / "other", desc="import")
+    transfer_items(tmp_path / "one", tmp_path / "other", desc="import")
 
     def written() -> dict[Path, int]:
         return {path: path.stat().st_ctime_ns for path in files(tmp_path / "other")}
@@ -142,23 +142,23 @@ def test_there_is_nothing_to_move(root: Path, tmp_path: Path) -> None:
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from hlclip.maintenance.transfer import transfer
+from hlclip.maintenance.transfer import transfer_items
 link = os.link
 def told(*arguments, **keywords):
     link(*arguments, **keywords)
     print(flush=True)
 os.link = told
-transfer(Path(sys.argv[1]), Path(sys.argv[2]), desc="import")
+transfer_items(Path(sys.argv[1]), Path(sys.argv[2]), desc="import")
 """
 
 
 def test_what_a_dead_writer_left_beside_a_whole_item_goes(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "other"
-    transfer(root, target, desc="import")
+    transfer_items(root, target, desc="import")
     whole = contents(target)
     for path in files(target):
         (path.parent / f".{path.name[:40]}.abcdefgh.tmp").mkdir()
-    assert transfer(root, target, desc="import").copied == 0
+    assert transfer_items(root, target, desc="import").copied == 0
     assert contents(target) == whole
     assert not list(target.rglob("*.tmp"))
 
@@ -178,7 +178,7 @@ def test_killed_anywhere_it_goes_on(root: Path, tmp_path: Path) -> None:
         assert contents(target).items() <= contents(root).items()
     there = len(files(target))
     assert 0 < there < 49
-    moved = transfer(root, target, desc="import")
+    moved = transfer_items(root, target, desc="import")
     assert (moved.copied, moved.there) == (49 - there, there)
     assert contents(target) == contents(root)
     assert not list(target.rglob("*.tmp"))

@@ -13,7 +13,7 @@ from hlclip.model.encoder import load_encoder
 from hlclip.model.tail import Tail, build_tail
 from hlclip.params import TrainParams, load_params
 from hlclip.training.batches import cached_queries
-from hlclip.training.fit import _order, fit
+from hlclip.training.fit import _order, fit_tail
 from hlclip.training.state import TrainingState
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
@@ -69,7 +69,7 @@ def train_from_cache(data: CachedData, params: TrainParams) -> tuple[Tail, Train
     queries = cached_queries(
         data.index, "train", data.images, data.texts, store=data.store, target=params.target
     )
-    return tail, fit(tail, queries, params, device=CPU, validate=None)
+    return tail, fit_tail(tail, queries, params, device=CPU, validate=None)
 
 
 def train_full_model(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.system.disk import DiskError, alone, in_words, require_space, same_disk
+from hlclip.system.disk import DiskError, in_words, require_space, same_disk
+from hlclip.system.locks import sole_writer
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from hlclip.system.disk import alone
-with alone(Path(sys.argv[1])):
+from hlclip.system.locks import sole_writer
+with sole_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -23,11 +24,14 @@ def test_another_process_keeps_out_and_its_death_lets_in(tmp_path: Path) -> None
     process = subprocess.Popen([sys.executable, "-c", _HOLD, str(path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
-    with pytest.raises(DiskError, match=rf"{path} is being written by another run"), alone(path):
+    with (
+        pytest.raises(DiskError, match=rf"{path} is being written by another run"),
+        sole_writer(path),
+    ):
         raise AssertionError
     process.kill()
     process.communicate()
-    with alone(path):
+    with sole_writer(path):
         pass
     assert list(path.parent.iterdir()) == []
 

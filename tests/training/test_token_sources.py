@@ -11,7 +11,7 @@ import torch
 from hlclip.store.store import Store
 from hlclip.system.memory import free_host_bytes
 from hlclip.training import token_sources as residence
-from hlclip.training.batches import Batch, CachedQueries, batches, cached_queries
+from hlclip.training.batches import Batch, CachedQueries, cached_queries, load_batches
 from hlclip.training.token_sources import (
     DEVICE_RESERVE,
     FromDisk,
@@ -53,7 +53,7 @@ def epochs(queries: CachedQueries, device: torch.device) -> list[Batch]:
     return [
         Batch(*(getattr(batch, field.name).cpu().clone() for field in fields(batch)))
         for order in ORDERS
-        for batch in batches(queries, order, 2, device=device)
+        for batch in load_batches(queries, order, 2, device=device)
     ]
 
 

@@ -25,7 +25,7 @@ from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store, StoreError
 from hlclip.training.batches import cached_queries, rating_target
-from hlclip.training.fit import HISTORY, TrainError, fit
+from hlclip.training.fit import HISTORY, TrainError, fit_tail
 from hlclip.training.state import TrainingState, _digest
 from hlclip.training.step import Regression
 from tests.cached import CachedData, cached_data
@@ -137,7 +137,8 @@ def test_interrupted_after_any_epoch_it_resumes_to_the_same_weights(data, tmp_pa
         )
         stop = StopAfter(epochs)
         try:
-            fit(tail, queries, params, device=torch.device("cpu"), validate=stop, resume=resume)
+            cpu = torch.device("cpu")
+            fit_tail(tail, queries, params, device=cpu, validate=stop, resume=resume)
         except KeyboardInterrupt:
             assert epochs < params.epochs
         return tail.trained()
@@ -163,7 +164,7 @@ def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
         data.index, "train", data.images, data.texts, store=data.store, target="mean"
     )
     with pytest.raises(UnpicklingError):
-        fit(tail, queries, settings(), device=torch.device("cpu"), validate=None, resume=state)
+        fit_tail(tail, queries, settings(), device=torch.device("cpu"), validate=None, resume=state)
     assert not (tmp_path / "run").exists()
     content.seek(0)
     torch.load(content, weights_only=False)  # it would have
@@ -304,7 +305,7 @@ def test_a_damaged_state_is_named_and_training_begins_again(data, tmp_path, capl
         used = params.model_copy(update={"seed": seed})
         with contextlib.suppress(KeyboardInterrupt):
             stop = StopAfter(epochs)
-            fit(tail, queries, used, device=torch.device("cpu"), validate=stop, resume=resume)
+            fit_tail(tail, queries, used, device=torch.device("cpu"), validate=stop, resume=resume)
         return tail.trained()
 
     expected = run(2, None)
