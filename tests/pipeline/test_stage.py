@@ -16,7 +16,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from hlclip.system.files import replacing
-from hlclip.pipeline.stage import begin, run
+from hlclip.pipeline.stage import run
 
 def main():
     print("started", flush=True)
@@ -24,7 +24,6 @@ def main():
         temporary.write_text("half")
         {body}
 
-begin()
 run(main)
 """
 WAITS = "sys.stdin.readline()"

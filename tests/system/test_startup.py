@@ -1,28 +1,24 @@
 """A process that ends at once ends as any other: same status, all output, nothing left over."""
 
-import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hlclip.system.startup import importing
-
 PROGRAM = """
 import sys
-from hlclip.system.startup import all_its_work, end_soon
+from hlclip.system.startup import quick_process
 
 class Torn:
     def __del__(self):
         print("taken apart", flush=True)
 
-end_soon()
-import atexit, threading, time
-torn = Torn()
-atexit.register(print, "registered")
-threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
-with all_its_work():
+with quick_process():
+    import atexit, threading, time
+    torn = Torn()
+    atexit.register(print, "registered")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
     print("work")
     {body}
 """
@@ -76,29 +72,3 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
 def test_a_closed_output_is_none_at_all() -> None:
     process = ended("sys.exit(3)", ">&-")
     assert (process.returncode, process.stderr) == (3, "")
-
-
-def test_imports_are_not_interrupted_by_collections() -> None:
-    assert gc.isenabled()
-    with importing():
-        assert not gc.isenabled()
-        with importing():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(ImportError), importing():
-        raise ImportError
-    assert gc.isenabled()
-
-
-def test_what_others_have_frozen_stays_frozen() -> None:
-    gc.freeze()
-    try:
-        with importing():
-            pass
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()
-    with importing():
-        pass
-    assert gc.get_freeze_count() == 0
