@@ -16,7 +16,7 @@ KINDS = ("frames", "images", "texts", "features")
 
 _ITEM = re.compile(r"([0-9a-f]{40})\.h5")
 _TEMPORARY = re.compile(r"\.([0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
-_TRAINING = re.compile(r"[0-9a-f]{40}\.pt")
+_TRAINING = re.compile(r"[0-9a-f]{40}\.(pt|safetensors)")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StoredFile:
 
     path: Path
     kind: str
-    """`frames`, `images`, `texts`, `features`, or `training`: states of interrupted trainings."""
+    """`frames`, `images`, `texts`, `features`, or `training` (results, and interrupted states)."""
     key: str
     sort: Sort
     regular: bool

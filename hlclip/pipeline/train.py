@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import torch
 
 from hlclip.evaluation import ground_truth, highlight_metrics, pad
-from hlclip.formats import Index, Manifest
+from hlclip.formats import CheckpointError, Index, Manifest, read_facts
 from hlclip.model import Tail, autocast, pick_device, pretrained_tail, save_tail
 from hlclip.params import EncoderParams, TrainParams
+from hlclip.system import write_whole
 from hlclip.training import (
     CachedQueries,
     TrainError,
+    TrainingState,
     Validate,
     cached_queries,
     fit_tail,
@@ -25,6 +26,10 @@ from hlclip.training import (
 )
 
 log = logging.getLogger(__name__)
+
+
+TRAINING_VERSION = 1
+"""Part of the key of every result: raise it when a change of code alters what training gives."""
 
 
 def train_tail(
@@ -40,10 +45,11 @@ def train_tail(
 ) -> None:
     """Fine-tune and write the checkpoint and its history.
 
-    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP.
+    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP. A result is kept in the store
+    under a key of all that it depends on, and is not computed twice.
 
-    The videos of at most four batches are held at once, two of train and two of val (`batches`); on
-    CUDA also a whole split where its memory, or half of the machine's, has room (`residence`).
+    The videos of at most four batches are in memory at once, two of train and two of val, see
+    `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
 
     Raises:
         TrainError: no row of the train split has a video, or the loss is not finite.
@@ -56,14 +62,46 @@ def train_tail(
         "cached_blocks": encoder.cached_blocks,
         "clip_seconds": index.clip_seconds,
         "train": params.model_dump(exclude={"device"}),
+        "history": [],
     }
     if params.blocks == 0:
-        write_history(history, [])
         save_tail(checkpoint, {}, facts)
-        return
-    # Before anything is imported that only some runs need: the key covers the code that is loaded.
-    resume = store / "training" / f"{_run_key(index, images, texts, encoder, params)}.pt"
-    device = pick_device(params.device)
+    else:
+        device = pick_device(params.device)
+        key = _result_key(index, images, texts, encoder, params, device)
+        result = store / "training" / f"{key}.safetensors"
+        if not _is_whole(result):
+            state = result.with_suffix(".pt")
+            done = _fit(index, images, texts, encoder, params, device, store, state, history)
+            facts |= {"chosen": done.history[done.chosen - 1], "history": done.history}
+            save_tail(result, done.chosen_tensors, facts)
+            state.unlink(missing_ok=True)
+        write_whole(checkpoint, result.read_bytes())
+    write_history(history, read_facts(checkpoint)["history"])
+
+
+def _is_whole(result: Path) -> bool:
+    try:
+        read_facts(result)
+    except CheckpointError as error:
+        if result.exists():
+            log.warning("%s; training begins again", error.reason)
+        return False
+    log.info("this training is done already: taken from %s", result)
+    return True
+
+
+def _fit(
+    index: Index,
+    images: Manifest,
+    texts: Manifest,
+    encoder: EncoderParams,
+    params: TrainParams,
+    device: torch.device,
+    store: Path,
+    state: Path,
+    history: Path,
+) -> TrainingState:
     tail = pretrained_tail(
         encoder.model,
         encoder.pretrained,
@@ -84,19 +122,15 @@ def train_tail(
     val = split("val") if "val" in index.queries else None
     if val is not None and len(val):
         val.keep_in_memory(device)
-    done = fit_tail(
+    return fit_tail(
         tail,
         queries,
         params,
         device=device,
         validate=_validator(val, params, device) if val is not None and len(val) else None,
-        resume=resume,
+        resume=state,
         history=history,
     )
-    facts["chosen"] = done.history[done.chosen - 1]
-    save_tail(checkpoint, done.chosen_tensors, facts)
-    write_history(history, done.history)
-    resume.unlink(missing_ok=True)
 
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
@@ -118,13 +152,15 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     return validate
 
 
-def _run_key(
-    index: Index, images: Manifest, texts: Manifest, encoder: EncoderParams, params: TrainParams
+def _result_key(
+    index: Index,
+    images: Manifest,
+    texts: Manifest,
+    encoder: EncoderParams,
+    params: TrainParams,
+    device: torch.device,
 ) -> str:
-    """Names a training run by all it depends on, the code that is loaded for it included."""
-    code = hashlib.sha256()
-    for name in sorted(name for name in sys.modules if name.split(".")[0] == "hlclip"):
-        code.update(Path(str(sys.modules[name].__file__)).read_bytes())
+    """Names a training by all that its result depends on; code is represented by its version."""
     rows = {
         split: [row.model_dump(mode="json") for row in index.queries.get(split, [])]
         for split in ("train", "val")
@@ -133,10 +169,10 @@ def _run_key(
         rows,
         images.as_json(),
         texts.as_json(),
-        encoder.model_dump(),
-        params.model_dump(),
+        encoder.model_dump(include={"model", "pretrained", "cached_blocks"}),
+        params.model_dump(exclude={"device"}),
         version("torch"),
-        pick_device(params.device).type,
-        code.hexdigest(),
+        device.type,
+        TRAINING_VERSION,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]

@@ -11,5 +11,6 @@ cosines          scores of a tail over cached queries
 from hlclip.training.batches import Batch, CachedQueries, cached_queries, load_batches
 from hlclip.training.cosines import score_queries
 from hlclip.training.fit import TrainError, Validate, fit_tail, write_history
+from hlclip.training.state import TrainingState
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 from hlclip.training.token_sources import Each, FromDisk
