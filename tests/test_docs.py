@@ -1,4 +1,4 @@
-"""The docs name what there is: pages, modules, options, parameters, and what reruns when."""
+"""The docs are true: pages, files, options, parameters and variables exist; tables and trees fit."""
 
 import itertools
 import re
@@ -30,13 +30,13 @@ def parameters() -> set[str]:
     return {f"{section}.{key}" for section, keys in yaml("params.yaml").items() for key in keys}
 
 
-def test_there_are_commands_and_some_are_run() -> None:
+def test_some_commands_are_run() -> None:
     assert len([block for block in COMMANDS if block.reason is None]) >= 7
     languages = {block.language for block in EVERYTHING}
     assert languages <= {*SHELL, "python", "json", "bibtex", "text"}
 
 
-def test_a_reason_stands_only_above_what_could_be_run() -> None:
+def test_reasons_stand_above_commands_only() -> None:
     runnable = [b for b in EVERYTHING if b.reason and b.language in (*SHELL, "python")]
     written = sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES)
     assert len(runnable) == written
@@ -70,8 +70,8 @@ def check_options(words: list[str]) -> None:
 
 
 def options(command: Any) -> set[str]:
-    own = {name for parameter in command.params for name in parameter.opts}
-    return own.union(*(options(each) for each in getattr(command, "commands", {}).values()))
+    names = {name for parameter in command.params for name in parameter.opts}
+    return names.union(*(options(each) for each in getattr(command, "commands", {}).values()))
 
 
 def test_options_in_the_text_exist() -> None:
