@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.highlights.scorer import load_scorer
+from hlclip import load_scorer
 from tests.docs import PAGES, ROOT, SHELL, blocks
 from tests.e2e.conftest import Project
 from tests.films import copy, ffmpeg
