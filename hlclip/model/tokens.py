@@ -1,4 +1,4 @@
-"""Tokens as the store keeps them: what identifies them, and their precision."""
+"""Cached tokens: the header that identifies them in the store, and their precision."""
 
 from pathlib import Path
 
@@ -12,24 +12,27 @@ from hlclip.model.weight_files import SUFFIXES, EncoderError
 
 
 def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
-    """Header of a video's tokens, from `encoder_header`."""
+    """Header of a video's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
 
 
 def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
-    """Header of a query's tokens, from `encoder_header`."""
+    """Header of a query's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "text"}
 
 
 def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:
-    """What identifies a trunk: names for people, the fingerprint for certainty.
+    """Identify a trunk: names for people, the fingerprint for certainty.
 
-    A file has no name here: the same weights in another file give the same activations.
+    Names of files and folders are left out: the same weights in another file give the same
+    activations.
     """
     preprocess = encoder.preprocess
     pretrained = pretrained or "none"
+    prefix, colon, folder = encoder.name.rpartition(":")
+    absolute = Path(folder).is_absolute()
     return {
-        "model": _portable(encoder.name),
+        "model": prefix + colon + Path(folder).name if absolute else encoder.name,
         "pretrained": "file" if Path(pretrained).suffix in SUFFIXES else pretrained,
         "weights": encoder.fingerprint(),
         "cached_blocks": encoder.cached_blocks,
@@ -38,17 +41,16 @@ def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | 
     }
 
 
-def _portable(name: str) -> str:
-    """A model's name without the folders of this machine."""
-    prefix, separator, rest = name.rpartition(":")
-    return prefix + separator + Path(rest).name if Path(rest).is_absolute() else name
-
-
 def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens as they are stored.
+    """Tokens in the precision of the store.
+
+    Args:
+        tokens: float32 of any shape, on the CPU.
+        dtype: `float16` or `float32`.
+        name: the video or query, for the error.
 
     Raises:
-        EncoderError: a value does not fit into `dtype`; says which item by `name`.
+        EncoderError: a value does not fit into `dtype`.
     """
     array = tokens.to(getattr(torch, dtype)).numpy()
     if not np.isfinite(array).all():

@@ -17,9 +17,9 @@ from huggingface_hub import constants
 from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 
-from hlclip.model.encoder import EncoderError, load_encoder
+from hlclip.model import EncoderError, load_encoder, weights_status
 from hlclip.model.hub import HubFile, fetch
-from hlclip.model.weights import WeightsStatus, weights_status
+from hlclip.model.weights import WeightsStatus
 from tests.hub import COMMIT, LARGE, Hub, hub
 from tests.models import save_model, tiny_config
 
@@ -307,8 +307,6 @@ PROGRAM = """
 from hlclip.pipeline.stage import begin, run
 begin()
 import json
-from hlclip.model.encoder import load_encoder
-from hlclip.model.weights import weights_status
 
 def main():
     encoder = load_encoder("ViT-B-32-quickgelu", "openai", cached_blocks=2)

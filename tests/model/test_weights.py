@@ -15,10 +15,8 @@ from open_clip.model import CLIP, CustomTextCLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
-from hlclip.model.tokens import encoder_header
+from hlclip.model import Encoder, EncoderError, encoder_header, load_encoder, weights_status
 from hlclip.model.weight_files import sha256_of
-from hlclip.model.weights import weights_status
 from hlclip.store.store import content_key
 from tests.models import save_model, tiny_config
 

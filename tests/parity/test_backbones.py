@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model import Encoder, EncoderError, load_encoder
 from hlclip.model.towers import build_empty
 from hlclip.params import DataParams, EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations

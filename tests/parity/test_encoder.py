@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
-from hlclip.model.tail import build_tail
+from hlclip.model import Encoder, EncoderError, build_tail, load_encoder
 from tests.models import save_model, tiny_config
 
 QUERIES = ["a dog runs on the beach", "x", "a very long query " * 30, "Ein Hund; 犬 🐕"]

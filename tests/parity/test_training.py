@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tail import Tail, build_tail
+from hlclip.model import Tail, build_tail, load_encoder
 from hlclip.params import TrainParams, load_params
 from hlclip.training.batches import cached_queries
 from hlclip.training.fit import _order, fit_tail

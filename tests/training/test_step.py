@@ -5,9 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from hlclip.model.device import autocast
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tail import Tail, build_tail
+from hlclip.model import Tail, autocast, build_tail, load_encoder
 from hlclip.training.batches import Batch
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 from tests.models import save_model, tiny_config

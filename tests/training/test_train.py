@@ -16,10 +16,15 @@ import torch
 from safetensors.torch import load_file, save
 
 from hlclip.formats.checkpoints import CheckpointError, read_facts
-from hlclip.model.checkpoint import load_tail, save_tail
-from hlclip.model.device import DeviceError
-from hlclip.model.encoder import EncoderError, load_encoder
-from hlclip.model.tail import build_tail, pretrained_tail
+from hlclip.model import (
+    DeviceError,
+    EncoderError,
+    build_tail,
+    load_encoder,
+    load_tail,
+    pretrained_tail,
+    save_tail,
+)
 from hlclip.params import TrainParams, load_params
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
