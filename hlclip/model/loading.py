@@ -76,6 +76,7 @@ def untrained_encoder(
     Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
     _check_activation(model, pretrained)
     tokenizer = _load_tokenizer(local, model, config)
+    preprocessing = _published_preprocessing(local, pretrained) if pretrained else None
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
@@ -84,9 +85,7 @@ def untrained_encoder(
             local,
             load_weights=False,
             pretrained_text=False,
-            force_preprocess_cfg=_published_preprocessing(local, pretrained)
-            if pretrained
-            else None,
+            force_preprocess_cfg=preprocessing,
             device=device,
         )
     except Exception as error:  # open_clip raises bare exceptions of many kinds

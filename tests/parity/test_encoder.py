@@ -75,7 +75,7 @@ def test_tokens_behind_the_pooled_one_are_not_cached(tmp_path: Path):
 
 
 def test_openai_weights_need_quick_gelu(tmp_path: Path):
-    with pytest.raises(EncoderError, match=r"set encoder\.model to ViT-B-32-quickgelu"):
+    with pytest.raises(EncoderError, match=r"-S encoder\.model=ViT-B-32-quickgelu"):
         load_encoder("ViT-B-32", "openai", cached_blocks=2)
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
     assert config is not None
