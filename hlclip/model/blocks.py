@@ -106,12 +106,7 @@ def pooled_block(
 
 
 def pick(tokens: Tensor, position: Tensor | int) -> Tensor:
-    """The token of each item at `position`: [items, width].
-
-    Args:
-        tokens: [items, tokens, width].
-        position: one index for all items, or int64 [items].
-    """
+    """[items, width]: the token of each item at `position`, one for all or int64 [items]."""
     if isinstance(position, int):
         return tokens[:, position]
     return tokens[torch.arange(tokens.shape[0], device=tokens.device), position]

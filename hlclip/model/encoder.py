@@ -1,4 +1,4 @@
-"""The frozen trunk of a loaded CLIP model, its preprocessing and its fingerprint.
+"""The frozen trunk of a loaded CLIP model, and what identifies the tokens that it computes.
 
 Each tower is cut in front of its last `cached_blocks` transformer blocks. The *trunk*, frozen, ends
 there and its tokens are cached; the *tail* (`hlclip.model.tail`) continues from them.
@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hlclip.formats import Header
 from hlclip.model.towers import causal_mask, text_tower, vision_tower
-from hlclip.model.weight_files import EncoderError
+from hlclip.model.weight_files import SUFFIXES, EncoderError
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,9 @@ class Encoder:
         self.visual = vision_tower(model, name)
         self.text = text_tower(model, name)
         self.cached_blocks = cached_blocks
-        transformers: dict[str, Any] = {
-            "image": self.visual.transformer,
-            "text": self.text.transformer,
-        }
-        for tower, transformer in transformers.items():
-            blocks = len(transformer.resblocks)
+        towers: dict[str, Any] = {"image": self.visual, "text": self.text}
+        for tower, parts in towers.items():
+            blocks = len(parts.transformer.resblocks)
             if blocks <= cached_blocks:
                 raise EncoderError(
                     f"{name}: cached_blocks is {cached_blocks}, but the {tower} tower has {blocks} "
@@ -173,3 +172,52 @@ class Encoder:
         for block in transformer.resblocks[: -self.cached_blocks]:
             tokens = block(tokens, attn_mask=mask)
         return tokens
+
+
+def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:
+    """Identify a trunk: names for people, the fingerprint for certainty.
+
+    Names of files and folders are left out: the same weights in another file give the same
+    activations.
+    """
+    preprocess = encoder.preprocess
+    pretrained = pretrained or "none"
+    prefix, colon, folder = encoder.name.rpartition(":")
+    absolute = Path(folder).is_absolute()
+    return {
+        "model": prefix + colon + Path(folder).name if absolute else encoder.name,
+        "pretrained": "file" if Path(pretrained).suffix in SUFFIXES else pretrained,
+        "weights": encoder.fingerprint(),
+        "cached_blocks": encoder.cached_blocks,
+        "mean": ",".join(f"{value:.9g}" for value in preprocess.mean),
+        "std": ",".join(f"{value:.9g}" for value in preprocess.std),
+    }
+
+
+def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
+    """Header of a video's tokens, made from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
+
+
+def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
+    """Header of a query's tokens, made from `encoder_header`."""
+    return {**encoder, "dtype": dtype, "tower": "text"}
+
+
+def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
+    """Tokens in the precision of the store.
+
+    Args:
+        tokens: float32 of any shape, on the CPU.
+        dtype: `float16` or `float32`.
+        name: the video or query, for the error.
+
+    Raises:
+        EncoderError: a value does not fit into `dtype`.
+    """
+    array = tokens.to(getattr(torch, dtype)).numpy()
+    if not np.isfinite(array).all():
+        raise EncoderError(
+            f"{name}: tokens do not fit into {dtype}", settings={"encoder.dtype": "float32"}
+        )
+    return array

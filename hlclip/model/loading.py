@@ -121,15 +121,11 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
     try:
         # The files of a hub tokenizer are not among those of the commit's folder.
         return open_clip.get_tokenizer(model if hub_name else local)
-    except ModuleNotFoundError as error:
-        raise EncoderError(
-            f"{model}: its tokenizer {hub_name!r} needs the package {error.name}, which is not "
-            "installed",
-            f"pip install {error.name}",
-        ) from error
     except Exception as error:  # of the hub, of transformers, of the tokenizer's own files
+        package = error.name if isinstance(error, ModuleNotFoundError) else None
         raise EncoderError(
-            f"{model}: its tokenizer {hub_name!r} cannot be loaded: {short_reason(error)}"
+            f"{model}: its tokenizer {hub_name!r} cannot be loaded: {short_reason(error)}",
+            f"pip install {package}" if package else "",
         ) from error
 
 

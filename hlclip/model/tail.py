@@ -7,11 +7,14 @@ Outputs and gradients equal those of open_clip's full blocks; blocks of other ki
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hlclip.formats import CheckpointError, read_arrays, read_facts, write_arrays
 from hlclip.model.blocks import can_be_cut, entry_block, fuse_activations, pick, pooled_block
 from hlclip.model.encoder import Encoder
 from hlclip.model.loading import load_encoder
@@ -129,10 +132,8 @@ class Tail(nn.Module):
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
         """Make only the last `blocks` blocks of both towers and the chosen heads trainable."""
         self.requires_grad_(False)
-        towers: tuple[Any, Any] = (self.image, self.text)
-        for tower in towers:
-            for block in list(tower.blocks)[len(tower.blocks) - blocks :]:
-                block.requires_grad_(True)
+        for tower in (self.image, self.text):
+            tower.blocks[len(tower.blocks) - blocks :].requires_grad_(True)
             if blocks and heads in ("norm", "all"):
                 tower.norm.requires_grad_(True)
             if blocks and heads in ("projection", "all") and tower.projection is not None:
@@ -141,11 +142,7 @@ class Tail(nn.Module):
 
     def trained(self) -> dict[str, Tensor]:
         """The trainable parameters, by open_clip's names."""
-        return {
-            self.names[name]: parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad
-        }
+        return {self.names[name]: p for name, p in self.named_parameters() if p.requires_grad}
 
 
 def build_tail(encoder: Encoder) -> Tail:
@@ -199,3 +196,50 @@ def pretrained_tail(
             "`dvc repro --force activations` encodes with the new ones",
         )
     return build_tail(encoder)
+
+
+def save_tail(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write the trained parameters under open_clip's names, whole or not at all.
+
+    `open_clip_model.load_state_dict(safetensors.torch.load_file(path), strict=False)` makes the
+    fine-tuned CLIP of a pretrained one.
+
+    Args:
+        tensors: open_clip parameter name -> tensor.
+        facts: JSON, see `read_facts`; `weights` must be the fingerprint of the fine-tuned model.
+    """
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    write_arrays(path, arrays, facts)
+
+
+def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
+    """Put a checkpoint's parameters into a tail of the model that was fine-tuned.
+
+    Args:
+        tail: from `build_tail`; changed in place.
+        weights: fingerprint of the model of `tail`.
+
+    Returns:
+        The checkpoint's facts, see `read_facts`.
+
+    Raises:
+        CheckpointError: damaged, or made from other weights or another architecture.
+    """
+    facts = read_facts(path)
+    if facts["weights"] != weights:
+        raise CheckpointError(
+            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: "
+            "it was fine-tuned from other weights than the model's"
+        )
+    parameters = {tail.names[name]: p for name, p in tail.named_parameters()}
+    _, arrays = read_arrays(path)
+    with torch.no_grad():
+        for name, array in arrays.items():
+            if name not in parameters or parameters[name].shape != array.shape:
+                raise CheckpointError(
+                    f"{path}: parameter {name} {array.shape} does not fit the tail",
+                    "the checkpoint may need more cached blocks",
+                    settings={"encoder.cached_blocks": facts["cached_blocks"]},
+                )
+            parameters[name].copy_(torch.from_numpy(array))
+    return facts

@@ -5,7 +5,6 @@ TorchScript archive is a program that runs when it is loaded, so only archives w
 are loaded.
 """
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,19 +33,11 @@ class WeightsError(EncoderError):
 
 def is_torchscript(path: Path) -> bool:
     """Whether a weights file is a TorchScript archive; only the names in the archive are read."""
-    if path.suffix not in SUFFIXES or not zipfile.is_zipfile(path):
-        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensor_shapes(path: Path) -> Shapes:
@@ -57,14 +48,15 @@ def tensor_shapes(path: Path) -> Shapes:
             TorchScript program that cannot be read safely.
     """
     remedy = _replacement_remedy(path)
+    problem = None
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file", remedy)
-    if path.suffix not in SUFFIXES:
-        raise WeightsError(
-            f"{path}: weights files end in {', '.join(SUFFIXES)}, not {path.suffix!r}", remedy
-        )
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path}: is empty, expected a weights file", remedy)
+        problem = "no such weights file"
+    elif path.suffix not in SUFFIXES:
+        problem = f"weights files end in {', '.join(SUFFIXES)}, not {path.suffix!r}"
+    elif path.stat().st_size == 0:
+        problem = "is empty, expected a weights file"
+    if problem:
+        raise WeightsError(f"{path}: {problem}", remedy)
     with path.open("rb") as file:
         if file.read(24).startswith(b"version https://git-lfs"):
             raise WeightsError(

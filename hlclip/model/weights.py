@@ -4,6 +4,7 @@ open_clip's own search hides the first error behind the next, and asks the netwo
 are cached. Here each search ends in one file, or in one error that says which file to put where.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,13 +19,7 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.factory import _find_checkpoint_in_dir, parse_model_name
 
 from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch, find_on_hub
-from hlclip.model.weight_files import (
-    SUFFIXES,
-    WeightsError,
-    is_torchscript,
-    sha256_of,
-    tensor_shapes,
-)
+from hlclip.model.weight_files import SUFFIXES, WeightsError, is_torchscript, tensor_shapes
 
 
 @dataclass(frozen=True)
@@ -113,9 +108,10 @@ def openai_models(path: Path) -> list[str]:
     open_clip's table has the sha256 of each archive in its address. The shortest name comes first;
     the list is empty for every other file.
     """
-    if not is_torchscript(path):
+    if path.suffix not in SUFFIXES or not is_torchscript(path):
         return []
-    digest = sha256_of(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     models = [
         name
         for name in open_clip.list_models()
@@ -158,27 +154,22 @@ def _repository_weights(repo: str, revision: str) -> HubFile:
 
 def _find_pretrained(model: str, pretrained: str | None) -> Path | HubFile:
     """Weights of a built-in model, by tag or file."""
-    tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-    if pretrained is None:
-        raise WeightsError(
-            f"pretrained must name a tag or weights file for {model!r}, which has the tags: {tags}",
-            settings={"encoder.pretrained": "..."},
-        )
-    if published := open_clip.get_pretrained_cfg(model, pretrained):
+    if published := open_clip.get_pretrained_cfg(model, pretrained or ""):
         repo, name = os.path.split(published["hf_hub"])  # ORG/NAME/FILE, or ORG/NAME/
         return HubFile(repo, _candidates(name), "encoder.pretrained")
-    path = Path(pretrained)
-    if path.is_file():
+    path = Path(pretrained or "")
+    if pretrained and path.is_file():
         return path
-    if path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1:
+    if pretrained and (path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1):
         raise WeightsError(
             f"no weights file {path}",
             f"give the path of a weights file of {model}",
             settings={"encoder.pretrained": "/path/to/file"},
         )
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
     raise WeightsError(
-        f"pretrained {pretrained!r} is no file and no tag of {model}, which has: {tags}",
-        "give one or the other",
+        f"pretrained must name a tag or weights file for {model!r}, got {pretrained!r}",
+        f"the tags of {model} are {tags}",
         settings={"encoder.pretrained": "..."},
     )
 

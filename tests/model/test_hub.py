@@ -78,10 +78,10 @@ def load(model: str, pretrained: str | None = None) -> str:
 
 
 def refused(model: str, pretrained: str | None = None) -> str:
-    """The error's message: a line with the reason, and a line with the remedy."""
+    """The error's message: a line with the reason, and perhaps a line with the remedy."""
     with pytest.raises(EncoderError) as caught:
         load(model, pretrained)
-    assert str(caught.value).count("\n") == 1
+    assert str(caught.value).count("\n") <= 1
     return str(caught.value)
 
 

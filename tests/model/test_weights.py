@@ -1,5 +1,6 @@
 """Weights files of every kind, good and bad, and what identifies them; see also test_hub.py."""
 
+import hashlib
 import os
 import pickle
 import re
@@ -16,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hlclip.model import Encoder, EncoderError, encoder_header, load_encoder, weights_status
-from hlclip.model.weight_files import sha256_of
 from hlclip.store.store import content_key
 from tests.models import save_model, tiny_config
 
@@ -159,7 +159,8 @@ def archive(tmp_path: Path) -> Path:
 
 def publish(monkeypatch: pytest.MonkeyPatch, archive: Path, *models: str) -> None:
     """Enter an archive into open_clip's table as OpenAI's, under its sha256."""
-    url = f"https://openaipublic.azureedge.net/clip/models/{sha256_of(archive)}/{archive.name}"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    url = f"https://openaipublic.azureedge.net/clip/models/{digest}/{archive.name}"
     tag = open_clip.pretrained._pcfg(url=url, hf_hub="nobody/nothing/", quick_gelu=True)
     for model in models:
         monkeypatch.setitem(open_clip.pretrained._PRETRAINED, model, {"openai": tag})
@@ -456,4 +457,4 @@ def test_status_of_what_does_not_exist():
         assert status.place == "nowhere"
         assert status.remedy
     assert "ViT-B-32" in weights_status("ViT-B-33", "openai").remedy
-    assert "openai" in weights_status("ViT-B-32-quickgelu", "no_such_tag").where
+    assert "openai" in weights_status("ViT-B-32-quickgelu", "no_such_tag").remedy
