@@ -28,12 +28,9 @@ def cases(folder: Path) -> Iterator[Pair]:
             source.gather([(items[number], items[number].length) for number in chosen], threads)
 
     def bare(threads: Executor | None) -> None:
+        mapped = threads.map if threads else map
         for chosen in order:
-            list(
-                (threads.map if threads else map)(
-                    lambda number: np.fromfile(paths[number], np.uint8), chosen
-                )
-            )
+            list(mapped(lambda number: np.fromfile(paths[number], np.uint8), chosen))
 
     for threads in (1, 2):
         with ThreadPoolExecutor(threads) as pool:

@@ -12,13 +12,7 @@ device          where torch computes, and in which precision
 """
 
 from hlclip.model.device import DeviceError, autocast, pick_device
-from hlclip.model.encoder import (
-    Encoder,
-    cast_tokens,
-    encoder_header,
-    image_header,
-    text_header,
-)
+from hlclip.model.encoder import Encoder, cast_tokens, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached
 from hlclip.model.loading import load_encoder, untrained_encoder
 from hlclip.model.tail import Tail, build_tail, load_tail, pretrained_tail, save_tail

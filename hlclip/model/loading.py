@@ -130,11 +130,7 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
 
 
 def _check_activation(model: str, pretrained: str | None) -> None:
-    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading.
-
-    Raises:
-        EncoderError: the tag's activation function is not the model's.
-    """
+    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
     if pretrained is None:
         return
     published = open_clip.get_pretrained_cfg(model, pretrained)

@@ -212,15 +212,12 @@ def save_tail(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> 
     write_arrays(path, arrays, facts)
 
 
-def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
+def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
     """Put a checkpoint's parameters into a tail of the model that was fine-tuned.
 
     Args:
         tail: from `build_tail`; changed in place.
         weights: fingerprint of the model of `tail`.
-
-    Returns:
-        The checkpoint's facts, see `read_facts`.
 
     Raises:
         CheckpointError: damaged, or made from other weights or another architecture.
@@ -228,8 +225,9 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
     facts = read_facts(path)
     if facts["weights"] != weights:
         raise CheckpointError(
-            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: "
-            "it was fine-tuned from other weights than the model's"
+            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: the checkpoint was "
+            "fine-tuned from other weights",
+            "name the model and weights that it was fine-tuned from",
         )
     parameters = {tail.names[name]: p for name, p in tail.named_parameters()}
     _, arrays = read_arrays(path)
@@ -242,4 +240,3 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> dict[str, Any]:
                     settings={"encoder.cached_blocks": facts["cached_blocks"]},
                 )
             parameters[name].copy_(torch.from_numpy(array))
-    return facts

@@ -101,17 +101,14 @@ def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
     missing = [name for name in expected if name not in shapes and name != "logit_bias"]
     unknown = [name for name in shapes if name not in expected]
     reshaped = [n for n in expected if n in shapes and n not in loss and shapes[n] != expected[n]]
-    differences = []
-    if reshaped:
-        name = reshaped[0]
-        differences.append(
-            f"{len(reshaped)} of another shape ({name} is {list(shapes[name])}, "
-            f"expected {list(expected[name])})"
-        )
-    if missing:
-        differences.append(f"{len(missing)} missing ({_first_names(missing)})")
-    if unknown:
-        differences.append(f"{len(unknown)} that {model} does not have ({_first_names(unknown)})")
+    differences = [
+        f"{len(reshaped)} of another shape ({name} is {list(shapes[name])}, "
+        f"expected {list(expected[name])})"
+        for name in reshaped[:1]
+    ]
+    for names, problem in ((missing, "missing"), (unknown, f"that {model} does not have")):
+        if names:
+            differences.append(f"{len(names)} {problem} ({_first_names(names)})")
     if differences:
         raise WeightsError(
             f"{path}: not the weights of {model}, which has {len(expected)} tensors: "

@@ -47,7 +47,8 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
         return _find_in_folder(Path(name))
     if schema == "hf-hub":
         # Config and weights are of one commit, even if the repository changes in between.
-        return _repository_weights(name, fetch(hub_config(name)).parent.name)
+        commit = fetch(hub_config(name)).parent.name
+        return HubFile(name, _candidates(""), "encoder.model", commit)
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
         raise WeightsError(
@@ -85,7 +86,7 @@ def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) 
         if schema == "hf-hub":
             config = cached(hub_config(name))
             revision = config.parent.name if config else constants.DEFAULT_REVISION
-            weights = _repository_weights(name, revision)
+            weights = HubFile(name, _candidates(""), "encoder.model", revision)
             path = cached(weights) if config else None
         else:
             weights = find_weights(model, pretrained)
@@ -146,10 +147,6 @@ def _find_in_folder(folder: Path) -> Path:
     if path is None:
         raise WeightsError(f"{folder}: has no weights file", remedy)
     return Path(path)
-
-
-def _repository_weights(repo: str, revision: str) -> HubFile:
-    return HubFile(repo, _candidates(""), "encoder.model", revision)
 
 
 def _find_pretrained(model: str, pretrained: str | None) -> Path | HubFile:

@@ -26,8 +26,8 @@ class TrainError(HlclipError):
 
 
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
-"""Columns of the history: epoch from 1, mean squared error over the epoch's frames while the weights
-changed, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
+"""Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
+each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
 (None without ground truth)."""
 
 Validate = Callable[[Tail], tuple[float, float]]
@@ -63,7 +63,8 @@ def fit_tail(
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
     schedule = _schedule(optimizer, params, steps * params.epochs)
-    pieces = micro_batch_frames(params.micro_batch, device)
+    piece = micro_batch_frames(params.micro_batch, device)
+    precision = autocast(device, params.precision)
     state = TrainingState(trained, regression, optimizer, schedule)
     if resume is not None:
         try:
@@ -87,11 +88,7 @@ def fit_tail(
             for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
                 loss = accumulate_gradients(
-                    tail,
-                    regression,
-                    batch,
-                    frames=pieces,
-                    autocast=autocast(device, params.precision),
+                    tail, regression, batch, frames=piece, autocast=precision
                 )
                 lr = optimizer.param_groups[0]["lr"]
                 optimizer.step()
