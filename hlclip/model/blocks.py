@@ -57,7 +57,7 @@ def entry_block(block: Any, tokens: Tensor, *, causal: bool) -> Tensor:
         2, 0, 3, 1, 4
     )
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-    # The heads stand side by side again: [items, tokens, width].
+    # The heads are concatenated: [items, tokens, heads * depth] = [items, tokens, width].
     out = attention.out_proj(mixed.transpose(1, 2).reshape(items, length, width))
     tokens = tokens + block.ls_1(out)
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))

@@ -109,10 +109,9 @@ class Encoder:
         return self._pooled_position(self.tokenizer([query])) + 1
 
     def fingerprint(self) -> str:
-        """sha256 over all weights by name, and over the config.
+        """sha256 over the config and all weights by name, whatever file they were read from.
 
-        Heads and activation function, for example, are not in the weights. The kind of file that
-        the weights came in does not matter.
+        The config holds what the weights do not show: the number of heads, the activation function.
         """
         digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
         for key, tensor in sorted(self.model.state_dict().items()):

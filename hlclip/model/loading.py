@@ -26,7 +26,7 @@ def load_encoder(
 
     Args:
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`.
-        pretrained: tag or weights file; None for the last two, which bring their own.
+        pretrained: tag or weights file; None for a folder or repository, which has its own.
         cached_blocks: blocks of each tower that belong to the tail.
         device: where the trunk runs.
 

@@ -76,6 +76,9 @@ class TowerTail(nn.Module):
                 tokens = block(tokens, attn_mask=mask)
         # The last block, the norm and the pooling give [items, width].
         last = self.blocks[-1]
+        position: Tensor | int = 0
+        if self.pooled == "last":
+            position = tokens.shape[1] - 1 if lengths is None else lengths - 1
         if self.pooled == "average":
             tokens = last(tokens, attn_mask=mask)
             if self.norm_after_pooling:
@@ -83,22 +86,16 @@ class TowerTail(nn.Module):
             else:
                 pooled = self.norm(tokens)[:, 1:].mean(1)
         elif can_be_cut(last):
-            pooled = self.norm(pooled_block(last, tokens, self._position(tokens, lengths), lengths))
+            pooled = self.norm(pooled_block(last, tokens, position, lengths))
         else:
             tokens = last(tokens, attn_mask=mask)
-            pooled = self.norm(pick(tokens, self._position(tokens, lengths)))
+            pooled = self.norm(pick(tokens, position))
         # The projection gives [items, embedding].
         if isinstance(self.projection, nn.Linear):
             pooled = self.projection(pooled)
         elif self.projection is not None:
             pooled = pooled @ self.projection
         return F.normalize(pooled.float(), dim=-1)
-
-    def _position(self, tokens: Tensor, lengths: Tensor | None) -> Tensor | int:
-        """Index of the pooled token, one for all items or int64 [items]."""
-        if self.pooled == "first":
-            return 0
-        return tokens.shape[1] - 1 if lengths is None else lengths - 1
 
 
 class Tail(nn.Module):
@@ -225,8 +222,8 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
     facts = read_facts(path)
     if facts["weights"] != weights:
         raise CheckpointError(
-            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: the checkpoint was "
-            "fine-tuned from other weights",
+            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: "
+            "the checkpoint was fine-tuned from other weights",
             "name the model and weights that it was fine-tuned from",
         )
     parameters = {tail.names[name]: p for name, p in tail.named_parameters()}

@@ -121,6 +121,8 @@ def _fit(
     if queries.absent:
         log.warning("train: %d rows without video are left out", queries.absent)
     val = split("val") if "val" in index.queries else None
+    if val is not None and len(val):
+        log.info("activations of val are kept on %s", val.location)
     return fit_tail(
         tail,
         queries,

@@ -83,7 +83,7 @@ class CachedQueries:
 
     @cached_property
     def _sources(self) -> tuple[TokenSource, TokenSource]:
-        """Of image and text tokens; there must be rows."""
+        """The sources of image and text tokens; there must be rows."""
         images = [self._images.items[row.vid] for row in self.rows]
         texts = [self._texts.items[row.query] for row in self.rows]
         text_store = Store(self._store, "texts", self._texts.header)
@@ -93,13 +93,13 @@ class CachedQueries:
 
     @property
     def location(self) -> Location:
-        """Where the image tokens are kept between epochs."""
+        """Where image tokens are kept between epochs, chosen by the memory free at first use."""
         return self._sources[0].location
 
     def batch(self, indices: Iterable[int], pool: Executor | None = None) -> Batch:
         """The batch of some rows, on the CPU or on `device`.
 
-        Its memory is used again: a batch is valid until the next but one is made.
+        The next but one batch overwrites it.
 
         Args:
             indices: at least one row.

@@ -36,19 +36,14 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
+        saved = vars(self) | {
+            "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
+            "regression": self.regression.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.last_epoch,
+        }
         content = io.BytesIO()
-        torch.save(
-            {
-                "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
-                "regression": self.regression.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.last_epoch,
-                "history": self.history,
-                "chosen": self.chosen,
-                "chosen_tensors": self.chosen_tensors,
-            },
-            content,
-        )
+        torch.save(saved, content)
         write_whole(path, _digest(path, content.getvalue()) + content.getvalue())
 
     def load(self, path: Path) -> None:
