@@ -304,11 +304,11 @@ def test_status_of_a_hub_that_fails(tag: str, server: Hub, cache: Path, fault, s
 # The real thing: OpenAI's ViT-B/32 by its tag, in processes with nothing but environment variables
 
 PROGRAM = """
-from hlclip.pipeline.stage import begin, run
-begin()
-import json
+from hlclip.pipeline.stage import run
 
 def main():
+    import json
+    from hlclip.model import load_encoder, weights_status
     encoder = load_encoder("ViT-B-32-quickgelu", "openai", cached_blocks=2)
     status = weights_status("ViT-B-32-quickgelu", "openai")
     print(json.dumps([encoder.fingerprint(), status.place, encoder.preprocess.size]))
@@ -322,7 +322,7 @@ def process(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": path, "HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     env |= {"HF_HOME": str(home / "hf"), "NO_PROXY": "*", **environment}
     command = [sys.executable, "-c", PROGRAM]
-    return subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+    return subprocess.run(command, cwd=home, env=env, text=True, capture_output=True, check=False)
 
 
 @pytest.mark.slow
