@@ -49,8 +49,9 @@ def main(
     else:
         encoder = load_encoder(model, None, cached_blocks=2)
     with tempfile.TemporaryDirectory() as temporary:
-        data = Cached(folder or Path(temporary), encoder, videos=videos, queries=queries)
-        residence = data.queries.keep_in_memory(place)
+        data = Cached(
+            folder or Path(temporary), encoder, videos=videos, queries=queries, device=place
+        )
 
         def train(epochs: int) -> float:
             tail = build_tail(encoder).to(place).train_only(params.blocks, params.heads)
@@ -74,7 +75,7 @@ def main(
     bounds = work / most_operations, moved / most_bytes
     table = [
         ("device, torch", f"{name}, {torch.__version__}"),
-        ("tokens live on", residence),
+        ("tokens are kept on", data.queries.location),
         ("queries x frames, batch", f"{queries:,} x {FRAMES}, {params.batch}"),
         ("seconds an epoch", f"{seconds:.2f}"),
         ("TFLOP/s, of peak", _share(work / seconds / 1e12, most_operations / 1e12)),

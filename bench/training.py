@@ -17,9 +17,9 @@ from hlclip.params import load_params
 from hlclip.store import Store, content_key
 from hlclip.training import (
     Batch,
+    CachedQueries,
     Regression,
     accumulate_gradients,
-    cached_queries,
     load_batches,
     micro_batch_frames,
 )
@@ -105,10 +105,17 @@ class Cached:
         encoder: gives the shapes.
         videos: how many are in the store.
         queries: rows of the split, which name the videos by turns; one each by default.
+        device: see `CachedQueries`.
     """
 
     def __init__(
-        self, folder: Path, encoder: Encoder, *, videos: int, queries: int | None = None
+        self,
+        folder: Path,
+        encoder: Encoder,
+        *,
+        videos: int,
+        queries: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         random = np.random.default_rng(0)
         image_header = {"tower": "image", "dtype": "float16"}
@@ -144,13 +151,14 @@ class Cached:
         found = {vid: Video(f"{vid}.mp4", vid, VideoInfo(150.0, 64, 64, "h264")) for vid in items}
         self.items = items
         self.images = images
-        self.queries = cached_queries(
+        self.queries = CachedQueries(
             Index(2.0, {"train": rows}, found, {}),
             "train",
             Manifest(dict(image_header), items, {}),
             Manifest(dict(text_header), {QUERY: text}, {}),
             store=self.store,
             target=load_params(ROOT / "params.yaml").train.target,
+            device=device,
         )
 
 

@@ -18,7 +18,7 @@ from hlclip.formats.manifests import (
     write_manifests,
 )
 from hlclip.formats.scores import pack, write_scores
-from hlclip.model.checkpoint import save_tail
+from hlclip.model import save_tail
 from hlclip.params import load_params
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.store.store import Store, content_key

@@ -10,8 +10,7 @@ from bench import epoch
 from bench.__main__ import markdown
 from bench.pairs import Measured, Pair, measure
 from bench.training import Step, full_blocks_step, naive_step
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tail import build_tail
+from hlclip.model import build_tail, load_encoder
 from hlclip.training.batches import Batch
 from tests.models import save_model, tiny_config
 

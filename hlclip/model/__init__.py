@@ -1,23 +1,20 @@
-"""CLIP cut in two, a frozen trunk and a tail that trains. The only wing that imports open_clip.
+"""CLIP cut in two: a frozen trunk, and a tail that trains. Only this wing imports open_clip.
 
-encoder         a loaded model: its trunk, its preprocessing, its fingerprint
-tail            the last blocks of both towers, with norm and projection
-blocks          attention blocks computed with only what the tail needs
-tokens          what identifies stored tokens, and their precision
-towers          the parts of a model's towers, and whether they can be cut
-checkpoint      the trained part of a tail, to disk and back
-loading         open_clip models, built and filled
-weights         which weights file encoder.model and encoder.pretrained name
+encoder         a loaded model's trunk, and what identifies the tokens that it computes
+tail            the last blocks of both towers, with norm and projection, and their checkpoint
+blocks          attention blocks without the computations that the tail does not need
+towers          the two towers of a model, and whether they can be cut
+loading         open_clip models with their weights, or with random ones
+weights         which weights file a model's name and `pretrained` mean
 weight_files    weights files, checked without running anything in them
-hub             files of the Hugging Face hub
-device          where torch computes, in which precision
+hub             files of the Hugging Face hub, cached or downloaded
+device          where torch computes, and in which precision
 """
 
-from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.device import DeviceError, autocast, pick_device
-from hlclip.model.encoder import Encoder, load_encoder, untrained_encoder
-from hlclip.model.hub import cached
-from hlclip.model.tail import Tail, build_tail, pretrained_tail
-from hlclip.model.tokens import cast_tokens, encoder_header, image_header, text_header
+from hlclip.model.encoder import Encoder, cast_tokens, encoder_header, image_header, text_header
+from hlclip.model.hub import CONFIG_NAME, cached
+from hlclip.model.loading import load_encoder, untrained_encoder
+from hlclip.model.tail import Tail, build_tail, load_tail, pretrained_tail, save_tail
 from hlclip.model.weight_files import EncoderError
-from hlclip.model.weights import CONFIG_NAME, find_weights, weights_status
+from hlclip.model.weights import find_weights, weights_status

@@ -1,6 +1,7 @@
-"""open_clip's residual attention blocks, computed with only what training from the cache needs.
+"""open_clip's residual attention blocks, without the computations that training does not need.
 
-Outputs and gradients equal those of the blocks themselves; parameters stay where they are.
+Outputs and gradients equal those of the blocks themselves. The functions read the block's own
+parameters, so an optimizer trains the block.
 """
 
 from typing import Any
@@ -11,11 +12,11 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 SLOPE = 1.702
-"""Of QuickGELU, x * sigmoid(1.702 x)."""
+"""QuickGELU is x * sigmoid(SLOPE * x)."""
 
 
 def can_be_cut(block: nn.Module) -> bool:
-    """Whether `entry_block` and `pooled_block` know how the block computes."""
+    """Whether `entry_block` and `pooled_block` can compute this block."""
     attention = getattr(block, "attn", None)
     norm = getattr(block, "ln_1", None)
     return (
@@ -29,29 +30,34 @@ def can_be_cut(block: nn.Module) -> bool:
 
 
 def entry_block(block: Any, tokens: Tensor, *, causal: bool) -> Tensor:
-    """A pre-norm residual attention block whose tokens need no gradient, because they are cached.
+    """A pre-norm residual attention block whose input tokens need no gradient, as they are cached.
 
-    The scale and shift of its first LayerNorm are folded into the attention's input projection.
-    What the projection then reads needs no gradient either, so the backward pass never multiplies
-    by its weights: the gradients of scale and shift come from that of the folded weights.
+    LayerNorm is n(x) * scale + shift, where n(x) has no parameters. Scale and shift are folded into
+    the attention's input projection, which then reads n(x). As n(x) needs no gradient either, the
+    backward pass saves a product with the projection's weights: autograd derives the gradients of
+    scale, shift and projection from those of the folded weights.
 
     Args:
         block: open_clip `ResidualAttentionBlock` for which `can_be_cut`.
-        tokens: [items, tokens, width].
-        causal: a token sees only itself and those before it.
+        tokens: float [items, tokens, width].
+        causal: a token attends only to itself and those before it.
 
     Returns:
-        [items, tokens, width]: what the block gives.
+        [items, tokens, width], the block's output.
     """
     attention, norm = block.attn, block.ln_1
     items, length, width = tokens.shape
+    # W (n * scale + shift) + b = (W diag(scale)) n + (W shift + b), where W is [3 width, width].
     weight = attention.in_proj_weight * norm.weight
     bias = attention.in_proj_bias + attention.in_proj_weight @ norm.bias
+    # n(x) is [items, tokens, width]; projected is [items, tokens, 3 width].
     projected = F.linear(F.layer_norm(tokens, (width,), eps=norm.eps), weight, bias)
+    # query, key and value are [items, heads, tokens, depth] each; width = heads * depth.
     query, key, value = projected.view(items, length, 3, attention.num_heads, -1).permute(
         2, 0, 3, 1, 4
     )
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    # The heads are concatenated: [items, tokens, heads * depth] = [items, tokens, width].
     out = attention.out_proj(mixed.transpose(1, 2).reshape(items, length, width))
     tokens = tokens + block.ls_1(out)
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
@@ -62,34 +68,39 @@ def pooled_block(
 ) -> Tensor:
     """A pre-norm residual attention block, computed for one token of each item.
 
-    With a single query q per head, its logits against all tokens are x (W_k^T q) and its output is
-    W_v (sum_t a_t x_t): neither keys nor values of the other tokens are ever formed. The key bias
-    adds the same to every logit, which the softmax ignores.
+    With a single query per head, the keys and values of the other tokens are never computed: the
+    key projection is absorbed into the query, and the value projection is applied after mixing.
 
     Args:
-        block: open_clip `ResidualAttentionBlock`.
-        tokens: [items, tokens, width].
-        position: the token, one for all items or int64 [items]; it sees every real token.
-        lengths: int64 [items], real tokens; None where all are.
+        block: open_clip `ResidualAttentionBlock` for which `can_be_cut`.
+        tokens: float [items, tokens, width].
+        position: index of the token, one for all items or int64 [items]; it attends to all tokens
+            of its item but the padding.
+        lengths: int64 [items], tokens of each item before the padding; None without padding.
 
     Returns:
-        [items, width]: what the full block gives at `position`.
+        [items, width], the full block's output at `position`.
     """
     attention = block.attn
     items, length, width = tokens.shape
     heads = attention.num_heads
     depth = width // heads
+    # [heads, depth, width] and [heads, depth] each. The key's bias adds the same q . b_k to all
+    # logits of a head, which the softmax ignores.
     w_query, w_key, w_value = attention.in_proj_weight.view(3, heads, depth, width)
     b_query, _, b_value = attention.in_proj_bias.view(3, heads, depth)
-    x = block.ln_1(tokens)
+    x = block.ln_1(tokens)  # [items, tokens, width]
+    # q = W_q x_position + b_q: [items, heads, depth].
     query = torch.einsum("nw,hdw->nhd", pick(x, position), w_query) + b_query
+    # q . (W_k x_t) = (W_k^T q) . x_t: W_k^T q [items, heads, width] takes the place of all keys.
     absorbed = torch.einsum("nhd,hdw->nhw", query, w_key) * depth**-0.5
-    logits = absorbed @ x.transpose(1, 2)
+    logits = absorbed @ x.transpose(1, 2)  # [items, heads, tokens]
     if lengths is not None:
-        padding = torch.arange(length, device=tokens.device) >= lengths[:, None]
+        padding = torch.arange(length, device=tokens.device) >= lengths[:, None]  # [items, tokens]
         logits = logits.masked_fill(padding[:, None], float("-inf"))
-    mixed = torch.softmax(logits, dim=-1) @ x
-    value = torch.einsum("nhw,hdw->nhd", mixed, w_value) + b_value
+    # sum_t a_t (W_v x_t + b_v) = W_v (sum_t a_t x_t) + b_v, as the attention weights a_t sum to 1.
+    mixed = torch.softmax(logits, dim=-1) @ x  # [items, heads, width]
+    value = torch.einsum("nhw,hdw->nhd", mixed, w_value) + b_value  # [items, heads, depth]
     out = pick(tokens, position) + block.ls_1(attention.out_proj(value.reshape(items, width)))
     return out + block.ls_2(block.mlp(block.ln_2(out)))
 
@@ -102,7 +113,7 @@ def pick(tokens: Tensor, position: Tensor | int) -> Tensor:
 
 
 def fuse_activations(module: nn.Module) -> None:
-    """Replace every QuickGELU inside `module` by `FusedQuickGELU`; it has no parameters."""
+    """Replace every QuickGELU inside `module` by `FusedQuickGELU`, which has no parameters."""
     for name, child in module.named_children():
         if isinstance(child, QuickGELU):
             setattr(module, name, FusedQuickGELU())
@@ -111,10 +122,10 @@ def fuse_activations(module: nn.Module) -> None:
 
 
 class FusedQuickGELU(nn.Module):
-    """x * sigmoid(1.702 x) as silu(1.702 x) / 1.702, for which torch has a single kernel.
+    """QuickGELU as silu(SLOPE * x) / SLOPE, for which torch has a single kernel.
 
-    It goes through memory three times forward and twice backward where open_clip's goes three and
-    five times, and keeps one tensor for the backward pass where open_clip's keeps two.
+    It passes through memory three times forward and twice backward, open_clip's module three and
+    five times, and it saves one tensor for the backward pass instead of two.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,9 +136,11 @@ class _QuickGELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
+        # silu(z) = z sigmoid(z), so silu(SLOPE x) / SLOPE = x sigmoid(SLOPE x); any shape.
         return F.silu(x * SLOPE, inplace=True).div_(SLOPE)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,), (x,) = gradients, ctx.saved_tensors
+        # d/dx silu(SLOPE x) / SLOPE = silu'(SLOPE x): the factors SLOPE and 1 / SLOPE cancel.
         return torch.ops.aten.silu_backward(gradient, x * SLOPE)

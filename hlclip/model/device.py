@@ -9,11 +9,11 @@ from hlclip.system import HlclipError
 
 
 class DeviceError(HlclipError):
-    """The device that was asked for is not there."""
+    """The requested device is not on this machine."""
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA when there is one, else the CPU; `cpu`, `cuda` and `cuda:N` are themselves.
+    """The torch device of `cpu`, `cuda` or `cuda:N`; `auto` prefers CUDA and falls back to the CPU.
 
     Raises:
         DeviceError: not a device, or not on this machine.
@@ -26,12 +26,12 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error
+        reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
+        raise DeviceError(reason, "try auto or cpu") from error
     return device
 
 
 def autocast(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
-    """Autocast context of the tail: `auto` is bf16 on CUDA and fp32 elsewhere."""
+    """Autocast context of the tail; `auto` is bf16 on CUDA and fp32 elsewhere."""
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)

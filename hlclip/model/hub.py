@@ -1,12 +1,14 @@
-"""Files of the Hugging Face hub: from its cache without the network, else fetched whole.
+"""Files of the Hugging Face hub, read from its cache or else downloaded whole.
 
-What is in the cache is used as it is, so weights never change between two runs; delete it to fetch
-anew. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` mean what they do to the hub's client.
+A file in the cache is used without asking the network, so weights never change between two runs;
+delete it to download it again. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have the
+meaning that the hub's own client gives them.
 """
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx2
@@ -24,28 +26,33 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME
 
-from hlclip.model.weight_files import WeightsError, first_line
+from hlclip.model.weight_files import WeightsError, short_reason
+
+CONFIG_NAME = "open_clip_config.json"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository on the hub, under the first of its names that is there."""
+    """A file of a repository on the hub; the first of `names` that exists is used."""
 
     repo: str
     """ORG/NAME"""
     names: tuple[str, ...]
-    remedy: str
-    """What to do when the hub does not give it; `{url}` and `{page}` are filled in."""
-    setting: tuple[str, str]
-    """The parameter that the remedy sets, and its value; `{name}` is filled in."""
+    setting: Literal["encoder.model", "encoder.pretrained"]
+    """The parameter that can name a local copy: of the model's folder, or of this file."""
     revision: str = constants.DEFAULT_REVISION
+
+    def url(self, name: str) -> str:
+        """Address of the file under one of its names."""
+        return hf_hub_url(self.repo, name, revision=self.revision)
 
 
 def cached(file: HubFile) -> Path | None:
-    """Path of the file in the hub's cache, None where it is not."""
+    """Path of the file in the hub's cache, or None."""
     for name in file.names:
         path = try_to_load_from_cache(file.repo, name, revision=file.revision)
         if isinstance(path, str):
@@ -53,31 +60,26 @@ def cached(file: HubFile) -> Path | None:
     return None
 
 
-def in_cache(path: Path) -> bool:
-    """Whether a file lies in the hub's cache."""
-    return path.resolve().is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
-
-
 def fetch(file: HubFile) -> Path:
-    """Path of the file in the hub's cache, downloaded if need be: whole, or not there at all.
+    """Path of the file in the hub's cache, downloaded whole if it is not there.
 
     Raises:
-        WeightsError: the hub is out of reach, refuses, or sends half a file.
+        WeightsError: the hub is out of reach, refuses, or sends an incomplete file.
     """
     path = cached(file)
     if path is not None:
         return path
-    # Asked before, once: the client's own download tries for half a minute before it gives up.
-    name, _ = ask(file, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    log.info("fetching %s from %s", name, url(file, name))
+    # One request first: the client's own download retries for half a minute before it fails.
+    name, _ = find_on_hub(file, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    log.info("fetching %s from %s", name, file.url(name))
     try:
         return Path(hf_hub_download(file.repo, name, revision=file.revision))
     except (httpx2.HTTPError, OSError) as error:  # the hub's own errors are one or the other
-        raise _not_fetched(file, name, error) from error
+        raise _fetch_error(file, name, error) from error
 
 
-def ask(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
-    """Name and bytes of a file on the hub; one request where it has the first name, no retry.
+def find_on_hub(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
+    """Name and bytes of a file on the hub, by one request a name without retries.
 
     Args:
         timeout: seconds to wait for an answer.
@@ -87,35 +89,16 @@ def ask(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
     """
     for name in file.names:
         try:
-            return name, get_hf_file_metadata(url(file, name), timeout=timeout).size
+            return name, get_hf_file_metadata(file.url(name), timeout=timeout).size
         except EntryNotFoundError:
             continue
         except (httpx2.HTTPError, OSError) as error:
-            raise _not_fetched(file, name, error) from error
-    name = file.names[0]
-    raise _refused(
-        file, name, f"{constants.ENDPOINT}/{file.repo}: has no {' or '.join(file.names)}"
-    )
+            raise _fetch_error(file, name, error) from error
+    reason = f"{constants.ENDPOINT}/{file.repo}: has no {' or '.join(file.names)}"
+    raise _with_remedy(reason, file, file.names[0])
 
 
-def url(file: HubFile, name: str) -> str:
-    """Address of the file under one of its names."""
-    return hf_hub_url(file.repo, name, revision=file.revision)
-
-
-def _not_fetched(file: HubFile, name: str, error: Exception) -> WeightsError:
-    return _refused(file, name, f"{url(file, name)}: cannot be fetched: {_reason(error)}")
-
-
-def _refused(file: HubFile, name: str, reason: str) -> WeightsError:
-    page = f"{constants.ENDPOINT}/{file.repo}/tree/{file.revision}"
-    remedy = file.remedy.format(url=url(file, name), page=page)
-    key, value = file.setting
-    return WeightsError(reason, remedy, settings={key: value.format(name=name)})
-
-
-def _reason(error: Exception) -> str:
-    """Why the hub gave nothing, in one line."""
+def _fetch_error(file: HubFile, name: str, error: Exception) -> WeightsError:
     host = urlsplit(constants.ENDPOINT).netloc
     match error:
         case OfflineModeIsEnabled():
@@ -129,7 +112,18 @@ def _reason(error: Exception) -> str:
         case httpx2.TimeoutException():
             reason = f"{host} does not answer in time"
         case httpx2.TransportError():
-            reason = f"the connection to {host} failed ({first_line(error)})"
+            reason = f"the connection to {host} failed ({short_reason(error)})"
         case _:
-            reason = first_line(error)
-    return reason
+            reason = short_reason(error)
+    return _with_remedy(f"{file.url(name)}: cannot be fetched: {reason}", file, name)
+
+
+def _with_remedy(reason: str, file: HubFile, name: str) -> WeightsError:
+    if file.setting == "encoder.pretrained":
+        source, value = file.url(name), f"/path/to/{name}"
+    else:
+        page = f"{constants.ENDPOINT}/{file.repo}/tree/{file.revision}"
+        source = f"{CONFIG_NAME} and {HF_SAFE_WEIGHTS_NAME} of {page} into a folder"
+        value = "local-dir:/path/to/folder"
+    remedy = f"on a machine that can, download {source}, copy it here and run with"
+    return WeightsError(reason, remedy, settings={file.setting: value})

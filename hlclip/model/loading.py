@@ -1,4 +1,4 @@
-"""A model of open_clip, built and filled from a weights file that is on this machine."""
+"""Load an open_clip model as an `Encoder`, with its weights or with random ones."""
 
 import logging
 import warnings
@@ -6,97 +6,135 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.model import set_model_preprocess_cfg
-from torch import nn
 
-from hlclip.model.weight_files import (
-    EncoderError,
-    Shapes,
-    WeightsError,
-    check_fits,
-    first_line,
-    is_torchscript,
-)
-from hlclip.model.weights import CONFIG_NAME, again, openai_models
+from hlclip.model.encoder import Encoder
+from hlclip.model.hub import CONFIG_NAME, cached, fetch
+from hlclip.model.towers import build_empty
+from hlclip.model.weight_files import EncoderError, WeightsError, check_fits, short_reason
+from hlclip.model.weights import find_weights, hub_config, openai_models
 
 log = logging.getLogger(__name__)
 
 
-def read_config(own: str, model: str) -> dict[str, Any]:
+def load_encoder(
+    model: str, pretrained: str | None, *, cached_blocks: int, device: str = "cpu"
+) -> Encoder:
+    """Load an open_clip model with its weights.
+
+    A model that cannot be cut is refused before its weights are fetched, and a file of another
+    model before its tensors are read. docs/weights.md says which files are taken, from where.
+
+    Args:
+        model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`.
+        pretrained: tag or weights file; None for a folder or repository, which has its own.
+        cached_blocks: blocks of each tower that belong to the tail.
+        device: where the trunk runs.
+
+    Raises:
+        EncoderError: unknown model or tag, weights missing, damaged, unsafe or not for this model,
+            activation function not the one the weights were trained with, or a model that cannot
+            be cut.
+    """
+    weights = find_weights(model, pretrained)
+    openai = openai_models(weights) if pretrained and isinstance(weights, Path) else []
+    if openai and model not in openai:
+        raise WeightsError(
+            f"{weights}: is OpenAI's {openai[0]}, but the model is {model}",
+            "give another file, or",
+            settings={"encoder.model": openai[-1]},
+        )
+    encoder = untrained_encoder(
+        model, "openai" if openai else pretrained, cached_blocks=cached_blocks, device=device
+    )
+    path = weights if isinstance(weights, Path) else fetch(weights)
+    if not openai:
+        state = encoder.model.state_dict()
+        check_fits(path, {name: tuple(state[name].shape) for name in state}, model=model)
     try:
-        config = open_clip.get_model_config(own)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit, which reads OpenAI's archives, is ending
+            # An archive of OpenAI is a program, but a known one, so it may run.
+            open_clip.load_checkpoint(encoder.model, str(path), weights_only=not openai)
+    except Exception as error:  # open_clip raises bare exceptions of many kinds
+        raise EncoderError(f"{path}: open_clip cannot load it: {short_reason(error)}") from error
+    return encoder
+
+
+def untrained_encoder(
+    model: str, pretrained: str | None, *, cached_blocks: int, device: str = "cpu"
+) -> Encoder:
+    """The encoder of `load_encoder` with random weights: its shapes, preprocessing and speed.
+
+    Nothing is fetched and no weights are read; the config of an `hf-hub:` model must be in the
+    hub's cache.
+
+    Raises:
+        EncoderError: as `load_encoder`.
+    """
+    local = _local_name(model)
+    config = _read_config(local, model)
+    Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
+    _check_activation(model, pretrained)
+    tokenizer = _load_tokenizer(local, model, config)
+    preprocessing = _published_preprocessing(local, pretrained) if pretrained else None
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
+    try:
+        built = open_clip.create_model(
+            local,
+            load_weights=False,
+            pretrained_text=False,
+            force_preprocess_cfg=preprocessing,
+            device=device,
+        )
+    except Exception as error:  # open_clip raises bare exceptions of many kinds
+        raise EncoderError(f"{model}: open_clip cannot build it: {short_reason(error)}") from error
+    finally:
+        root.setLevel(level)
+    return Encoder(built, tokenizer, name=model, cached_blocks=cached_blocks, config=config)
+
+
+def _local_name(model: str) -> str:
+    """The name under which open_clip reads a model's config without the network."""
+    if not model.startswith("hf-hub:"):
+        return model
+    config = cached(hub_config(model.removeprefix("hf-hub:")))
+    if config is None:
+        raise EncoderError(f"{model}: its config is not fetched yet, so its shape is not known")
+    return f"local-dir:{config.parent}"  # the folder of the commit, in the hub's cache
+
+
+def _read_config(local: str, model: str) -> dict[str, Any]:
+    try:
+        config = open_clip.get_model_config(local)
     except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
-        raise EncoderError(f"{model}: {CONFIG_NAME} cannot be read: {first_line(error)}") from error
+        reason = f"{model}: {CONFIG_NAME} cannot be read: {short_reason(error)}"
+        raise EncoderError(reason) from error
     if not isinstance(config, dict):
         raise EncoderError(f"{model}: {CONFIG_NAME} holds no model, expected a `model_cfg`")
     return config
 
 
-def load_tokenizer(own: str, model: str, config: dict[str, Any]) -> Any:
-    wanted = config["text_cfg"].get("hf_tokenizer_name", "")
+def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
+    hub_name = config["text_cfg"].get("hf_tokenizer_name", "")
     try:
-        # A tokenizer of the hub is not among the files of a model of the hub.
-        return open_clip.get_tokenizer(model if wanted else own)
-    except ModuleNotFoundError as error:
-        raise EncoderError(
-            f"{model}: its tokenizer {wanted!r} needs the package {error.name}, which is not "
-            f"installed: pip install {error.name}"
-        ) from error
+        # The files of a hub tokenizer are not among those of the commit's folder.
+        return open_clip.get_tokenizer(model if hub_name else local)
     except Exception as error:  # of the hub, of transformers, of the tokenizer's own files
+        package = error.name if isinstance(error, ModuleNotFoundError) else None
         raise EncoderError(
-            f"{model}: its tokenizer {wanted!r} cannot be loaded: {first_line(error)}"
+            f"{model}: its tokenizer {hub_name!r} cannot be loaded: {short_reason(error)}",
+            f"pip install {package}" if package else "",
         ) from error
 
 
-def load_model(
-    own: str, pretrained: str | None, path: Path, *, expected: Shapes, model: str, device: str
-) -> nn.Module:
-    """Build the model and read its weights, after a look at the file without running it.
-
-    Args:
-        own: where open_clip finds the config: a built-in name or `local-dir:PATH`.
-        pretrained: tag or file; None where the config says what images the weights want.
-        path: the weights file.
-        expected: names and shapes of the model's tensors.
-        model: as the user calls it.
-
-    Raises:
-        EncoderError: the file is damaged, unsafe or another model's.
-    """
-    if pretrained is not None and is_torchscript(path) and openai_models(path):
-        return _load_archive(path, model, device)
-    check_fits(path, expected, model=model, again=again(path))
-    return _load(own, pretrained, path, device)
-
-
-def untrained_model(own: str, pretrained: str | None, device: str) -> nn.Module:
-    """The same model with random weights, for its shapes and its speed."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
-    try:
-        return open_clip.create_model(
-            own,
-            load_weights=False,
-            pretrained_text=False,
-            force_preprocess_cfg=_preprocessing(own, pretrained) if pretrained else None,
-            device=device,
-        )
-    except Exception as error:  # open_clip raises bare exceptions of many kinds
-        raise EncoderError(f"{own}: open_clip cannot build it: {first_line(error)}") from error
-    finally:
-        root.setLevel(level)
-
-
-def check_activation(model: str, pretrained: str | None) -> None:
-    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading.
-
-    Raises:
-        EncoderError: the tag's activation function is not the model's.
-    """
-    known = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else None
-    config = open_clip.get_model_config(model) if known else None
-    if pretrained and not known and f"{model}-quickgelu" in open_clip.list_models():
+def _check_activation(model: str, pretrained: str | None) -> None:
+    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
+    if pretrained is None:
+        return
+    published = open_clip.get_pretrained_cfg(model, pretrained)
+    if not published and f"{model}-quickgelu" in open_clip.list_models():
         log.warning(
             "%s: a file does not say its activation function; %s has GELU, weights of OpenAI, "
             "MetaCLIP and DFN need %s-quickgelu",
@@ -104,29 +142,29 @@ def check_activation(model: str, pretrained: str | None) -> None:
             model,
             model,
         )
-    if known and config and known.get("quick_gelu", False) != config.get("quick_gelu", False):
-        wanted = (
-            f"{model}-quickgelu" if known.get("quick_gelu") else model.removesuffix("-quickgelu")
-        )
+    config = open_clip.get_model_config(model) if published else None
+    quick = published.get("quick_gelu", False)
+    if config and quick != config.get("quick_gelu", False):
+        twin = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
         raise EncoderError(
             f"pretrained {pretrained!r} was trained with another activation function than model "
             f"{model!r} has: its features would be wrong",
-            settings={"encoder.model": wanted},
+            settings={"encoder.model": twin},
         )
 
 
-def _preprocessing(model: str, pretrained: str) -> dict[str, Any]:
-    """The images that weights of a built-in model were trained on, as open_clip's table has it.
+def _published_preprocessing(model: str, pretrained: str) -> dict[str, Any]:
+    """The preprocessing of a built-in model's weights, from open_clip's table of tags.
 
-    A file does not say; it gets what all published weights of its model have in common, and
-    open_clip's default where they differ.
+    The table does not list files: a file gets what all published weights of its model have in
+    common, and open_clip's default where they differ.
     """
     tags = open_clip.list_pretrained_tags_by_model(model)
-    known = open_clip.get_pretrained_cfg(model, pretrained)
-    published = [known] if known else [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    published = [tag] if tag else [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
     common = {}
     for field in ("mean", "std", "interpolation", "resize_mode"):
-        values = {tag[field] for tag in published}
+        values = {config[field] for config in published}
         if len(values) == 1:
             common[field] = values.pop()
         elif values:
@@ -139,37 +177,3 @@ def _preprocessing(model: str, pretrained: str) -> dict[str, Any]:
                 CONFIG_NAME,
             )
     return common
-
-
-def _load(own: str, pretrained: str | None, path: Path, device: str) -> nn.Module:
-    try:
-        if pretrained is None:
-            return open_clip.create_model(own, device=device, require_pretrained=True)
-        return open_clip.create_model(
-            own,
-            str(path),
-            device=device,
-            force_preprocess_cfg=_preprocessing(own, pretrained),
-            require_pretrained=True,
-            weights_only=True,
-        )
-    except Exception as error:  # open_clip raises bare exceptions of many kinds
-        raise EncoderError(f"{path}: open_clip cannot load it: {first_line(error)}") from error
-
-
-def _load_archive(path: Path, model: str, device: str) -> nn.Module:
-    """OpenAI's original file: a program, but known to the last bit, so it may run."""
-    models = openai_models(path)
-    if model not in models:
-        raise WeightsError(
-            f"{path}: is OpenAI's {models[0]}, but the model is {model}",
-            "give another file, or",
-            settings={"encoder.model": models[-1]},
-        )
-    check_activation(model, "openai")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out
-        loaded = open_clip.load_openai_model(str(path), precision="fp32", device=device)
-    size = loaded.visual.image_size
-    set_model_preprocess_cfg(loaded, {**_preprocessing(model, "openai"), "size": size})
-    return loaded

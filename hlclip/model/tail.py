@@ -1,21 +1,25 @@
 """The tail: the last blocks of both towers, their final LayerNorms and projections.
 
-This is all that HL-CLIP trains, and all that a score needs besides the cached tokens. Each tower
-reads out a single token, so its last block is computed for that token alone, and with one query the
-key and value projections of the other tokens are absorbed into it (`pooled_block`). Outputs and
-gradients equal those of open_clip's full blocks; blocks of another make run in full.
+The tail is all that HL-CLIP trains, and all that a score needs besides the cached tokens. Where a
+tower pools a single token, its last block is computed for that token alone (`pooled_block`).
+Outputs and gradients equal those of open_clip's full blocks; blocks of other kinds run in full.
 """
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hlclip.formats import CheckpointError, read_arrays, read_facts, write_arrays
 from hlclip.model.blocks import can_be_cut, entry_block, fuse_activations, pick, pooled_block
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model.encoder import Encoder
+from hlclip.model.loading import load_encoder
+from hlclip.model.towers import causal_mask
+from hlclip.model.weight_files import EncoderError
 
 Heads = Literal["frozen", "norm", "projection", "all"]
 
@@ -27,10 +31,11 @@ class TowerTail(nn.Module):
         blocks: open_clip's residual attention blocks, first to last.
         norm: final LayerNorm.
         projection: [width, embedding] matrix, linear layer, or None.
-        pooled: the token that is read out: `first` (class token), `last` (end of text), or the
-            `average` of all but the first.
-        causal: a token sees only itself and those before it.
-        norm_after_pooling: order of `norm` and averaging; the same for a single token.
+        pooled: the pooled token: `first` (class token), `last` (end of text), or the `average` of
+            all but the first.
+        causal: a token attends only to itself and those before it.
+        norm_after_pooling: whether the average is taken before `norm`; without effect on the
+            pooling of a single token.
     """
 
     def __init__(
@@ -56,19 +61,24 @@ class TowerTail(nn.Module):
 
         Args:
             tokens: float [items, tokens, width] entering the first block, padded at the end.
-            lengths: int64 [items], real tokens of each item; None where all are.
+            lengths: int64 [items], tokens of each item before the padding; None without padding.
 
         Returns:
             float32 [items, embedding], L2 norm 1.
         """
-        # Under a causal mask the padding, being at the end, cannot reach a real token.
-        mask = _causal_mask(tokens) if self.causal else None
+        # Under a causal mask the padding, being at the end, cannot reach the tokens before it.
+        mask = causal_mask(tokens) if self.causal else None
+        # Every block but the last keeps the shape [items, tokens, width].
         for number, block in enumerate(self.blocks[:-1]):
             if number == 0 and can_be_cut(block):
                 tokens = entry_block(block, tokens, causal=self.causal)
             else:
                 tokens = block(tokens, attn_mask=mask)
+        # The last block, the norm and the pooling give [items, width].
         last = self.blocks[-1]
+        position: Tensor | int = 0
+        if self.pooled == "last":
+            position = tokens.shape[1] - 1 if lengths is None else lengths - 1
         if self.pooled == "average":
             tokens = last(tokens, attn_mask=mask)
             if self.norm_after_pooling:
@@ -76,21 +86,16 @@ class TowerTail(nn.Module):
             else:
                 pooled = self.norm(tokens)[:, 1:].mean(1)
         elif can_be_cut(last):
-            pooled = self.norm(pooled_block(last, tokens, self._position(tokens, lengths), lengths))
+            pooled = self.norm(pooled_block(last, tokens, position, lengths))
         else:
             tokens = last(tokens, attn_mask=mask)
-            pooled = self.norm(pick(tokens, self._position(tokens, lengths)))
+            pooled = self.norm(pick(tokens, position))
+        # The projection gives [items, embedding].
         if isinstance(self.projection, nn.Linear):
             pooled = self.projection(pooled)
         elif self.projection is not None:
             pooled = pooled @ self.projection
         return F.normalize(pooled.float(), dim=-1)
-
-    def _position(self, tokens: Tensor, lengths: Tensor | None) -> Tensor | int:
-        """Index of the token that is read out, for all items or for each."""
-        if self.pooled == "first":
-            return 0
-        return tokens.shape[1] - 1 if lengths is None else lengths - 1
 
 
 class Tail(nn.Module):
@@ -101,33 +106,31 @@ class Tail(nn.Module):
         self.image = image
         self.text = text
         self.names = names
-        """Own parameter name -> open_clip's, the names in a checkpoint."""
+        """Parameter name in this module -> open_clip's name, which checkpoints use."""
 
     def forward(
         self, image_tokens: Tensor, image_query: Tensor, text_tokens: Tensor, text_lengths: Tensor
     ) -> Tensor:
-        """Cosine of each frame with its query; each query goes through its tower once.
+        """Cosine of each frame with its query; each query passes through the text tail once.
 
         Args:
             image_tokens: [frames, tokens, width] of all videos of a batch, one after another.
             image_query: int64 [frames], index into the batch's queries.
             text_tokens: [queries, tokens, width], padded at the end.
-            text_lengths: int64 [queries].
+            text_lengths: int64 [queries], tokens of each query before the padding.
 
         Returns:
             float32 [frames], -1..1.
         """
-        images = self.image(image_tokens.float())
-        texts = self.text(text_tokens.float(), text_lengths)
+        images = self.image(image_tokens.float())  # [frames, embedding], unit length
+        texts = self.text(text_tokens.float(), text_lengths)  # [queries, embedding], unit length
         return (images * texts[image_query]).sum(-1)
 
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
-        """Let the last `blocks` blocks of both towers and the chosen heads train, nothing else."""
+        """Make only the last `blocks` blocks of both towers and the chosen heads trainable."""
         self.requires_grad_(False)
-        towers: tuple[Any, Any] = (self.image, self.text)
-        for tower in towers:
-            for block in list(tower.blocks)[len(tower.blocks) - blocks :]:
-                block.requires_grad_(True)
+        for tower in (self.image, self.text):
+            tower.blocks[len(tower.blocks) - blocks :].requires_grad_(True)
             if blocks and heads in ("norm", "all"):
                 tower.norm.requires_grad_(True)
             if blocks and heads in ("projection", "all") and tower.projection is not None:
@@ -135,12 +138,8 @@ class Tail(nn.Module):
         return self
 
     def trained(self) -> dict[str, Tensor]:
-        """The parameters that train, by open_clip's names."""
-        return {
-            self.names[name]: parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad
-        }
+        """The trainable parameters, by open_clip's names."""
+        return {self.names[name]: p for name, p in self.named_parameters() if p.requires_grad}
 
 
 def build_tail(encoder: Encoder) -> Tail:
@@ -165,6 +164,7 @@ def build_tail(encoder: Encoder) -> Tail:
         norm_after_pooling=False,
     )
     tail = Tail(image_tail, text_tail, {})
+    # The tail shares its parameters with the model until it is copied: same object, same parameter.
     full_names = {id(p): name for name, p in encoder.model.named_parameters()}
     tail.names = {name: full_names[id(p)] for name, p in tail.named_parameters()}
     tail = copy.deepcopy(tail).eval()
@@ -175,25 +175,65 @@ def build_tail(encoder: Encoder) -> Tail:
 def pretrained_tail(
     model: str, pretrained: str | None, *, cached_blocks: int, weights: str
 ) -> Tail:
-    """The tail of a pretrained model, from the very weights whose trunk made the cache.
+    """The tail of a pretrained model, which must have the weights that made the cache.
 
     Args:
         model, pretrained, cached_blocks: as in `load_encoder`.
         weights: fingerprint in the cache's header.
 
     Raises:
-        EncoderError: the model cannot be loaded, or its weights are others.
+        EncoderError: the model cannot be loaded, or has other weights.
     """
     encoder = load_encoder(model, pretrained, cached_blocks=cached_blocks)
-    found = encoder.fingerprint()
-    if found != weights:
+    fingerprint = encoder.fingerprint()
+    if fingerprint != weights:
         raise EncoderError(
-            f"{model}: field 'weights' is {found}, the activations were made with {weights}; the "
-            "weights were replaced: `dvc repro --force activations` encodes with the new ones"
+            f"{model}: field 'weights' is {fingerprint}, the activations were made with {weights}; "
+            "the weights were replaced",
+            "`dvc repro --force activations` encodes with the new ones",
         )
     return build_tail(encoder)
 
 
-def _causal_mask(tokens: Tensor) -> Tensor:
-    length = tokens.shape[1]
-    return torch.full((length, length), float("-inf"), device=tokens.device).triu_(1)
+def save_tail(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write the trained parameters under open_clip's names, whole or not at all.
+
+    `open_clip_model.load_state_dict(safetensors.torch.load_file(path), strict=False)` makes the
+    fine-tuned CLIP of a pretrained one.
+
+    Args:
+        tensors: open_clip parameter name -> tensor.
+        facts: JSON, see `read_facts`; `weights` must be the fingerprint of the fine-tuned model.
+    """
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    write_arrays(path, arrays, facts)
+
+
+def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
+    """Put a checkpoint's parameters into a tail of the model that was fine-tuned.
+
+    Args:
+        tail: from `build_tail`; changed in place.
+        weights: fingerprint of the model of `tail`.
+
+    Raises:
+        CheckpointError: damaged, or made from other weights or another architecture.
+    """
+    facts = read_facts(path)
+    if facts["weights"] != weights:
+        raise CheckpointError(
+            f"{path}: field 'weights' is {facts['weights']}, expected {weights}: "
+            "the checkpoint was fine-tuned from other weights",
+            "name the model and weights that it was fine-tuned from",
+        )
+    parameters = {tail.names[name]: p for name, p in tail.named_parameters()}
+    _, arrays = read_arrays(path)
+    with torch.no_grad():
+        for name, array in arrays.items():
+            if name not in parameters or parameters[name].shape != array.shape:
+                raise CheckpointError(
+                    f"{path}: parameter {name} {array.shape} does not fit the tail",
+                    "the checkpoint may need more cached blocks",
+                    settings={"encoder.cached_blocks": facts["cached_blocks"]},
+                )
+            parameters[name].copy_(torch.from_numpy(array))

@@ -1,6 +1,6 @@
-"""The two towers of an open_clip model, wherever its class keeps them, and whether they can be cut.
+"""The two towers of an open_clip model, and whether they can be cut.
 
-Decided by looking at the model's parts, never by its name.
+The model's parts decide, never its name.
 """
 
 import copy
@@ -13,12 +13,12 @@ from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from hlclip.model.weight_files import EncoderError, first_line
+from hlclip.model.weight_files import EncoderError, short_reason
 
 
 @dataclass(frozen=True)
 class TextTower:
-    """The parts of a text tower, wherever the model class keeps them."""
+    """The parts of a text tower: CLIP keeps them itself, CustomTextCLIP in its `text`."""
 
     token_embedding: nn.Embedding
     positional_embedding: Tensor
@@ -27,7 +27,7 @@ class TextTower:
     projection: Tensor | nn.Linear | None
     causal: bool
     pool: str
-    """How the pooled token is found: argmax or eos (end of text), last."""
+    """Which token is pooled: `argmax` or `eos` (end of text), or `last`."""
     eos_id: int
 
 
@@ -35,7 +35,7 @@ def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     """The model of an open_clip config, without memory for its weights.
 
     Raises:
-        EncoderError: a tower is another library's, the model is not CLIP's kind, or the config is
+        EncoderError: a tower is another library's, the model is a CoCa model, or the config is
             not a model's.
     """
     config = copy.deepcopy(dict(config))
@@ -43,15 +43,9 @@ def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     try:
         vision, text = config["vision_cfg"], config["text_cfg"]
         if "timm_model_name" in vision:
-            raise EncoderError(
-                f"{name}: the image tower is timm's {vision['timm_model_name']}; only open_clip's "
-                "own VisionTransformer has blocks that can be cached and fine-tuned"
-            )
+            raise _unsupported_image_tower(name, f"timm's {vision['timm_model_name']}")
         if "hf_model_name" in text:
-            raise EncoderError(
-                f"{name}: the text tower is {text['hf_model_name']} of transformers; only "
-                "open_clip's own text transformer can be cached and fine-tuned"
-            )
+            raise _unsupported_text_tower(name, f"{text['hf_model_name']} of transformers")
         if "multimodal_cfg" in config:
             raise EncoderError(
                 f"{name}: is a CoCa model: it pools by attention and its text tower masks padding, "
@@ -59,22 +53,20 @@ def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
             )
         with torch.device("meta"):
             return (CustomTextCLIP if custom_text else CLIP)(**config)
+    except EncoderError:
+        raise
     except (KeyError, TypeError, ValueError, AssertionError) as error:
-        if isinstance(error, EncoderError):
-            raise
         raise EncoderError(
             f"{name}: its config is not an open_clip model's: {type(error).__name__} "
-            f"{first_line(error)}"
+            f"{short_reason(error)}"
         ) from error
 
 
 def vision_tower(model: nn.Module, name: str) -> VisionTransformer:
+    """The image tower of a model; `EncoderError` where it cannot be cut."""
     visual = getattr(model, "visual", None)
     if not isinstance(visual, VisionTransformer):
-        raise EncoderError(
-            f"{name}: the image tower is a {type(visual).__name__}; only "
-            "open_clip's VisionTransformer has blocks that can be cached and fine-tuned"
-        )
+        raise _unsupported_image_tower(name, f"a {type(visual).__name__}")
     if visual.attn_pool is not None or visual.pool_type not in ("tok", "avg"):
         raise EncoderError(
             f"{name}: the image tower pools by attention or not at all; only class "
@@ -84,27 +76,23 @@ def vision_tower(model: nn.Module, name: str) -> VisionTransformer:
 
 
 def text_tower(model: nn.Module, name: str) -> TextTower:
-    text: Any
+    """The text tower of a model; `EncoderError` where it cannot be cut."""
+    text: Any = getattr(model, "text", model)
     if isinstance(model, CLIP):
         text = model
-        pool, eos_id, mask = text.text_pool_type, text.text_eos_id, text.attn_mask
-    elif isinstance(model, CustomTextCLIP) and isinstance(model.text, TextTransformer):
-        text = model.text
-        pool, eos_id, mask = text.pool_type, text.eos_id, text.attn_mask
+        pool, eos_id = text.text_pool_type, text.text_eos_id
+    elif isinstance(model, CustomTextCLIP) and isinstance(text, TextTransformer):
+        pool, eos_id = text.pool_type, text.eos_id
         if text.cls_emb is not None or text.use_pad_mask:
             raise EncoderError(
                 f"{name}: its text tower masks padding (class token or pad mask), "
                 "which the cached tokens cannot reproduce"
             )
     else:
-        tower = getattr(model, "text", model)
-        raise EncoderError(
-            f"{name}: the text tower is a {type(tower).__name__}; only open_clip's "
-            "own text transformer can be cached and fine-tuned"
-        )
-    cuttable = pool in ("argmax", "eos") if mask is not None else pool == "last"
-    if not cuttable:
-        kind = "causal" if mask is not None else "bidirectional"
+        raise _unsupported_text_tower(name, f"a {type(text).__name__}")
+    causal = text.attn_mask is not None
+    if pool not in (("argmax", "eos") if causal else ("last",)):
+        kind = "causal" if causal else "bidirectional"
         raise EncoderError(f"{name}: a {kind} text tower with {pool!r} pooling is not supported")
     return TextTower(
         text.token_embedding,
@@ -112,7 +100,31 @@ def text_tower(model: nn.Module, name: str) -> TextTower:
         text.transformer,
         text.ln_final,
         text.text_projection,
-        mask is not None,
+        causal,
         pool,
         eos_id,
+    )
+
+
+def causal_mask(tokens: Tensor) -> Tensor:
+    """float32 [tokens, tokens], added to attention logits: -inf where a key follows its query.
+
+    Args:
+        tokens: [items, tokens, width].
+    """
+    length = tokens.shape[1]
+    return torch.full((length, length), float("-inf"), device=tokens.device).triu_(1)
+
+
+def _unsupported_image_tower(name: str, tower: str) -> EncoderError:
+    return EncoderError(
+        f"{name}: the image tower is {tower}; only open_clip's VisionTransformer has blocks that "
+        "can be cached and fine-tuned"
+    )
+
+
+def _unsupported_text_tower(name: str, tower: str) -> EncoderError:
+    return EncoderError(
+        f"{name}: the text tower is {tower}; only open_clip's own text transformer can be cached "
+        "and fine-tuned"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, pack, read_facts
 from hlclip.model import Tail, autocast, load_tail, pick_device, pretrained_tail
 from hlclip.params import EncoderParams, Split, TrainParams
-from hlclip.training import cached_queries, score_queries
+from hlclip.training import CachedQueries, score_queries
 
 
 def score_splits(
@@ -51,7 +51,7 @@ def score_splits(
 
     scores = {}
     for split in splits:
-        queries = cached_queries(index, split, images, texts, store=store, target="mean")
+        queries = CachedQueries(index, split, images, texts, store=store, target="mean")
         found = score_queries(
             tails,
             queries,

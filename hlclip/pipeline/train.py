@@ -19,7 +19,6 @@ from hlclip.training import (
     TrainError,
     TrainingState,
     Validate,
-    cached_queries,
     fit_tail,
     score_queries,
     write_history,
@@ -111,17 +110,19 @@ def _fit(
     tail.train_only(params.blocks, params.heads)
 
     def split(name: str) -> CachedQueries:
-        return cached_queries(index, name, images, texts, store=store, target=params.target)
+        return CachedQueries(
+            index, name, images, texts, store=store, target=params.target, device=device
+        )
 
     queries = split("train")
     if len(queries) == 0:
         raise TrainError("no row of the train split has a cached video: nothing to train on")
-    log.info("activations of train live on %s", queries.keep_in_memory(device))
+    log.info("activations of train are kept on %s", queries.location)
     if queries.absent:
         log.warning("train: %d rows without video are left out", queries.absent)
     val = split("val") if "val" in index.queries else None
     if val is not None and len(val):
-        val.keep_in_memory(device)
+        log.info("activations of val are kept on %s", val.location)
     return fit_tail(
         tail,
         queries,

@@ -1,16 +1,16 @@
 """Fit the tail from the cache.
 
 fit              epochs of AdamW over the cached activations
-step             one step: loss and gradients, in pieces
+step             one step: loss and gradients, a piece of the batch at a time
 batches          cached activations and ratings as batches
-token_sources    where the tokens of a split live during a run
-state            what an interrupted training needs to go on
+token_sources    cached tokens read from disk, or kept in memory between epochs
+state            the saved state from which an interrupted training resumes
 cosines          scores of a tail over cached queries
 """
 
-from hlclip.training.batches import Batch, CachedQueries, cached_queries, load_batches
+from hlclip.training.batches import Batch, CachedQueries, load_batches
 from hlclip.training.cosines import score_queries
 from hlclip.training.fit import TrainError, Validate, fit_tail, write_history
 from hlclip.training.state import TrainingState
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
-from hlclip.training.token_sources import Each, FromDisk
+from hlclip.training.token_sources import DiskSource

@@ -1,9 +1,9 @@
-"""Cached activations and ratings as batches: what training and scoring read."""
+"""Cached activations and ratings as batches for training and scoring."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
+from hlclip.formats import MAX_RATING, Annotation, Index, Manifest
 from hlclip.store import Store
-from hlclip.training.token_sources import Each, FromDisk, Place, Source, source
+from hlclip.training.token_sources import Location, TokenSource, choose_source
 
 Target = Literal["mean", "median", "max", "min"]
 
 READERS = 2
-"""Threads that read the items of a batch: one alone does not fill a disk or the memory's bus."""
+"""Threads that read the items of a batch: one thread uses neither a disk's nor memory's speed."""
 
 _AGGREGATE = {"mean": np.mean, "median": np.median, "max": np.max, "min": np.min}
 
@@ -28,18 +28,18 @@ class Batch:
     """Some queries, each with all frames of its video."""
 
     image_tokens: Tensor
-    """[frames, tokens, width] as cached: the videos one after another."""
+    """[frames, tokens, width] in the store's dtype: the videos one after another."""
     image_query: Tensor
-    """int64 [frames]: which query of the batch."""
+    """int64 [frames]: index into the batch's queries."""
     text_tokens: Tensor
-    """[queries, tokens, width] as cached, padded at the end."""
+    """[queries, tokens, width] in the store's dtype, zeros behind a query's last token."""
     text_lengths: Tensor
-    """int64 [queries]."""
+    """int64 [queries]: tokens of each query before the padding."""
     target: Tensor
     """float32 [frames], 0..1; zeros where there is no ground truth."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`; from pinned memory the copy may still be under way."""
+        """The batch on `device`; a copy from pinned memory may not have finished yet."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
@@ -47,107 +47,92 @@ class CachedQueries:
     """The rows of one split whose video is in the cache.
 
     Args:
-        rows: annotation rows; those without cached video are left out, see `absent`.
-        images: manifest of the videos and the store that holds them.
-        texts: the same for the queries.
-        clip_seconds: length of a clip.
-        target: how three ratings become one target.
+        index, split: the annotation rows. Rows without a cached video are left out and counted in
+            `absent`.
+        images: manifest of the videos.
+        texts: manifest of the queries.
+        store: folder of the store that holds both.
+        target: how the ratings of a clip become one target.
+        device: a GPU whose memory, or the host's memory, keeps tokens between epochs if there is
+            room. Otherwise each batch is read from disk.
     """
 
     def __init__(
         self,
-        rows: Sequence[Annotation],
-        images: tuple[Manifest, Store],
-        texts: tuple[Manifest, Store],
+        index: Index,
+        split: str,
+        images: Manifest,
+        texts: Manifest,
         *,
-        clip_seconds: float,
+        store: Path,
         target: Target,
+        device: torch.device | None = None,
     ) -> None:
-        self.rows = [row for row in rows if row.vid in images[0].items]
+        rows = index.queries[split]
+        self.rows = [row for row in rows if row.vid in images.items]
         self.absent = len(rows) - len(self.rows)
-        self._images, self._image_store = images
-        self._texts, self._text_store = texts
-        self._sources: tuple[Source, Source] | None = None
-        self.clip_seconds = clip_seconds
+        self.clip_seconds = index.clip_seconds
+        self._images = images
+        self._texts = texts
+        self._store = store
         self._target: Target = target
+        self._device = device or torch.device("cpu")
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def frames(self, row: Annotation) -> int:
-        """Clips of the row that have a frame: a video may be shorter or longer than annotated."""
-        return min(row.clips(self.clip_seconds), self._images.items[row.vid].length)
+    @cached_property
+    def _sources(self) -> tuple[TokenSource, TokenSource]:
+        """The sources of image and text tokens; there must be rows."""
+        images = [self._images.items[row.vid] for row in self.rows]
+        texts = [self._texts.items[row.query] for row in self.rows]
+        text_store = Store(self._store, "texts", self._texts.header)
+        text_source = choose_source(text_store, texts, device=self._device)
+        image_store = Store(self._store, "images", self._images.header)
+        return choose_source(image_store, images, device=self._device), text_source
 
-    def keep_in_memory(self, device: torch.device) -> Place:
-        """From now on, keep what is read where training on `device` reads it best.
+    @property
+    def location(self) -> Location:
+        """Where image tokens are kept between epochs, chosen by the memory free at first use."""
+        return self._sources[0].location
 
-        Returns:
-            Where the image tokens live: on a CPU that is the disk, which the page cache serves.
-        """
-        images, texts = self._items()
-        texts_source, _ = source(self._text_store, texts, device=device)
-        images_source, place = source(self._image_store, images, device=device)
-        self._sources = images_source, texts_source
-        return place
+    def batch(self, indices: Iterable[int], pool: Executor | None = None) -> Batch:
+        """The batch of some rows, on the CPU or on `device`.
 
-    def batch(self, indices: Iterable[int], *, each: Each = map) -> Batch:
-        """Some rows, on the CPU or where `keep_in_memory` keeps them.
-
-        The memory is used again: a batch is valid until the next but one is asked for.
+        The next but one batch overwrites it.
 
         Args:
             indices: at least one row.
-            each: `map`, or a thread pool's: what calls the reading of each video's tokens.
+            pool: threads that read the videos' tokens; None for the calling thread alone.
 
         Raises:
             StoreError: an item is missing or damaged.
         """
-        if self._sources is None:
-            images, texts = self._items()
-            self._sources = (
-                FromDisk(self._image_store, images[0]),
-                FromDisk(self._text_store, texts[0]),
-            )
         rows = [self.rows[index] for index in indices]
-        frames = [self.frames(row) for row in rows]
-        images, texts = self._items(rows)
+        images = [self._images.items[row.vid] for row in rows]
+        texts = [self._texts.items[row.query] for row in rows]
+        # A video may be shorter or longer than its annotation.
+        frames = [
+            min(row.clips(self.clip_seconds), image.length)
+            for row, image in zip(rows, images, strict=True)
+        ]
         lengths = [text.length for text in texts]
-        images_source, texts_source = self._sources
-        # Files of a few kilobytes: handing them to threads costs more than reading them.
-        tokens = texts_source.gather([(text, text.length) for text in texts])
+        image_source, text_source = self._sources
+        # Queries are a few kilobytes each: handing them to threads takes longer than reading them.
+        text_tokens = text_source.gather(list(zip(texts, lengths, strict=True)))
         return Batch(
-            images_source.gather(list(zip(images, frames, strict=True)), each),
+            image_source.gather(list(zip(images, frames, strict=True)), pool),
             torch.from_numpy(np.repeat(np.arange(len(rows)), frames)),
-            _padded(tokens.split(lengths)),
+            _pad(text_tokens.split(lengths)),
             torch.tensor(lengths),
-            torch.cat([self.target(row)[:n] for row, n in zip(rows, frames, strict=True)]),
+            torch.cat([self._targets(row)[:n] for row, n in zip(rows, frames, strict=True)]),
         )
 
-    def _items(self, rows: Sequence[Annotation] | None = None) -> tuple[list[Item], list[Item]]:
-        rows = self.rows if rows is None else rows
-        return (
-            [self._images.items[row.vid] for row in rows],
-            [self._texts.items[row.query] for row in rows],
-        )
-
-    def target(self, row: Annotation) -> Tensor:
-        """What the cosines of a row regress: float32 [clips], 0 where there is no rating."""
+    def _targets(self, row: Annotation) -> Tensor:
+        """float32 [clips], 0..1; zeros where there is no ground truth."""
         if row.saliency_scores is None:
             return torch.zeros(row.clips(self.clip_seconds))
         return rating_target(row.ratings(self.clip_seconds), self._target)
-
-
-def cached_queries(
-    index: Index, split: str, images: Manifest, texts: Manifest, *, store: Path, target: Target
-) -> CachedQueries:
-    """The rows of a split, with the stores that its manifests point into."""
-    return CachedQueries(
-        index.queries[split],
-        (images, Store(store, "images", images.header)),
-        (texts, Store(store, "texts", texts.header)),
-        clip_seconds=index.clip_seconds,
-        target=target,
-    )
 
 
 def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
@@ -166,55 +151,54 @@ def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
 def load_batches(
     queries: CachedQueries, order: Sequence[int], size: int, *, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches of `size` rows in `order` on `device`; the next is made while one is used.
+    """Batches of `size` rows in `order` on `device`; the next is read while one is used.
 
     The videos of `2 * size` rows are held at once, and one more for each of the `READERS` while it
-    is read for the first time; in addition to what `keep_in_memory` keeps. A batch is valid until
-    the next is asked for.
+    is read for the first time, in addition to tokens that are kept in memory. A batch is valid
+    until the next is requested.
     """
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    stream = _copying(device)
+    stream = _copy_stream(device)
 
     def make(chunk: Sequence[int]) -> Batch:
         with torch.cuda.stream(stream):
-            batch = queries.batch(chunk, each=readers.map).to(device)
+            batch = queries.batch(chunk, readers).to(device)
         if stream is not None:
-            stream.synchronize()  # after it, what the batch was copied from may be overwritten
+            stream.synchronize()  # the next batch may overwrite the memory that was copied from
         return batch
 
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as ahead:
-        upcoming = ahead.submit(make, chunks[0]) if chunks else None
-        for following in [*chunks[1:], None]:
-            assert upcoming is not None
-            batch = upcoming.result()
-            upcoming = None if following is None else ahead.submit(make, following)
-            if stream is not None:
-                for tensor in vars(batch).values():  # its memory is not the next batch's too early
+        upcoming = None
+        for chunk in [*chunks, None]:
+            batch = upcoming.result() if upcoming else None
+            upcoming = ahead.submit(make, chunk) if chunk else None
+            if batch is None:
+                continue
+            if stream is not None:  # keep the memory from the next batch until it is computed with
+                for tensor in vars(batch).values():
                     tensor.record_stream(torch.cuda.current_stream(device))
             yield batch
 
 
-def _padded(queries: Sequence[Tensor]) -> Tensor:
-    """[queries, tokens, width], zeros behind a query's last token.
+def _pad(queries: Sequence[Tensor]) -> Tensor:
+    """[queries, tokens, width] of tensors [tokens, width], zeros behind a query's last token.
 
-    On the CPU by NumPy: torch would share the copying out to threads. Those of this thread and
-    those of the training step together are more than the processor has, and OpenMP then lets all
-    of them sleep where they meet: 3 % of an epoch.
+    On the CPU by NumPy: torch would copy with OpenMP threads in addition to those of the training
+    step, more than the processor has cores, which costs 3 % of an epoch.
     """
     if queries[0].is_cuda:
         return torch.nn.utils.rnn.pad_sequence(list(queries), batch_first=True)
-    longest = max(len(tokens) for tokens in queries)
-    tokens = [query.numpy() for query in queries]
-    padded = np.zeros((len(tokens), longest, *tokens[0].shape[1:]), tokens[0].dtype)
-    for place, query in zip(padded, tokens, strict=True):
-        place[: len(query)] = query
+    arrays = [query.numpy() for query in queries]
+    padded = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
     return torch.from_numpy(padded)
 
 
 @cache
-def _copying(device: torch.device) -> torch.cuda.Stream | None:
-    """On a stream of its own, a GPU copies the next batch while it computes.
+def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream on which a GPU copies the next batch while it computes; None on the CPU.
 
-    One for all: what torch has allocated for one stream, another one does not get.
+    One stream for all calls: memory that torch allocated for one stream is not given to another.
     """
     return torch.cuda.Stream(device) if device.type == "cuda" else None

@@ -27,25 +27,26 @@ def score_queries(
 
     Args:
         tails: name -> tail, on `device`.
-        queries: rows with cached activations.
         batch: queries per forward pass.
         autocast: precision of the forward pass.
-        progress: title of a progress bar; None for none.
+        progress: title of a progress bar; None for no bar.
 
     Returns:
         name -> one float32 [clips] a query in the order of `queries.rows`, -1..1.
     """
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
-    with tqdm(
-        total=len(queries), desc=progress, unit="query", disable=True if progress is None else None
-    ) as bar:
-        for piece in load_batches(queries, range(len(queries)), batch, device=device):
-            frames = torch.bincount(piece.image_query, minlength=len(piece.text_lengths)).tolist()
+    cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
+    hidden = True if progress is None else None  # None hides the bar where there is no terminal
+    with tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar:
+        for inputs in load_batches(queries, range(len(queries)), batch, device=device):
+            frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
             for name, tail in tails.items():
                 with autocast:
                     scores = tail(
-                        piece.image_tokens, piece.image_query, piece.text_tokens, piece.text_lengths
+                        inputs.image_tokens,
+                        inputs.image_query,
+                        inputs.text_tokens,
+                        inputs.text_lengths,
                     )
-                found[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
+                cosines[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
             bar.update(len(frames))
-    return found
+    return cosines

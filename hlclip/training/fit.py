@@ -26,9 +26,9 @@ class TrainError(HlclipError):
 
 
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
-"""Columns of the history, a line an epoch: epoch from 1, mean squared error over the epoch's frames
-while the weights moved, learning rate of its last step, and unpooled VeryGood figures on val in
-percent (None without ground truth)."""
+"""Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
+each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
+(None without ground truth)."""
 
 Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
@@ -49,9 +49,9 @@ def fit_tail(
     Args:
         tail: on `device`, with `train_only` applied; changed in place.
         queries: the train split.
-        validate: gives VeryGood mAP and HIT@1 of a tail, in percent.
-        resume: state file; when it is there, training goes on from it.
-        history: rewritten after every epoch, to be looked at meanwhile.
+        validate: computes the metrics on val after each epoch.
+        resume: state file, written after each epoch; if it exists, training resumes from it.
+        history: CSV file, rewritten after each epoch for readers during training.
 
     Raises:
         TrainError: the loss is not finite.
@@ -63,14 +63,15 @@ def fit_tail(
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
     schedule = _schedule(optimizer, params, steps * params.epochs)
-    pieces = micro_batch_frames(params.micro_batch, device)
+    piece = micro_batch_frames(params.micro_batch, device)
+    precision = autocast(device, params.precision)
     state = TrainingState(trained, regression, optimizer, schedule)
     if resume is not None:
         try:
             state.load(resume)
-            log.info("training goes on after epoch %d of %d", len(state.history), params.epochs)
+            log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
         except FileNotFoundError:
-            pass  # the usual case; asking first would race with a twin of this run that ends
+            pass  # the usual case; a check before would race with an equal run that ends
         except ResumeError as error:
             log.warning("%s; training begins again", error)
 
@@ -80,31 +81,28 @@ def fit_tail(
     ) as bar:
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
-            # The order of an epoch depends on seed and epoch only: a resumed run meets the same.
-            order = _order(len(queries), params.seed, epoch)
-            # On the device: reading it makes the CPU wait, so that a GPU runs out of work.
+            order = epoch_order(len(queries), params.seed, epoch)
+            # Summed on the device: reading a loss makes the CPU wait, and a GPU runs out of work.
             running = torch.zeros((), dtype=torch.float64, device=device)
             frames, lr = 0, params.lr
             for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
                 loss = accumulate_gradients(
-                    tail,
-                    regression,
-                    batch,
-                    frames=pieces,
-                    autocast=autocast(device, params.precision),
+                    tail, regression, batch, frames=piece, autocast=precision
                 )
                 lr = optimizer.param_groups[0]["lr"]
                 optimizer.step()
                 schedule.step()
                 running += loss.double() * len(batch.target)
                 frames += len(batch.target)
-                if bar.update():  # it was drawn, which is seldom
+                if bar.update():  # true when the bar was drawn, which is seldom
                     bar.set_postfix(loss=f"{running.item() / frames:.4f}", refresh=False)
             total = running.item()
             if not math.isfinite(total):
                 raise TrainError(
-                    f"the loss is not finite in epoch {epoch}: lower train.lr (now {params.lr:g})"
+                    f"the loss is not finite in epoch {epoch}",
+                    f"lower the learning rate, now {params.lr:g}",
+                    settings={"train.lr": f"{params.lr / 10:g}"},
                 )
             quality = validate(tail) if validate is not None else (None, None)
             line = (epoch, total / frames, lr, *quality)
@@ -119,25 +117,21 @@ def fit_tail(
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write the history as CSV, one line an epoch: what DVC plots."""
+    """Write the history as CSV, one line per epoch, for DVC's plots."""
     write_table(path, [HISTORY, *([line.get(name) for name in HISTORY] for line in history)])
 
 
 def _choose(state: TrainingState, params: TrainParams) -> None:
-    """Keep this epoch's weights if they are to be kept: best val mAP so far, or simply the last."""
-    now = state.history[-1]
-    best = state.history[state.chosen - 1] if state.chosen else None
-    if (
-        params.select == "last"
-        or best is None
-        or now["val_mAP"] is None
-        or now["val_mAP"] > best["val_mAP"]
-    ):
-        state.chosen = now["epoch"]
+    """Keep the last epoch's weights if `select` is last, or its val mAP the best so far."""
+    last = state.history[-1]
+    best = state.history[state.chosen - 1]["val_mAP"] if state.chosen else None
+    if params.select == "last" or best is None or last["val_mAP"] > best:
+        state.chosen = last["epoch"]
         state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
 
 
-def _order(rows: int, seed: int, epoch: int) -> list[int]:
+def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
+    """Order of the rows in an epoch; it depends on nothing else, so a resumed run has the same."""
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return torch.randperm(rows, generator=generator).tolist()
@@ -146,9 +140,9 @@ def _order(rows: int, seed: int, epoch: int) -> list[int]:
 def _optimizer(
     weights: list[Tensor], regression: Regression, params: TrainParams
 ) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices, not on biases, norms and scales.
+    """AdamW with weight decay on matrices, not on biases, norms and scales.
 
-    On CUDA in one kernel; on the CPU that would only alter the rounding.
+    It is fused into one kernel on CUDA; on the CPU fusing would only change the rounding.
     """
     learned = [p for p in regression.parameters() if p.requires_grad]
     return torch.optim.AdamW(
@@ -165,9 +159,7 @@ def _optimizer(
 def _schedule(
     optimizer: torch.optim.Optimizer, params: TrainParams, steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    def cosine(step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
+    def factor(step: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * step / steps)) if params.schedule == "cosine" else 1.0
 
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, cosine if params.schedule == "cosine" else lambda step: 1.0
-    )
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -1,4 +1,4 @@
-"""What an interrupted training needs to go on to the same result, saved after every epoch."""
+"""The saved state from which an interrupted training resumes to the same result."""
 
 import io
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _DIGEST_BYTES = 16
 
 
 class ResumeError(HlclipError):
-    """A saved state is damaged; training has to begin again."""
+    """A saved training state is damaged; training has to begin again."""
 
 
 @dataclass
@@ -23,48 +23,41 @@ class TrainingState:
     """Everything of a training run that changes from step to step."""
 
     trained: dict[str, Tensor]
-    """The tail's parameters that train, by open_clip's names; live."""
+    """open_clip's parameter name -> the tail's trainable parameter, changed in place."""
     regression: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry an epoch that is done."""
+    """One entry per finished epoch."""
     chosen: int = 0
     """Epoch whose weights are kept, counted from 1; 0 before the first."""
     chosen_tensors: dict[str, Tensor] = field(default_factory=dict)
+    """The weights after that epoch, by open_clip's names."""
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
+        saved = vars(self) | {
+            "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
+            "regression": self.regression.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.last_epoch,
+        }
         content = io.BytesIO()
-        torch.save(
-            {
-                "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
-                "regression": self.regression.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.last_epoch,
-                "history": self.history,
-                "chosen": self.chosen,
-                "chosen_tensors": self.chosen_tensors,
-            },
-            content,
-        )
-        saved = content.getvalue()
-        write_whole(path, _digest(path, saved) + saved)
+        torch.save(saved, content)
+        write_whole(path, _digest(path, content.getvalue()) + content.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote under this name; no code in the file is run.
+        """Restore what `save` wrote under this name; no code in the file is run.
 
         Raises:
-            FileNotFoundError: there is none.
-            ResumeError: it is damaged, or another training's.
+            FileNotFoundError: no such file.
+            ResumeError: damaged, or the state of another training.
         """
         content = path.read_bytes()
-        # torch.load takes flipped bits for weights.
-        if content[:_DIGEST_BYTES] != _digest(path, content[_DIGEST_BYTES:]):
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest != _digest(path, content):  # torch.load does not notice flipped bits
             raise ResumeError(f"{path}: damaged, its bytes do not match its digest")
-        saved = torch.load(
-            io.BytesIO(content[_DIGEST_BYTES:]), map_location="cpu", weights_only=True
-        )
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         with torch.no_grad():
             for name, tensor in self.trained.items():
                 tensor.copy_(saved["trained"][name])
@@ -77,7 +70,7 @@ class TrainingState:
 
 
 def _digest(path: Path, content: bytes) -> bytes:
-    """Also over the file's name, which says what training it is of."""
-    hashed = xxhash.xxh3_128(path.name.encode())
-    hashed.update(content)
-    return hashed.digest()
+    """Digest of the content and of the file's name, which identifies the training."""
+    digest = xxhash.xxh3_128(path.name.encode())
+    digest.update(content)
+    return digest.digest()

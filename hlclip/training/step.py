@@ -1,4 +1,4 @@
-"""One training step: the loss, and its gradients in pieces that fit the processor's caches."""
+"""One training step: loss and gradients, in pieces that fit the processor's caches."""
 
 from typing import Literal
 
@@ -15,23 +15,24 @@ Scale = Literal["literal", "fixed", "learned"]
 class Regression(nn.Module):
     """Mean squared error of scale * cosine + bias against the target.
 
-    Rankings within a query, and so all metrics, do not depend on scale and bias; the gradients do.
+    Scale and bias change the gradients, but no ranking within a query and so no metric.
 
     Args:
-        scale: `literal` is the paper's, scale 1 and bias 0; `fixed` keeps the given values;
-            `learned` starts from them and trains.
+        scale: `literal` is scale 1 and bias 0, as in the paper; `fixed` keeps the given values;
+            `learned` starts from them and trains them.
         scale_init: scale of `fixed` and `learned`.
         bias_init: bias of `fixed` and `learned`.
     """
 
     def __init__(self, scale: Scale, *, scale_init: float = 1.0, bias_init: float = 0.0) -> None:
         super().__init__()
-        first = (1.0, 0.0) if scale == "literal" else (scale_init, bias_init)
-        self.scale = nn.Parameter(tensor(first[0]), requires_grad=scale == "learned")
-        self.bias = nn.Parameter(tensor(first[1]), requires_grad=scale == "learned")
+        if scale == "literal":
+            scale_init, bias_init = 1.0, 0.0
+        self.scale = nn.Parameter(tensor(scale_init), requires_grad=scale == "learned")
+        self.bias = nn.Parameter(tensor(bias_init), requires_grad=scale == "learned")
 
     def forward(self, cosines: Tensor, target: Tensor) -> Tensor:
-        """Mean over all K x N frames of a batch.
+        """Mean over all frames.
 
         Args:
             cosines: float32 [frames], -1..1.
@@ -41,7 +42,7 @@ class Regression(nn.Module):
 
 
 def micro_batch_frames(micro_batch: int | Literal["auto"], device: torch.device) -> int:
-    """Frames of a piece for `accumulate_gradients`, of the parameter `train.micro_batch`."""
+    """Frames of a piece in `accumulate_gradients`, from the parameter `train.micro_batch`."""
     if micro_batch == "auto":
         return 25 if device.type == "cpu" else 0
     return micro_batch
@@ -55,24 +56,23 @@ def accumulate_gradients(
     frames: int,
     autocast: torch.autocast,
 ) -> Tensor:
-    """Add the gradients of the batch's mean loss to `.grad`, a piece of its frames at a time.
+    """Add the gradients of the batch's mean loss to `.grad`, computed piece by piece.
 
-    The mean runs over all frames of the batch whatever the pieces are, so gradients equal those of
-    the whole batch but for the order in which float32 adds; a single piece gives the same bits.
-    The text tower runs once: the pieces meet its features as a leaf, whose gradient then goes
-    through the tower.
+    The mean is over all frames of the batch, so the gradients equal those of the whole batch up to
+    the order of float32 additions; a single piece gives the same bits. The text tail runs once.
 
     Args:
         tail, regression: on the batch's device.
-        frames: of a piece; 0 for all at once.
+        frames: frames of a piece; 0 for all at once.
         autocast: precision of the forward passes.
 
     Returns:
-        float32 [], the loss, on the batch's device: reading it waits for a GPU.
+        float32 [], the loss, on the batch's device; reading it waits for a GPU.
     """
     total = len(batch.target)
     with autocast:
-        features = tail.text(batch.text_tokens.float(), batch.text_lengths)
+        features = tail.text(batch.text_tokens.float(), batch.text_lengths)  # [queries, embedding]
+    # The pieces use the features as a leaf, which sums their gradients.
     texts = features.detach().requires_grad_(features.requires_grad)
     loss = torch.zeros((), device=batch.target.device)
     size = frames or total
@@ -83,11 +83,13 @@ def accumulate_gradients(
         strict=True,
     ):
         with autocast:
-            images = tail.image(tokens.float())
-            cosines = (images * texts[query]).sum(-1)
+            images = tail.image(tokens.float())  # [frames of the piece, embedding]
+            cosines = (images * texts[query]).sum(-1)  # [frames of the piece]
+        # mean over the batch = sum over pieces of (mean over the piece) * (its share of frames)
         share = regression(cosines, target) * (len(target) / total)
         share.backward()
         loss += share.detach()
     if texts.grad is not None:
+        # The summed gradient, [queries, embedding], passes once through the text tail.
         features.backward(texts.grad)
     return loss

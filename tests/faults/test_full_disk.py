@@ -26,7 +26,7 @@ from hlclip.formats.submissions import Prediction, write_submission
 from hlclip.highlights.chart import plot_curve
 from hlclip.highlights.film import cut_moments
 from hlclip.highlights.moments import Curve, Moment
-from hlclip.model.checkpoint import save_tail
+from hlclip.model import save_tail
 from hlclip.store.store import Store
 from hlclip.system.errors import print_error
 from hlclip.system.files import WriteError, replacing, write_json

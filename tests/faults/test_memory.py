@@ -9,8 +9,7 @@ import pytest
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tokens import encoder_header, image_header, text_header
+from hlclip.model import encoder_header, image_header, load_encoder, text_header
 from hlclip.params import EncoderParams
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail

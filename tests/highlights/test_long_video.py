@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from hlclip.formats.manifests import Video
 from hlclip.highlights import features
 from hlclip.highlights.features import token_parts
-from hlclip.model.encoder import Encoder, load_encoder
-from hlclip.model.tokens import encoder_header, image_header
+from hlclip.model import Encoder, encoder_header, image_header, load_encoder
 from hlclip.store.store import Store, StoreError
 from hlclip.video.container import VideoError
 from hlclip.video.files import inspect_videos

@@ -14,9 +14,7 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.checkpoints import CheckpointError
 from hlclip.formats.manifests import Index, Manifest, Video
 from hlclip.highlights.scorer import Scorer, load_scorer
-from hlclip.model.checkpoint import load_tail, save_tail
-from hlclip.model.encoder import EncoderError, load_encoder
-from hlclip.model.tail import build_tail
+from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
 from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
+from hlclip.model import Encoder, EncoderError, load_encoder
 from hlclip.model.towers import build_empty
 from hlclip.params import DataParams, EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations
@@ -30,7 +30,7 @@ from tests.parity.test_encoder import assert_features_equal, normalised
 
 ROOT = Path(__file__).parents[2]
 REASONS = {
-    "image tower of timm": r"the image tower is timm's \S+; only open_clip's own",
+    "image tower of timm": r"the image tower is timm's \S+; only open_clip's VisionTransformer",
     "ResNet": r"the image tower is a ModifiedResNet; only open_clip's VisionTransformer",
     "text tower of transformers": r"the text tower is \S+ of transformers; only open_clip's own",
     "CoCa": r"is a CoCa model: it pools by attention",

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.model.encoder import Encoder, EncoderError, load_encoder
-from hlclip.model.tail import build_tail
+from hlclip.model import Encoder, EncoderError, build_tail, load_encoder
 from tests.models import save_model, tiny_config
 
 QUERIES = ["a dog runs on the beach", "x", "a very long query " * 30, "Ein Hund; 犬 🐕"]
@@ -76,7 +75,7 @@ def test_tokens_behind_the_pooled_one_are_not_cached(tmp_path: Path):
 
 
 def test_openai_weights_need_quick_gelu(tmp_path: Path):
-    with pytest.raises(EncoderError, match=r"set encoder\.model to ViT-B-32-quickgelu"):
+    with pytest.raises(EncoderError, match=r"-S encoder\.model=ViT-B-32-quickgelu"):
         load_encoder("ViT-B-32", "openai", cached_blocks=2)
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
     assert config is not None

@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tail import Tail, build_tail
+from hlclip.model import Tail, build_tail, load_encoder
 from hlclip.params import TrainParams, load_params
-from hlclip.training.batches import cached_queries
-from hlclip.training.fit import _order, fit_tail
-from hlclip.training.state import TrainingState
+from hlclip.training import CachedQueries, TrainingState, fit_tail
+from hlclip.training.fit import epoch_order
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 from tests.parity.test_encoder import normalised
@@ -66,7 +64,7 @@ def intended(blocks: int, heads: str) -> set[str]:
 def train_from_cache(data: CachedData, params: TrainParams) -> tuple[Tail, TrainingState]:
     encoder = load_encoder(data.params.model, None, cached_blocks=2)
     tail = build_tail(encoder).train_only(params.blocks, params.heads)
-    queries = cached_queries(
+    queries = CachedQueries(
         data.index, "train", data.images, data.texts, store=data.store, target=params.target
     )
     return tail, fit_tail(tail, queries, params, device=CPU, validate=None)
@@ -94,7 +92,7 @@ def train_full_model(
     steps = math.ceil(len(rows) / params.batch) * params.epochs
     losses, step = [], 0
     for epoch in range(1, params.epochs + 1):
-        order = _order(len(rows), params.seed, epoch)
+        order = epoch_order(len(rows), params.seed, epoch)
         total, count = 0.0, 0
         for start in range(0, len(order), params.batch):
             for group in optimizer.param_groups:

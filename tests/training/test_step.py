@@ -5,11 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from hlclip.model.device import autocast
-from hlclip.model.encoder import load_encoder
-from hlclip.model.tail import Tail, build_tail
-from hlclip.training.batches import Batch
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
+from hlclip.model import Tail, autocast, build_tail, load_encoder
+from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
 from tests.models import save_model, tiny_config
 
 CPU = torch.device("cpu")
@@ -81,7 +78,7 @@ def test_pieces_add_up_to_the_whole(encoder, batch: Batch, blocks, heads, scale)
             torch.testing.assert_close(gradient, expected[name], rtol=0, atol=atol, msg=name)
 
 
-def test_gradients_are_added_to_those_that_are_there(encoder, batch: Batch):
+def test_gradients_are_added_to_earlier_ones(encoder, batch: Batch):
     tail, regression = build_tail(encoder).train_only(2, "all"), Regression("literal")
     for _ in range(2):
         accumulate_gradients(tail, regression, batch, frames=5, autocast=autocast(CPU, "fp32"))
@@ -93,7 +90,7 @@ def test_gradients_are_added_to_those_that_are_there(encoder, batch: Batch):
 
 
 @pytest.mark.parametrize("frames", [0, 5])
-def test_each_query_goes_through_its_tower_once(encoder, batch: Batch, frames):
+def test_each_query_passes_through_the_text_tail_once(encoder, batch: Batch, frames):
     tail, calls = build_tail(encoder).train_only(2, "all"), []
 
     def note(_module, _inputs, features: torch.Tensor) -> None:

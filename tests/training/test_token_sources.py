@@ -1,24 +1,14 @@
-"""Wherever the tokens live, the batches are those from disk, and each item is read once."""
+"""Wherever tokens are kept, the batches are those from disk, and each item is read once."""
 
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from hlclip.store.store import Store
-from hlclip.system.memory import free_host_bytes
-from hlclip.training import token_sources as residence
-from hlclip.training.batches import Batch, CachedQueries, cached_queries, load_batches
-from hlclip.training.token_sources import (
-    DEVICE_RESERVE,
-    FromDisk,
-    InMemory,
-    Place,
-    choose_place,
-)
+from hlclip.store import Store
+from hlclip.training import Batch, CachedQueries, DiskSource, load_batches, token_sources
+from hlclip.training.token_sources import DEVICE_RESERVE, Location, MemorySource, choose_location
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 
@@ -42,9 +32,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
     return cached_data(folder / "store", save_model(folder, tiny_config()), dtype="float16")
 
 
-def train_split(data: CachedData) -> CachedQueries:
-    return cached_queries(
-        data.index, "train", data.images, data.texts, store=data.store, target="mean"
+def train_split(data: CachedData, device: torch.device = CPU) -> CachedQueries:
+    return CachedQueries(
+        data.index,
+        "train",
+        data.images,
+        data.texts,
+        store=data.store,
+        target="mean",
+        device=device,
     )
 
 
@@ -92,23 +88,6 @@ def by_hand(data: CachedData) -> list[Batch]:
     return expected
 
 
-def test_batches_are_made_without_openmp(data: CachedData) -> None:
-    """Two teams of its threads, of a batch in the making and of a step, slow each other down."""
-    queries, threads = train_split(data), torch.get_num_threads()
-
-    def started() -> int:
-        torch.set_num_threads(2)
-        before = len(os.listdir("/proc/self/task"))
-        queries.batch(range(5))
-        return len(os.listdir("/proc/self/task")) - before
-
-    try:
-        with ThreadPoolExecutor(1) as another:
-            assert another.submit(started).result() == 0
-    finally:
-        torch.set_num_threads(threads)
-
-
 def same(found: list[Batch], expected: list[Batch]) -> bool:
     return len(found) == len(expected) and all(
         torch.equal(getattr(ours, field.name), getattr(theirs, field.name))
@@ -118,9 +97,9 @@ def same(found: list[Batch], expected: list[Batch]) -> bool:
     )
 
 
-def live(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
-    """As if just that much memory were free."""
-    monkeypatch.setattr(residence, "choose_place", lambda *_, **__: place)
+def keep_on(monkeypatch: pytest.MonkeyPatch, location: Location) -> None:
+    """As if exactly that much memory were free."""
+    monkeypatch.setattr(token_sources, "choose_location", lambda *_, **__: location)
 
 
 @pytest.mark.parametrize(
@@ -134,84 +113,28 @@ def live(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
         (1, 0, 128 * GIB, "disk"),  # without a GPU the page cache does it
     ],
 )
-def test_the_nearest_place_that_has_room(needed, device_free, host_free, expected):
-    assert choose_place(needed, device_free=device_free, host_free=host_free) == expected
-
-
-def test_free_memory_is_the_machines_or_the_control_groups(tmp_path):
-    def write(name: str, content: str) -> None:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-
-    write("proc/meminfo", "MemTotal: 2048 kB\nMemAvailable:    1024 kB\n")
-    write("proc/self/cgroup", "0::/\n")
-    assert free_host_bytes(tmp_path) == 2**20
-    write("sys/fs/cgroup/memory.max", "max\n")
-    write("sys/fs/cgroup/memory.current", "900000\n")
-    write("sys/fs/cgroup/memory.stat", "anon 500000\ninactive_file 400000\n")
-    assert free_host_bytes(tmp_path) == 2**20
-    write("sys/fs/cgroup/memory.max", "1000000\n")
-    assert free_host_bytes(tmp_path) == 1000000 - 900000 + 400000
-
-
-@pytest.mark.parametrize("limited", ["", "slurm", "slurm/job/step"])
-@pytest.mark.parametrize(
-    ("line", "base", "names", "none"),
-    [
-        ("0::", "", ("max", "current", "inactive_file"), "max"),
-        (
-            "5:cpu,memory:",
-            "memory/",
-            ("limit_in_bytes", "usage_in_bytes", "total_inactive_file"),
-            "9223372036854771712",
-        ),
-    ],
-)
-def test_free_memory_within_the_groups_of_a_job(tmp_path, line, base, names, none, limited):
-    def write(name, content):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-
-    limit, used, files = names
-    write("proc/meminfo", "MemAvailable: 1024 kB\n")
-    write("proc/self/cgroup", f"7:freezer:/other\n{line}/slurm/job/step\n")
-    for group in ("", "slurm", "slurm/job", "slurm/job/step"):
-        folder = f"sys/fs/cgroup/{base}{group}"
-        write(f"{folder}/memory.{limit}", "1000000\n" if group == limited else f"{none}\n")
-        write(f"{folder}/memory.{used}", "900000\n")
-        write(f"{folder}/memory.stat", f"anon 1\n{files} 400000\n")
-    assert free_host_bytes(tmp_path) == 500000
-
-
-def test_free_memory_of_this_machine():
-    assert 2**20 < free_host_bytes() < 2**50
+def test_the_fastest_location_that_has_room(needed, device_free, host_free, expected):
+    assert choose_location(needed, device_free=device_free, host_free=host_free) == expected
 
 
 @devices
-@pytest.mark.parametrize("place", ["device", "pinned", "disk"])
+@pytest.mark.parametrize("location", ["device", "pinned", "disk"])
 @pytest.mark.parametrize("slab", [2**28, 7 * ROW_BYTES])  # one video is longer than the latter
-def test_batches_are_the_same_wherever_tokens_live(data, monkeypatch, place, slab, device):
-    live(monkeypatch, place)
-    monkeypatch.setattr(residence, "SLAB", slab)
-    queries = train_split(data)
-    assert queries.keep_in_memory(torch.device(device)) == place
+def test_batches_are_the_same_wherever_tokens_are_kept(data, monkeypatch, location, slab, device):
+    keep_on(monkeypatch, location)
+    monkeypatch.setattr(token_sources, "SLAB", slab)
+    queries = train_split(data, torch.device(device))
+    assert queries.location == location
     assert same(epochs(queries, torch.device(device)), by_hand(data))
 
 
-def test_batches_without_a_place_come_from_disk(data):
-    assert same(epochs(train_split(data), CPU), by_hand(data))
-
-
 @devices
-@pytest.mark.parametrize("place", ["device", "pinned"])
-def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, place, device):
+@pytest.mark.parametrize("location", ["device", "pinned"])
+def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, location, device):
     expected = by_hand(data)
     data = replace(data, store=shutil.copytree(data.store, tmp_path / "store"))
-    live(monkeypatch, place)
-    queries = train_split(data)
-    queries.keep_in_memory(torch.device(device))
+    keep_on(monkeypatch, location)
+    queries = train_split(data, torch.device(device))
     assert same(epochs(queries, torch.device(device)), expected)
     for path in data.store.rglob("*.h5"):
         path.unlink()
@@ -219,44 +142,37 @@ def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, place
 
 
 def test_on_the_cpu_tokens_stay_on_disk(data):
-    assert train_split(data).keep_in_memory(CPU) == "disk"
+    queries = train_split(data)
+    assert queries.location == "disk"
+    assert same(epochs(queries, CPU), by_hand(data))
 
 
-@pytest.mark.parametrize("place", ["device", "pinned"])
-def test_a_video_of_several_queries_is_kept_once(data, monkeypatch, place):
-    """All frames of each video, also those that one query does not speak of."""
+@pytest.mark.parametrize("location", ["device", "pinned"])
+def test_a_query_may_need_fewer_frames_than_its_video_has(data, monkeypatch, location):
+    """The first query reads two frames of a video; another reads the rest from memory."""
     store = Store(data.store, "images", data.images.header)
     a, c = data.images.items["a"], data.images.items["c"]
-    monkeypatch.setattr(residence, "SLAB", 8 * ROW_BYTES)
-    made: list[int] = []
-    monkeypatch.setattr(
-        torch, "empty", lambda *shape, **kw: made.append(shape[0]) or torch.zeros(*shape, **kw)
-    )
-    kept = InMemory(FromDisk(store, a), [a, a, c, a], place, device=CPU)
-    assert made == [0, 8, 11]  # the slab of a, of which 5 rows are used, and one for c
-    monkeypatch.undo()
-    for wanted in ([(a, 5), (a, 2)], [(c, 7), (a, 5)], [(c, 11)]):
-        expected = [torch.from_numpy(store.read(item))[:count] for item, count in wanted]
-        assert torch.equal(kept.gather(wanted), torch.cat(expected))
+    monkeypatch.setattr(token_sources, "SLAB", 8 * ROW_BYTES)
+    source = MemorySource(DiskSource(store, a), [a, a, c, a], location, device=CPU)
+    for spans in ([(a, 2), (a, 5)], [(c, 7), (a, 5)], [(c, 11)]):
+        expected = [torch.from_numpy(store.read(item))[:count] for item, count in spans]
+        assert torch.equal(source.gather(spans), torch.cat(expected))
 
 
-@pytest.mark.parametrize("place", ["device", "pinned"])
-def test_memory_that_is_not_to_be_had_leaves_tokens_on_disk(data, monkeypatch, caplog, place):
-    live(monkeypatch, place)
-    monkeypatch.setattr(residence, "SLAB", 2**60)
+@pytest.mark.parametrize("location", ["device", "pinned"])
+def test_without_enough_memory_tokens_stay_on_disk(data, monkeypatch, caplog, location):
+    keep_on(monkeypatch, location)
+    monkeypatch.setattr(token_sources, "SLAB", 2**60)
     queries = train_split(data)
-    assert queries.keep_in_memory(CPU) == "disk"
+    assert queries.location == "disk"
     assert "read from disk in every epoch" in caplog.text
     assert same(epochs(queries, CPU), by_hand(data))
 
 
-def test_two_batches_are_valid_at_once_and_their_memory_is_used_again(data):
+def test_two_batches_are_valid_at_once(data):
     store = Store(data.store, "images", data.images.header)
     c, b = data.images.items["c"], data.images.items["b"]
-    disk = FromDisk(store, c)
-    first = disk.gather([(c, 11)])
-    second = disk.gather([(b, 6)])
+    source = DiskSource(store, c)
+    first, second = source.gather([(c, 11)]), source.gather([(b, 6)])
     assert torch.equal(first, torch.from_numpy(store.read(c)))
     assert torch.equal(second, torch.from_numpy(store.read(b)))
-    third = disk.gather([(b, 6)])
-    assert third.data_ptr() == first.data_ptr()
