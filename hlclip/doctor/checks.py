@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from hlclip.datasets import ANNOTATIONS, identify_release
 from hlclip.doctor.finding import Check, Finding
@@ -148,10 +147,8 @@ def _check_videos(data: DataParams, rows: Mapping[str, list[Annotation]]) -> Che
         remedy = "make it a folder and link the files in it"
         found = f"{folder} is a link: DVC does not follow it"
         yield Finding("videos", "note", found, remedy)
-    with ThreadPoolExecutor() as pool:
-        reasons = pool.map(_unreadable, files.values())
-        bar = tqdm(reasons, total=len(files), desc="videos", unit="video", disable=None)
-        unreadable = {vid: reason for vid, reason in zip(files, bar, strict=True) if reason}
+    reasons = thread_map(_unreadable, files.values(), desc="videos", unit="video", disable=None)
+    unreadable = {vid: reason for vid, reason in zip(files, reasons, strict=True) if reason}
     readable = {vid: path for vid, path in files.items() if vid not in unreadable}
     unusable = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()} | unreadable
     if not unusable:
