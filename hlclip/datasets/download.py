@@ -121,13 +121,16 @@ def _request(url: str, part: Path, *, checked: bool) -> bool:
         headers |= {"Range": f"bytes={offset}-", "If-Range": begun.validator}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
         if begun and response.status_code in (206, 416):
-            if not _continues(response, begun, offset):
+            # Some servers ignore If-Range: the answer itself must continue the file that was begun.
+            rest = f"bytes {offset}-{begun.size - 1}/{begun.size}"
+            same_file = _validator(response) in (None, begun.validator)
+            if not same_file or response.headers.get("Content-Range") != rest:
                 log.warning("%s: the server has another file now; starting over", url)
                 part.unlink()
                 return False
             size = begun.size
         elif response.status_code == 200:
-            size = _start(response, url, part, begun)
+            size, offset = _start(response, url, part, begun), 0
         else:
             reason = f"the server answers {response.status_code} ({response.reason})"
             raise requests.HTTPError(reason, response=response)
@@ -138,8 +141,17 @@ def _request(url: str, part: Path, *, checked: bool) -> bool:
                 "take the file from another place",
             )
         if size is not None:
-            require_space(part.parent, size - _size(part), f"downloading {url}")
-        _append(response, part, size)
+            require_space(part.parent, size - offset, f"downloading {url}")
+        with (
+            part.open("ab") as file,
+            tqdm(
+                desc=part.stem, initial=offset, total=size, unit="B", unit_scale=True, disable=None
+            ) as bar,
+        ):
+            # Not decoded: some servers label a .gz file itself as a content encoding.
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                file.write(chunk)
+                bar.update(len(chunk))
     return True
 
 
@@ -159,26 +171,6 @@ def _start(response: requests.Response, url: str, part: Path, begun: _Source | N
     return size
 
 
-def _append(response: requests.Response, part: Path, size: int | None) -> None:
-    with (
-        part.open("ab") as file,
-        tqdm(
-            desc=part.stem, initial=_size(part), total=size, unit="B", unit_scale=True, disable=None
-        ) as bar,
-    ):
-        # Not decoded: some servers label a .gz file itself as a content encoding.
-        for chunk in response.raw.stream(_CHUNK, decode_content=False):
-            file.write(chunk)
-            bar.update(len(chunk))
-
-
-def _continues(response: requests.Response, begun: _Source, offset: int) -> bool:
-    """Is this the rest of the file that was begun? Some servers ignore If-Range."""
-    rest = f"bytes {offset}-{begun.size - 1}/{begun.size}"
-    same = _validator(response) in (None, begun.validator)
-    return same and response.headers.get("Content-Range") == rest
-
-
 def _validator(response: requests.Response) -> str | None:
     """A strong ETag, else the date; a weak ETag (`W/`) does not promise equal bytes."""
     etag = response.headers.get("ETag", "")
@@ -195,13 +187,10 @@ def _note(part: Path) -> Path:
 
 def _begun(part: Path, url: str, *, checked: bool) -> _Source | None:
     """The file that `part` is the beginning of; None if the download has to start over."""
-    if not part.exists() or not _note(part).exists():
-        return None
     try:
         begun = _Source(**json.loads(_note(part).read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        log.warning("%s is not readable; starting over", _note(part))
-        return None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None  # a note of another form was not written here
     if begun.url == url:
         return begun
     if checked:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm.contrib.concurrent import thread_map
 
 from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params
@@ -69,9 +69,8 @@ def forecast_seconds(
     batch, size = params.encoder.batch, encoder.preprocess.size
     if videos:
         decoded: list[NDArray[np.uint8]] = []
-        with ThreadPoolExecutor() as pool:
-            extract = partial(extract_frames, header=header)
-            seconds = _seconds(lambda: decoded.extend(pool.map(extract, videos)))
+        extract = partial(extract_frames, header=header)
+        seconds = _seconds(lambda: decoded.extend(thread_map(extract, videos, disable=True)))
         forecast["frames"] = clips * seconds / sum(map(len, decoded))
         frames = decoded[0][:_ENOUGH_FRAMES]
     else:

@@ -36,7 +36,7 @@ def find_garbage(
             return False
         if file.sort == "temporary":
             return True
-        if file.sort not in ("item", "training") or file.name in keep or not file.regular:
+        if file.type != "file" or file.sort == "foreign" or file.name in keep:
             return False
         return features or file.kind not in ("features", "training")
 

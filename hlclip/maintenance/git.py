@@ -69,12 +69,10 @@ def prefix(root: Path) -> str:
     return _git(root, "rev-parse", "--show-prefix").decode().rstrip("\n")
 
 
-def in_git(root: Path) -> bool:
-    """Is this folder in a git repository?"""
-    return any((folder / ".git").exists() for folder in (root, *root.parents))
-
-
 def _git(root: Path, *arguments: str, stdin: str = "") -> bytes:
+    """What git prints; nothing outside of a git repository."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return b""
     git = shutil.which("git")
     if git is None:
         raise GitError("git is not on PATH; hlclip asks it for the branches that name items")

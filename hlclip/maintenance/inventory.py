@@ -24,6 +24,7 @@ _FOLDER = re.compile(f"training|{_KIND}(/[^/]+)?")
 _AUXILIARY = re.compile(f"{LOCK}|videos.json|{_KIND}/locks")
 _ITEM = re.compile(_KIND + r"/([0-9a-f]{2})/(?P<key>\2[0-9a-f]{38})\.h5")
 _TRAINING = re.compile(r"training/(?P<key>[0-9a-f]{40})\.(pt|safetensors)")
+_TYPES = {stat.S_IFREG: "file", stat.S_IFLNK: "link", stat.S_IFDIR: "folder"}
 _TEMPORARY = re.compile(r".*/\.(?P<key>[0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
 
 
@@ -36,8 +37,8 @@ class StoredFile:
     """`frames`, `images`, `texts`, `features`, or `training` (results, and interrupted states)."""
     key: str
     sort: Sort
-    regular: bool
-    """A file: not a folder (which temporary entries are), a link or a device."""
+    type: str
+    """`file`, `link`, `folder` (as temporary entries are) or `device`."""
     size: int
     """Bytes."""
     modified: float
@@ -71,14 +72,14 @@ def _stored_files(folder: Path, prefix: str) -> Iterator[StoredFile]:
 
 def _stored_file(path: Path, name: str) -> StoredFile:
     status = path.lstat()
-    size = status.st_size
+    size, type_ = status.st_size, _TYPES.get(stat.S_IFMT(status.st_mode), "device")
     sort: Sort = "foreign"
     if match := _ITEM.fullmatch(name):
         sort = "item"
     elif match := _TRAINING.fullmatch(name):
         sort = "training"
-    elif stat.S_ISDIR(status.st_mode) and (match := _TEMPORARY.fullmatch(name)):
+    elif type_ == "folder" and (match := _TEMPORARY.fullmatch(name)):
         sort = "being written" if being_written(path) else "temporary"
         size = sum(part.lstat().st_size for part in path.iterdir())
     kind, key = name.partition("/")[0], match["key"] if match else ""
-    return StoredFile(path, kind, key, sort, stat.S_ISREG(status.st_mode), size, status.st_mtime)
+    return StoredFile(path, kind, key, sort, type_, size, status.st_mtime)

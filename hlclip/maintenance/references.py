@@ -5,9 +5,10 @@ git has dvc.lock with their md5, and DVC's cache (or remote) has the content.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hlclip.formats import Item, Manifest, parse_manifests
-from hlclip.maintenance.git import file_at, in_git, prefix, revisions, worktrees
+from hlclip.maintenance.git import file_at, prefix, revisions, worktrees
 from hlclip.maintenance.inventory import ItemName
 from hlclip.system import HlclipError
 
@@ -42,6 +43,13 @@ class NamedItems:
     items: set[ItemName] = field(default_factory=set)
     unreadable: dict[str, str] = field(default_factory=dict)
     """Revision or working tree -> the manifest that cannot be read, and why."""
+
+    def add(self, read: Callable[[], bytes], manifest: str, sources: Iterable[str]) -> None:
+        """Add the items of a manifest, or note that it is unreadable for these sources."""
+        try:
+            self.items.update(manifest_items(_parse(read())))
+        except ValueError as error:
+            self.unreadable.update(dict.fromkeys(sources, f"{manifest}: {error}"))
 
 
 def manifest_items(manifests: Mapping[str, Manifest]) -> dict[ItemName, Item]:
@@ -98,23 +106,16 @@ def named_items(repository: Path, keep: Keep) -> NamedItems:
             for name in STAGES.values():
                 # A manifest may not be made yet, or be about to be: dvc.lock may name its items.
                 with suppress(FileNotFoundError):
-                    try:
-                        named.items |= set(manifest_items(_parse((workspace / name).read_bytes())))
-                    except ValueError as error:
-                        named.unreadable[str(workspace)] = f"{name}: {error}"
+                    named.add((workspace / name).read_bytes, name, [str(workspace)])
             lock = workspace / "dvc.lock"
             if lock.is_file():
                 _collect(lock.read_bytes(), str(workspace), locked, named)
-        if keep != "workspace" and in_git(root):
+        if keep != "workspace":
             commits = revisions(root, history=keep == "commits")
             for revision, content in file_at(root, commits, "dvc.lock"):
                 _collect(content, revision, locked, named)
-        for (path, md5), names in locked.items():
-            try:
-                named.items |= set(manifest_items(_parse(_content(repos, md5))))
-            except ValueError as error:
-                reason = f"{path}, md5 {md5}: {error}"
-                named.unreadable.update(dict.fromkeys(names, reason))
+        for (path, md5), sources in locked.items():
+            named.add(partial(_content, repos, md5), f"{path}, md5 {md5}", sources)
     return named
 
 
@@ -137,13 +138,12 @@ def _repos(repository: Path) -> "list[Repo]":
             f"{repository}: {error}", "name the clones that use the store with --repository"
         ) from error
     root = Path(repos[0].root_dir)
-    if in_git(root):
-        below = prefix(root)
-        for tree in worktrees(root, "worktree"):
-            # A branch without DVC, or a working tree whose folder was deleted.
-            with suppress(NotDvcRepoError, FileNotFoundError):
-                if not (Path(tree) / below).samefile(root):
-                    repos.append(Repo(str(Path(tree) / below)))
+    for tree in worktrees(root, "worktree"):
+        # A branch without DVC, or a working tree whose folder was deleted.
+        with suppress(NotDvcRepoError, FileNotFoundError):
+            folder = Path(tree) / prefix(root)
+            if not folder.samefile(root):
+                repos.append(Repo(str(folder)))
     return repos
 
 
@@ -193,7 +193,7 @@ def _workspaces(repos: "list[Repo]") -> Iterator[Path]:
     for repo in repos:
         root = Path(repo.root_dir)
         yield root
-        below = prefix(root) if in_git(root) else ""
-        experiments = root / ".dvc/tmp/exps"
-        for copies in (experiments, experiments / "standalone"):  # of the queue, of --temp
-            yield from sorted(copy / below for copy in copies.glob("*") if (copy / below).is_dir())
+        below = prefix(root)
+        for copies in (".dvc/tmp/exps", ".dvc/tmp/exps/standalone"):  # of the queue, of --temp
+            folders = sorted(copy / below for copy in (root / copies).glob("*"))
+            yield from (folder for folder in folders if folder.is_dir())

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm.contrib.concurrent import thread_map
 
 from hlclip.maintenance.inventory import ItemName, StoredFile, stored_items
-from hlclip.maintenance.verify import check_is_file, check_item
+from hlclip.maintenance.verify import check_item
 from hlclip.store import DamagedItemError, item_path, key_lock
 from hlclip.system import HlclipError, replacing, sweep
 
@@ -86,12 +86,12 @@ def _transfer(file: StoredFile, *, target: Path) -> bool | DamagedItemError:
     if path.exists():
         return False
     try:
-        check_is_file(file)
         with key_lock(folder, file.key):
             if path.exists():
                 return False
             with replacing(path, needed=file.size) as temporary:
-                _duplicate(file.path, temporary)
+                if file.type == "file":
+                    _duplicate(file.path, temporary)
                 check_item(replace(file, path=temporary))
     except DamagedItemError as error:
         return error

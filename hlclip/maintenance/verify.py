@@ -76,7 +76,8 @@ def check_item(file: StoredFile) -> StoredArray:
         DamagedItemError: it is damaged; the message is the reason.
         OSError: it cannot be read.
     """
-    check_is_file(file)
+    if file.type != "file":
+        raise DamagedItemError(f"a {file.type} in place of a file")
     array = open_item(file.path, whole=True)
     header = dict(array.header)
     key = header.pop("key", None)
@@ -88,17 +89,6 @@ def check_item(file: StoredFile) -> StoredArray:
         described = ", ".join([f"format {version}", *facts])
         raise DamagedItemError(f"its header ({described}) is not its key's")
     return array
-
-
-def check_is_file(file: StoredFile) -> None:
-    """Refuse links, folders and devices.
-
-    Raises:
-        DamagedItemError: it is not a regular file.
-    """
-    if not file.regular:
-        sort = "link" if file.path.is_symlink() else "folder" if file.path.is_dir() else "device"
-        raise DamagedItemError(f"a {sort} in place of a file")
 
 
 def remove_damaged(path: Path) -> bool:
