@@ -1,4 +1,4 @@
-"""Archives, honest, cut, damaged and hostile: whole videos in the folder, and nothing beside it."""
+"""Archives, honest, cut, damaged and hostile: whole videos in the folder, nothing outside it."""
 
 import gzip
 import io
@@ -264,12 +264,12 @@ def test_a_killed_extraction_goes_on(archive: Path, folder: Path) -> None:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    kept = {path.name: path.stat().st_mtime_ns for path in waiting.glob("*.mp4")}
+    extracted = {path.name: path.stat().st_mtime_ns for path in waiting.glob("*.mp4")}
     assert list(folder.glob("*.mp4")) == []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.split() == vids
     assert tree(folder) == {f"{vid}.mp4": content for vid in vids}
-    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
+    assert {name: (folder / name).stat().st_mtime_ns for name in extracted} == extracted
 
 
 def test_what_another_archive_left_is_not_taken_up(archive: Path, folder: Path) -> None:

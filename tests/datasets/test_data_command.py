@@ -331,13 +331,13 @@ def test_a_killed_run_goes_on(web: Web, root: Path) -> None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    kept = part.stat().st_size
+    part_size = part.stat().st_size
     web.requests.clear()
     web.block_seconds = 0
     result = run(root, "--yes", "--videos")
     assert result.exit_code == 0, result.output
     assert [(name, headers["Range"]) for name, headers in web.requests] == [
-        (VIDEOS.name, f"bytes={kept}-")
+        (VIDEOS.name, f"bytes={part_size}-")
     ]
     assert tree(root) == annotations() | videos()
     assert archive.read_bytes() == web.files[VIDEOS.name]

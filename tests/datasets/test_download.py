@@ -96,7 +96,7 @@ def test_a_body_that_breaks_off_is_resumed(
     assert caplog.text.count("/file: Connection broken: IncompleteRead(") == 3
 
 
-def test_tries_count_anew_when_bytes_have_come(web: Web, path: Path) -> None:
+def test_the_count_of_tries_restarts_when_bytes_have_arrived(web: Web, path: Path) -> None:
     web.cuts += [100_000, 100_000, 100_000, 100_000]  # IMPATIENT forgives two in a row
     fetch(web, path)
     assert path.read_bytes() == CONTENT
@@ -136,14 +136,14 @@ def test_a_killed_download_goes_on_where_it_was(web: Web, path: Path, sha256: st
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not path.exists()
-    kept = part.stat().st_size
+    part_size = part.stat().st_size
     web.block_seconds = 0
     subprocess.run(command, check=True)
     assert path.read_bytes() == CONTENT
     assert names(path) == ["file.bin"]
     assert len(web.requests) == 3
     assert starts(web)[0] == 0
-    assert 0 < starts(web)[1] < starts(web)[2] == kept
+    assert 0 < starts(web)[1] < starts(web)[2] == part_size
 
 
 def test_a_server_without_ranges_sends_all_again(
@@ -248,7 +248,7 @@ def test_a_note_that_is_not_readable(web: Web, path: Path, note: str) -> None:
     assert path.read_bytes() == CONTENT
 
 
-def test_a_part_that_nobody_knows_is_no_beginning(web: Web, path: Path) -> None:
+def test_a_part_without_a_note_is_not_resumed(web: Web, path: Path) -> None:
     path.parent.mkdir()
     path.with_name("file.bin.part").write_bytes(OTHER[:1000])
     fetch(web, path)
@@ -337,13 +337,15 @@ def test_room_is_needed_for_what_is_to_come(
     web: Web, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_a_part(web, path)
-    kept = path.with_name("file.bin.part").stat().st_size
+    part_size = path.with_name("file.bin.part").stat().st_size
     # A disk that is full cannot be had in a test: what Python says of it is replaced.
     usage = type(shutil.disk_usage(path.parent))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - kept - 1))
-    with pytest.raises(DiskError, match=rf"downloading .*/file needs {500_000 - kept:,} bytes, "):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - part_size - 1))
+    with pytest.raises(
+        DiskError, match=rf"downloading .*/file needs {500_000 - part_size:,} bytes, "
+    ):
         fetch(web, path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - kept))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - part_size))
     fetch(web, path)
     assert path.read_bytes() == CONTENT
 

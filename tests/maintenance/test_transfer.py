@@ -122,11 +122,11 @@ def test_damage_does_not_enter(root: Path, tmp_path: Path) -> None:
     assert not list(root.rglob("*.tmp"))
 
 
-def test_what_is_named_and_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_a_named_item_that_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     (path,) = paths(root, "a", kinds=("images",))
     path.unlink()
-    said = run("export", tmp_path / "usb", status=1)
-    assert f"left out: {path}: not in the store" in said.stderr
+    result = run("export", tmp_path / "usb", status=1)
+    assert f"left out: {path}: not in the store" in result.stderr
     assert len(files(tmp_path / "usb")) == 5
 
 
@@ -143,15 +143,15 @@ import os, sys
 from pathlib import Path
 from hlclip.maintenance.transfer import transfer_items
 link = os.link
-def told(*arguments, **keywords):
+def announced_link(*arguments, **keywords):
     link(*arguments, **keywords)
     print(flush=True)
-os.link = told
+os.link = announced_link
 transfer_items(Path(sys.argv[1]), Path(sys.argv[2]), desc="import")
 """
 
 
-def test_what_a_dead_writer_left_beside_a_whole_item_goes(root: Path, tmp_path: Path) -> None:
+def test_the_temporary_folder_of_a_dead_writer_is_removed(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "other"
     transfer_items(root, target, desc="import")
     whole = contents(target)

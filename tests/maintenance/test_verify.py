@@ -39,13 +39,13 @@ def test_two_hundred_random_damages(root: Path, tmp_path: Path) -> None:
     every = sorted(files(root))
     assert len(every) == 240
     assert verify_store(root, manifests, everything=True).whole == 240
-    kept = tmp_path / "whole"
-    shutil.copytree(root, kept)
+    copies = tmp_path / "whole"
+    shutil.copytree(root, copies)
 
     hit = [every[n] for n in random.choice(len(every), 200, replace=False)]
     for n, path in enumerate(hit):
         EVERY[n % len(EVERY)](path, random)
-        if path.is_file() and path.read_bytes() == (kept / path.relative_to(root)).read_bytes():
+        if path.is_file() and path.read_bytes() == (copies / path.relative_to(root)).read_bytes():
             flipped(path, random)  # another key's file may have been this one's
 
     found = verify_store(root, manifests, everything=True)
@@ -57,15 +57,17 @@ def test_two_hundred_random_damages(root: Path, tmp_path: Path) -> None:
         path for path in hit if path.stem in named and path.parts[-3] != "features"
     }
 
-    said = CliRunner().invoke(app, ["store", "verify", "--remove"], input="y\n")
-    assert said.exit_code == 1
-    assert [str(path) in said.output for path in every] == [path in hit for path in every]
+    result = CliRunner().invoke(app, ["store", "verify", "--remove"], input="y\n")
+    assert result.exit_code == 1
+    assert [str(path) in result.output for path in every] == [path in hit for path in every]
     assert files(root) == set(every) - set(hit)
     assert verify_store(root, {}, everything=True).damaged == []
     for kind in HEADERS:
         for vid in vids:
             put(root, kind, vid)
-    assert all(path.read_bytes() == (kept / path.relative_to(root)).read_bytes() for path in every)
+    assert all(
+        path.read_bytes() == (copies / path.relative_to(root)).read_bytes() for path in every
+    )
     assert CliRunner().invoke(app, ["store", "verify"]).exit_code == 0
 
 
@@ -77,9 +79,9 @@ def test_what_the_manifests_miss_is_named(root: Path, tmp_path: Path) -> None:
     write_manifests(
         tmp_path / "outputs/frames.json", frames=Manifest(dict(HEADERS["frames"]), items, {})
     )
-    said = CliRunner().invoke(app, ["store", "verify", "--json", "--remove", "--yes"])
-    assert said.exit_code == 1
-    content = json.loads(said.output)
+    result = CliRunner().invoke(app, ["store", "verify", "--json", "--remove", "--yes"])
+    assert result.exit_code == 1
+    content = json.loads(result.output)
     reasons = {Path(each["path"]).stem: each["reason"] for each in content["unmet"]}
     assert reasons[gone.key] == "not in the store"
     assert "made on another machine" in reasons[item.key]
@@ -94,9 +96,9 @@ def test_a_folder_with_something_in_it_is_left(root: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "mine").write_text("")
-    said = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
-    assert said.exit_code == 1
-    assert f"left alone: move them away: {path}" in said.output
+    result = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
+    assert result.exit_code == 1
+    assert f"left alone: move them away: {path}" in result.output
     assert (path / "mine").exists()
 
 
@@ -104,11 +106,11 @@ def test_no_is_no(root: Path) -> None:
     put(root, "texts", "a")
     (path,) = files(root)
     emptied(path, np.random.default_rng())
-    said = CliRunner().invoke(app, ["store", "verify", "--remove"], input="n\n")
-    assert said.exit_code == 1
+    result = CliRunner().invoke(app, ["store", "verify", "--remove"], input="n\n")
+    assert result.exit_code == 1
     assert path.exists()
 
 
 def test_an_empty_place_is_no_error(root: Path) -> None:
-    said = CliRunner().invoke(app, ["store", "verify"])
-    assert (said.exit_code, said.output) == (0, f"{root}: 0 files are whole, 0 damaged\n")
+    result = CliRunner().invoke(app, ["store", "verify"])
+    assert (result.exit_code, result.output) == (0, f"{root}: 0 files are whole, 0 damaged\n")
