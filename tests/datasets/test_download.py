@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from urllib3 import Retry
 
-from hlclip.datasets.download import PATIENT, DownloadError, Patience, download
+from hlclip.datasets.download import PATIENT, DownloadError, download
 from hlclip.system.disk import DiskError
 from tests.web import Web, serving
 
 CONTENT = random.Random(1).randbytes(500_000)  # noqa: S311
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = random.Random(2).randbytes(500_000)  # noqa: S311
-IMPATIENT = Patience(total=2, backoff_factor=0, status_forcelist=(503,), raise_on_status=False)
+IMPATIENT = Retry(total=2, backoff_factor=0, status_forcelist=(503,))
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def leave_a_part(web: Web, path: Path, length: int = 200_000) -> None:
         fetch(web, path)
     web.requests.clear()
     assert not path.exists()
-    assert names(path) == ["file.bin.part", "file.bin.part.json"]
+    assert "file.bin.part" in names(path)
 
 
 def names(path: Path) -> list[str]:
@@ -95,7 +96,7 @@ def test_a_body_that_breaks_off_is_resumed(
     assert caplog.text.count("/file: Connection broken: IncompleteRead(") == 3
 
 
-def test_tries_count_anew_when_bytes_have_come(web: Web, path: Path) -> None:
+def test_the_count_of_tries_restarts_when_bytes_have_arrived(web: Web, path: Path) -> None:
     web.cuts += [100_000, 100_000, 100_000, 100_000]  # IMPATIENT forgives two in a row
     fetch(web, path)
     assert path.read_bytes() == CONTENT
@@ -104,7 +105,7 @@ def test_tries_count_anew_when_bytes_have_come(web: Web, path: Path) -> None:
 
 def test_a_server_that_always_cuts_is_given_up(web: Web, path: Path) -> None:
     web.cuts += [100_000, 0, 0, 0]
-    with pytest.raises(DownloadError, match=r"/file: .*; run again to go on from byte [0-9,]+$"):
+    with pytest.raises(DownloadError, match=r"/file: .*\nrun again to go on from byte [0-9,]+$"):
         fetch(web, path)
     assert not path.exists()
     fetch(web, path)
@@ -135,14 +136,14 @@ def test_a_killed_download_goes_on_where_it_was(web: Web, path: Path, sha256: st
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not path.exists()
-    kept = part.stat().st_size
+    part_size = part.stat().st_size
     web.block_seconds = 0
     subprocess.run(command, check=True)
     assert path.read_bytes() == CONTENT
     assert names(path) == ["file.bin"]
     assert len(web.requests) == 3
     assert starts(web)[0] == 0
-    assert 0 < starts(web)[1] < starts(web)[2] == kept
+    assert 0 < starts(web)[1] < starts(web)[2] == part_size
 
 
 def test_a_server_without_ranges_sends_all_again(
@@ -153,7 +154,7 @@ def test_a_server_without_ranges_sends_all_again(
     fetch(web, path)
     assert path.read_bytes() == CONTENT
     assert starts(web)[0] > 0
-    assert "does not resume it; beginning anew" in caplog.text
+    assert "does not resume it; starting over" in caplog.text
 
 
 @pytest.mark.parametrize("if_range", [True, False])
@@ -169,7 +170,7 @@ def test_a_file_that_changed_is_not_spliced(
     web.if_range = if_range
     fetch(web, path)
     assert path.read_bytes() == OTHER[:length]
-    assert "has another file now; beginning anew" in caplog.text
+    assert "has another file now; starting over" in caplog.text
     assert names(path) == ["file.bin"]
 
 
@@ -210,7 +211,9 @@ def test_a_range_that_was_not_asked_for(web: Web, path: Path) -> None:
 def test_another_place_does_not_continue_a_file_without_checksum(web: Web, path: Path) -> None:
     leave_a_part(web, path)
     web.files["copy"] = CONTENT
-    with pytest.raises(DownloadError, match=r"file.bin.part was begun from .*/file: go on from"):
+    with pytest.raises(
+        DownloadError, match=r"file.bin.part was begun from .*/file\nfinish it from there"
+    ):
         download(f"{web.url}/copy", path, retry=IMPATIENT)
     assert web.requests == []
     download(f"{web.url}/copy", path, sha256=SHA256, retry=IMPATIENT)
@@ -245,7 +248,7 @@ def test_a_note_that_is_not_readable(web: Web, path: Path, note: str) -> None:
     assert path.read_bytes() == CONTENT
 
 
-def test_a_part_that_nobody_knows_is_no_beginning(web: Web, path: Path) -> None:
+def test_a_part_without_a_note_is_not_resumed(web: Web, path: Path) -> None:
     path.parent.mkdir()
     path.with_name("file.bin.part").write_bytes(OTHER[:1000])
     fetch(web, path)
@@ -267,7 +270,9 @@ def test_a_busy_server_is_asked_again(
     fetch(web, path)
     assert path.read_bytes() == CONTENT
     assert len(web.requests) == 3
-    assert caplog.text.count("/file: the server answers 503; trying again") == 2
+    assert (
+        caplog.text.count("/file: the server answers 503 (Service Unavailable); trying again") == 2
+    )
 
 
 def test_a_server_that_stays_busy(web: Web, path: Path) -> None:
@@ -332,13 +337,15 @@ def test_room_is_needed_for_what_is_to_come(
     web: Web, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_a_part(web, path)
-    kept = path.with_name("file.bin.part").stat().st_size
+    part_size = path.with_name("file.bin.part").stat().st_size
     # A disk that is full cannot be had in a test: what Python says of it is replaced.
     usage = type(shutil.disk_usage(path.parent))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - kept - 1))
-    with pytest.raises(DiskError, match=rf"downloading .*/file needs {500_000 - kept:,} bytes, "):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - part_size - 1))
+    with pytest.raises(
+        DiskError, match=rf"downloading .*/file needs {500_000 - part_size:,} bytes, "
+    ):
         fetch(web, path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - kept))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 500_000 - part_size))
     fetch(web, path)
     assert path.read_bytes() == CONTENT
 

@@ -14,9 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.maintenance.garbage import find_garbage, remove_garbage
+from hlclip.maintenance import find_garbage, remove_garbage, store_status
 from hlclip.maintenance.inventory import KINDS
-from hlclip.maintenance.status import store_status
 from hlclip.store.locks import StoreInUseError
 from tests.stored import commit, files, git, make_repository, paths, put, put_data_set, run_stages
 
@@ -50,8 +49,8 @@ def test_it_only_says_then_removes_what_nothing_names(project: Path) -> None:
     root = project / ".hlclip/store"
     before, gone = files(root), paths(root, "gone")
     size = sum(path.stat().st_size for path in gone)
-    assert "3 files" in (said := gc().output)
-    assert f"{size:,} bytes, would go\nNothing was removed; --force does it." in said
+    assert "3 files" in (output := gc().output)
+    assert f"{size:,} bytes, would go\nNothing was removed; --force does it." in output
     assert files(root) == before
     content = json.loads(gc("--force", "--json").output)
     assert {Path(each["path"]) for each in content["files"]} == gone
@@ -70,11 +69,11 @@ def test_an_unreadable_manifest_stops_it(project: Path) -> None:
     root = project / ".hlclip/store"
     before = files(root)
     shutil.rmtree(project / ".dvc/cache")
-    said = gc("--force", status=2).stderr
-    assert f"  {project}: outputs/activations.json, md5" in said
-    assert "  refs/tags/v1: outputs/activations.json, md5" in said
-    assert "dvc fetch" in said
-    assert "--skip-unreadable" in said
+    output = gc("--force", status=2).stderr
+    assert f"  {project}: outputs/activations.json, md5" in output
+    assert "  refs/tags/v1: outputs/activations.json, md5" in output
+    assert "dvc fetch" in output
+    assert "--skip-unreadable" in output
     assert "--force would refuse: nobody can say" in gc().stderr
     assert "refs/tags/v1" in json.loads(gc("--json").output)["unreadable"]
     assert files(root) == before
@@ -114,8 +113,8 @@ def test_a_store_outside_needs_to_know_its_clones(
     commit(other)
     put_data_set(root, tmp_path, "gone too")
     gc("--force", "--repository", ".", "--repository", str(other))
-    kept = paths(root, "main", "tagged", "other")
-    assert files(root) == kept | set(root.glob("features/*/*.h5"))
+    named = paths(root, "main", "tagged", "other")
+    assert files(root) == named | set(root.glob("features/*/*.h5"))
     gc("--force", "--repository", ".")  # the user's word counts
     assert not paths(root, "other") & files(root)
 
@@ -155,7 +154,8 @@ def test_what_another_process_makes_is_left_alone(tmp_path: Path) -> None:
     (half / "new").write_bytes(b"half")
     lock = os.open(half, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_SH)  # as its writer holds it
-    assert find_garbage(root, []).temporary == []
+    assert half not in [file.path for file in find_garbage(root, [])]
+    assert store_status(root, []).being_written == [half]
     assert store_status(root, []).in_use
     with pytest.raises(StoreInUseError, match="in use by a run"):
         remove_garbage(root, lambda: find_garbage(root, []))
@@ -185,9 +185,9 @@ def test_status_counts(project: Path) -> None:
     assert content["kinds"]["frames"]["bytes"] == size
     assert content["missing"] == 1
     assert content["foreign"] == [str(root / "images/notes.txt"), str(root / "mine")]
-    said = CliRunner().invoke(app, ["store", "status"]).output
-    assert "1 items that this workspace names are not in the store" in said
-    assert f"not hlclip's: {root / 'mine'}" in said
+    output = CliRunner().invoke(app, ["store", "status"]).output
+    assert "1 items that this workspace names are not in the store" in output
+    assert f"not hlclip's: {root / 'mine'}" in output
     assert gc("--force").exit_code == 0
     assert (root / "images/notes.txt").exists()  # what is not hlclip's stays
 
@@ -197,9 +197,10 @@ def test_status_says_why_the_store_is_where_it_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
-    said = CliRunner().invoke(app, ["store", "status"]).output
+    output = CliRunner().invoke(app, ["store", "status"]).output
     assert (
-        said == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)\n  not there yet; `dvc repro` makes it\n"
+        output
+        == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)\n  not there yet; `dvc repro` makes it\n"
     )
     assert not (tmp_path / "elsewhere").exists()
 
@@ -213,5 +214,5 @@ def test_ten_thousand_items_take_seconds(tmp_path: Path) -> None:
     status = store_status(tmp_path, [])
     garbage = remove_garbage(tmp_path, lambda: find_garbage(tmp_path, [], features=True))
     assert time.perf_counter() - start < 15
-    assert sum(kind.files for kind in status.kinds.values()) == len(garbage.files) == 10_000
+    assert sum(kind.files for kind in status.kinds.values()) == len(garbage) == 10_000
     assert not files(tmp_path)

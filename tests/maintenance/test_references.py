@@ -1,4 +1,4 @@
-"""Whatever git or DVC can bring back is named; what cannot be read is said."""
+"""Whatever git or DVC can bring back is named; what cannot be read is reported."""
 
 import os
 import shutil
@@ -51,16 +51,16 @@ def vids_kept(folder: Path, keep: Keep = "references") -> set[str]:
     """Videos all of whose items are named."""
     named = named_items(folder, keep)
     assert named.unreadable == {}
-    kept: set[str] = set()
+    vids: set[str] = set()
     for vid in VIDS:
         scratch = folder.parent / "scratch"
-        wanted = put_data_set(scratch, scratch, vid)
-        items = {(kind, m.items[vid].key) for kind, m in wanted.items()}
+        expected = put_data_set(scratch, scratch, vid)
+        items = {(kind, m.items[vid].key) for kind, m in expected.items()}
         if items <= named.items:
-            kept.add(vid)
+            vids.add(vid)
         else:
             assert not items & named.items
-    return kept
+    return vids
 
 
 def test_every_reference_names_items(project: Path) -> None:
@@ -123,9 +123,9 @@ from hlclip.maintenance.references import named_items
 from tests.stored import put_data_set
 
 manifests = put_data_set(Path("store"), Path(), "running")
-wanted = {(kind, m.items["running"].key) for kind, m in manifests.items()}
+expected = {(kind, m.items["running"].key) for kind, m in manifests.items()}
 named = named_items(Path(sys.argv[1]), "workspace")
-Path(sys.argv[2]).write_text(f"{len(wanted & named.items)} of {len(wanted)}")
+Path(sys.argv[2]).write_text(f"{len(expected & named.items)} of {len(expected)}")
 """
 
 
@@ -141,12 +141,12 @@ def test_what_an_experiment_has_made_is_named_while_it_runs(
     tmp_path: Path, below: str, how: str
 ) -> None:
     """Wherever DVC makes the copy that it runs in."""
-    folder, said = tmp_path / "git" / below, tmp_path / "said"
+    folder, report = tmp_path / "git" / below, tmp_path / "report"
     folder.mkdir(parents=True)
     git(tmp_path / "git", "init", "-q", "-b", "main")
     Repo.init(str(folder), subdir=bool(below)).close()
     (folder / "look.py").write_text(LOOK)
-    command = f"'{sys.executable}' look.py '{folder}' '{said}'"
+    command = f"'{sys.executable}' look.py '{folder}' '{report}'"
     (folder / "dvc.yaml").write_text(
         f'stages:\n  look:\n    cmd: "{command}"\n    deps: [look.py]\n'
     )
@@ -160,10 +160,10 @@ def test_what_an_experiment_has_made_is_named_while_it_runs(
             check=True,
             capture_output=True,
         )
-    assert said.read_text() == "3 of 3"
+    assert report.read_text() == "3 of 3"
 
 
-def test_a_manifest_that_nobody_has_is_said(project: Path) -> None:
+def test_a_manifest_that_nobody_has_is_named(project: Path) -> None:
     git(project, "tag", "v1", "HEAD~1")
     for path in (project / ".dvc/cache/files/md5").glob("*/*"):
         path.unlink()
@@ -185,7 +185,7 @@ def test_a_manifest_is_read_from_the_remote(project: Path, tmp_path: Path) -> No
     assert "nor in its remote" in named_items(project, "references").unreadable["refs/tags/v1"]
 
 
-def test_damage_is_said_and_nothing_else_believed(project: Path) -> None:
+def test_damage_is_named_and_nothing_else_believed(project: Path) -> None:
     for path in (project / ".dvc/cache/files/md5").glob("*/*"):
         path.chmod(0o644)
         path.write_bytes(path.read_bytes().replace(b"a", b"b"))
@@ -193,7 +193,7 @@ def test_damage_is_said_and_nothing_else_believed(project: Path) -> None:
     (project / "outputs/frames.json").write_text('{"frames": {}}')
     unreadable = named_items(project, "workspace").unreadable
     assert "damaged in DVC's cache" in unreadable[str(project)]
-    with pytest.raises(ReferencesError, match=r"frames\.json: not a manifest.*dvc checkout"):
+    with pytest.raises(ReferencesError, match=r"frames\.json: not a manifest.*\n`dvc checkout"):
         workspace_manifests(project)
     (project / "dvc.lock").write_text("stages: [1")
     assert "dvc.lock cannot be read" in named_items(project, "workspace").unreadable[str(project)]

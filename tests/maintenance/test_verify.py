@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from hlclip.cli import app
 from hlclip.formats.manifests import Item, Manifest, write_manifests
-from hlclip.maintenance.verify import audit
+from hlclip.maintenance import verify_store
 from hlclip.store.store import content_key
-from tests.damage import DAMAGES, a_folder, emptied, flipped, without_a_seal
+from tests.damage import DAMAGES, a_folder, emptied, flipped
 from tests.stored import HEADERS, files, put, put_data_set
 
 
@@ -38,47 +38,37 @@ def test_two_hundred_random_damages(root: Path, tmp_path: Path) -> None:
             put(root, kind, vid)
     every = sorted(files(root))
     assert len(every) == 240
-    assert audit(root, manifests, everything=True).whole == 240
-    kept = tmp_path / "whole"
-    shutil.copytree(root, kept)
+    assert verify_store(root, manifests, everything=True).whole == 240
+    copies = tmp_path / "whole"
+    shutil.copytree(root, copies)
 
     hit = [every[n] for n in random.choice(len(every), 200, replace=False)]
     for n, path in enumerate(hit):
         EVERY[n % len(EVERY)](path, random)
-        if path.is_file() and path.read_bytes() == (kept / path.relative_to(root)).read_bytes():
+        if path.is_file() and path.read_bytes() == (copies / path.relative_to(root)).read_bytes():
             flipped(path, random)  # another key's file may have been this one's
 
-    found = audit(root, manifests, everything=True)
+    found = verify_store(root, manifests, everything=True)
     assert sorted(each.path for each in found.damaged) == sorted(hit)
-    assert (found.whole, found.older, found.unmet) == (40, [], [])
+    assert (found.whole, found.unmet) == (40, [])
     named = {item.key for manifest in manifests.values() for item in manifest.items.values()}
-    found = audit(root, manifests, everything=False)
+    found = verify_store(root, manifests, everything=False)
     assert {each.path for each in found.damaged} == {
         path for path in hit if path.stem in named and path.parts[-3] != "features"
     }
 
-    said = CliRunner().invoke(app, ["store", "verify", "--remove"], input="y\n")
-    assert said.exit_code == 1
-    assert [str(path) in said.output for path in every] == [path in hit for path in every]
+    result = CliRunner().invoke(app, ["store", "verify", "--remove"], input="y\n")
+    assert result.exit_code == 1
+    assert [str(path) in result.output for path in every] == [path in hit for path in every]
     assert files(root) == set(every) - set(hit)
-    assert audit(root, {}, everything=True).damaged == []
+    assert verify_store(root, {}, everything=True).damaged == []
     for kind in HEADERS:
         for vid in vids:
             put(root, kind, vid)
-    assert all(path.read_bytes() == (kept / path.relative_to(root)).read_bytes() for path in every)
+    assert all(
+        path.read_bytes() == (copies / path.relative_to(root)).read_bytes() for path in every
+    )
     assert CliRunner().invoke(app, ["store", "verify"]).exit_code == 0
-
-
-def test_files_of_older_formats_are_not_accused(root: Path) -> None:
-    put(root, "images", "today")
-    older = root / "images/ab" / f"{'ab' * 20}.h5"
-    older.parent.mkdir()
-    without_a_seal(older, np.random.default_rng())
-    found = audit(root, {}, everything=True)
-    assert (found.whole, found.older, found.damaged) == (1, [older], [])
-    said = CliRunner().invoke(app, ["store", "verify"])
-    assert said.exit_code == 0
-    assert "1 files are of an older format" in said.output
 
 
 def test_what_the_manifests_miss_is_named(root: Path, tmp_path: Path) -> None:
@@ -89,9 +79,9 @@ def test_what_the_manifests_miss_is_named(root: Path, tmp_path: Path) -> None:
     write_manifests(
         tmp_path / "outputs/frames.json", frames=Manifest(dict(HEADERS["frames"]), items, {})
     )
-    said = CliRunner().invoke(app, ["store", "verify", "--json", "--remove", "--yes"])
-    assert said.exit_code == 1
-    content = json.loads(said.output)
+    result = CliRunner().invoke(app, ["store", "verify", "--json", "--remove", "--yes"])
+    assert result.exit_code == 1
+    content = json.loads(result.output)
     reasons = {Path(each["path"]).stem: each["reason"] for each in content["unmet"]}
     assert reasons[gone.key] == "not in the store"
     assert "made on another machine" in reasons[item.key]
@@ -106,9 +96,9 @@ def test_a_folder_with_something_in_it_is_left(root: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "mine").write_text("")
-    said = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
-    assert said.exit_code == 1
-    assert f"left alone: move them away: {path}" in said.output
+    result = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
+    assert result.exit_code == 1
+    assert f"left alone: move them away: {path}" in result.output
     assert (path / "mine").exists()
 
 
@@ -116,11 +106,11 @@ def test_no_is_no(root: Path) -> None:
     put(root, "texts", "a")
     (path,) = files(root)
     emptied(path, np.random.default_rng())
-    said = CliRunner().invoke(app, ["store", "verify", "--remove"], input="n\n")
-    assert said.exit_code == 1
+    result = CliRunner().invoke(app, ["store", "verify", "--remove"], input="n\n")
+    assert result.exit_code == 1
     assert path.exists()
 
 
 def test_an_empty_place_is_no_error(root: Path) -> None:
-    said = CliRunner().invoke(app, ["store", "verify"])
-    assert (said.exit_code, said.output) == (0, f"{root}: 0 files are whole, 0 damaged\n")
+    result = CliRunner().invoke(app, ["store", "verify"])
+    assert (result.exit_code, result.output) == (0, f"{root}: 0 files are whole, 0 damaged\n")
