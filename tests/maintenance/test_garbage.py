@@ -51,7 +51,7 @@ def test_it_only_says_then_removes_what_nothing_names(project: Path) -> None:
     before, gone = files(root), paths(root, "gone")
     size = sum(path.stat().st_size for path in gone)
     assert "3 files" in (said := gc().output)
-    assert f"{size:,} bytes, would go\nNothing was removed; --force does it." in said
+    assert f"{size:,} bytes, would be removed\nNothing was removed; --force removes" in said
     assert files(root) == before
     content = json.loads(gc("--force", "--json").output)
     assert {Path(each["path"]) for each in content["files"]} == gone
@@ -75,7 +75,7 @@ def test_an_unreadable_manifest_stops_it(project: Path) -> None:
     assert "  refs/tags/v1: outputs/activations.json, md5" in said
     assert "dvc fetch" in said
     assert "--skip-unreadable" in said
-    assert "--force would refuse: nobody can say" in gc().stderr
+    assert "--force would refuse: these manifests cannot be read" in gc().stderr
     assert "refs/tags/v1" in json.loads(gc("--json").output)["unreadable"]
     assert files(root) == before
     gc("--force", "--skip-unreadable")
@@ -107,7 +107,7 @@ def test_a_store_outside_needs_to_know_its_clones(
 ) -> None:
     root = (project / ".hlclip/store").rename(tmp_path / "shared")
     monkeypatch.setenv("HLCLIP_STORE", str(root))
-    assert "other clones may use it: name each" in gc("--force", status=2).stderr
+    assert "other clones may use it\nname each clone" in gc("--force", status=2).stderr
     other = tmp_path / "other"
     make_repository(other)
     run_stages(other, root, "other")
