@@ -210,7 +210,7 @@ def _print_text(root: Path, status: "DatasetStatus") -> None:
             f"link the files, ln -s {folder.readlink()}/*{VIDEOS.suffix} {folder}/"
         )
     if status.different:
-        lines.append("Move away the files that are not the release, then run this again.")
+        lines.append("Move away the files that differ from the release, then run again.")
     if not status.whole:
         lines += [
             "\nPlace the files that you have:",

@@ -209,12 +209,8 @@ def test_errors_speak_of_options(here: Path) -> None:
     arguments = ["highlight", "holiday.mp4", "a dog", "--model"]
     result = CliRunner().invoke(app, [*arguments, "ViT-B-32", "--pretrained", "b.pt"])
     assert result.exit_code == 2
-    assert result.stderr == (
-        "--pretrained: no file b.pt. Give the path of a weights file of ViT-B-32: "
-        "--pretrained /path/to/file\n"
-    )
-    result = CliRunner().invoke(app, [*arguments, "ViT-B-33", "--pretrained", "openai"])
-    assert result.stderr.startswith("--model: open_clip has no model 'ViT-B-33'")
+    assert "--pretrained /path/to/file\n" in result.stderr
+    assert "encoder.pretrained" not in result.stderr
 
 
 def test_a_film_is_replaced_only_by_force(model: str, here: Path) -> None:

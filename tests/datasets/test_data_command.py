@@ -197,7 +197,9 @@ def test_a_file_that_is_not_the_release_is_left_alone(
         line = next(line for line in result.stdout.splitlines() if RELEASES[0].name in line)
         assert "not the release" in line
         assert words in line
-        assert "Move away the files that are not the release, then run this again.\n" in result.stdout
+        assert (
+            "Move away the files that differ from the release, then run again.\n" in result.stdout
+        )
     assert web.requests == []
 
 

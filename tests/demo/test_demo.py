@@ -32,7 +32,7 @@ if find_spec("gradio") is None:
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo.server import is_loopback
+from hlclip.demo import is_loopback
 from hlclip.demo.upload import score_upload
 from tests.browser import watch
 
@@ -104,16 +104,17 @@ def test_a_taken_port_and_an_open_host_are_named() -> None:
         arguments = ["demo", "--model", model, "--host", "0.0.0.0", "--port", port]  # noqa: S104
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    warning, error = result.stderr.splitlines()
-    assert warning.startswith("--host 0.0.0.0: whoever reaches this machine can upload")
-    assert error.startswith(f"cannot listen at 0.0.0.0, port {port} (Address already in use)")
+    warning, error, remedy = result.stderr.splitlines()
+    assert warning.startswith("--host 0.0.0.0: everyone who can reach this machine can upload")
+    assert error.startswith(f"cannot listen at 0.0.0.0, port {port}: Address already in use")
+    assert remedy == "see --host and --port"
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["hlclip.cli.demo"], "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gradio", None)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 2
-    assert result.stderr == "hlclip demo needs Gradio: pip install 'hlclip[demo]'\n"
+    assert result.stderr == "hlclip demo needs Gradio\npip install 'hlclip[demo]'\n"
 
 
 @dataclass
