@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
+from hlclip.formats import CLIP_SECONDS
+from hlclip.highlights import WINDOW
 
 ANNOTATION: dict[str, Any] = {
     "qid": 1,
@@ -213,11 +215,24 @@ def test_help_teaches_by_example(arguments: list[str]) -> None:
     assert "  hlclip evaluate predictions.jsonl highlight_val_release.jsonl\n" in result.stdout
 
 
-def test_evaluating_imports_no_torch() -> None:
-    heavy = ("torch", "open_clip", "av", "h5py")
-    code = f"import sys, hlclip.cli; print([m for m in {heavy} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("hlclip.cli", ["numpy", "pydantic", "h5py", "av", "requests", "torch", "dvc", "gradio"]),
+        ("hlclip.demo", ["gradio", "torch"]),
+    ],
+)
+def test_help_waits_for_no_slow_import(module: str, slow: list[str]) -> None:
+    code = f"import sys, {module}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_defaults_named_in_the_help_are_those_of_the_library() -> None:
+    words = " ".join(run("highlight", "--help").stdout.split())
+    assert f"Pooling window; odd, 1 for no pooling. Default: {WINDOW}." in words
+    words = " ".join(run("evaluate", "--help").stdout.split())
+    assert f"Length of a clip. Default: {CLIP_SECONDS:g}." in words
 
 
 def test_evaluates_real_submissions(qvhighlights_dir: Path, tmp_path: Path) -> None:

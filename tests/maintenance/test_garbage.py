@@ -197,10 +197,9 @@ def test_status_says_why_the_store_is_where_it_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
-    said = CliRunner().invoke(app, ["store", "status"]).output
-    assert (
-        said == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)\n  not there yet; `dvc repro` makes it\n"
-    )
+    place, contents = CliRunner().invoke(app, ["store", "status"]).output.splitlines()
+    assert place == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)"
+    assert contents == "  does not exist yet; `dvc repro` makes it"
     assert not (tmp_path / "elsewhere").exists()
 
 
