@@ -51,8 +51,7 @@ def qvhighlights(
         ),
     ] = None,
     check: Annotated[
-        bool,
-        Option("--check", help="Change nothing; exit with 1 if a file is missing."),
+        bool, Option("--check", help="Change nothing; exit with 1 if a file is missing.")
     ] = False,
     mirror: Annotated[
         str | None,
@@ -90,10 +89,9 @@ def qvhighlights(
     """
     from hlclip.datasets import ANNOTATIONS, VIDEOS, look
 
-    show = _print_json if json else _print_text
     status = look(root, ANNOTATIONS)
     if check:
-        show(root, status)
+        _show(root, status, json=json)
         raise typer.Exit(0 if status.whole else 1)
     if archive is not None and not archive.exists() and not videos:
         raise HlclipError(f"{archive}: no such file", "--videos downloads it to this path")
@@ -108,7 +106,7 @@ def qvhighlights(
     if extract and status.missing:
         different = _get_videos(root / "videos", status, archive, mirror)
         status = look(root, ANNOTATIONS)
-    show(root, status)
+    _show(root, status, json=json)
     if different or status.different or (extract and status.missing):
         raise typer.Exit(1)
 
@@ -193,9 +191,14 @@ def _require_space(archive: Path, folder: Path) -> None:
         require_space(folder, to_extract, "extracting the archive")
 
 
-def _print_text(root: Path, status: "DatasetStatus") -> None:
+def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
     from hlclip.datasets import VIDEOS
 
+    if json:
+        facts = {"root": root, "annotations": status.annotations, "videos named": len(status.vids)}
+        facts |= {"videos": len(status.videos), "missing": status.missing, "whole": status.whole}
+        print_json(facts)
+        return
     folder = root / "videos"
     videos = f"{len(status.videos):,} of the {len(status.vids):,} that the annotations name"
     rows = {f"annotations/{name}": words for name, words in status.annotations.items()}
@@ -225,19 +228,6 @@ def _print_text(root: Path, status: "DatasetStatus") -> None:
         f"  dvc exp run -S {setting}",
     ]
     typer.echo("\n".join(lines))
-
-
-def _print_json(root: Path, status: "DatasetStatus") -> None:
-    print_json(
-        {
-            "root": str(root),
-            "annotations": status.annotations,
-            "videos named": len(status.vids),
-            "videos": len(status.videos),
-            "missing": status.missing,
-            "whole": status.whole,
-        }
-    )
 
 
 def _some(names: Collection[str]) -> str:

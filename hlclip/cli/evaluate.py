@@ -14,8 +14,7 @@ from hlclip.system import write_json
 def evaluate(
     predictions: Annotated[Path, Argument(metavar="PREDICTIONS", help="Submission file (JSONL).")],
     annotations: Annotated[
-        Path,
-        Argument(metavar="ANNOTATIONS", help="Ground truth of the same queries (JSONL)."),
+        Path, Argument(metavar="ANNOTATIONS", help="Ground truth of the same queries (JSONL).")
     ],
     json: Annotated[
         Path | None,

@@ -11,16 +11,13 @@ from hlclip.cli.terminal import Json, print_json
 
 def report(
     folder: Annotated[
-        Path,
-        Argument(metavar="[FOLDER]", help="Holds params.yaml, metrics.json and outputs/."),
+        Path, Argument(metavar="[FOLDER]", help="Holds params.yaml, metrics.json and outputs/.")
     ] = Path(),
     out: Annotated[
-        Path | None,
-        Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html."),
+        Path | None, Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html.")
     ] = None,
     thumbnails: Annotated[
-        int,
-        Option(metavar="QUERIES", min=0, help="How many queries get pictures; 10 kB each."),
+        int, Option(metavar="QUERIES", min=0, help="How many queries get pictures; 10 kB each.")
     ] = 240,
     json: Json = False,
 ) -> None:
@@ -28,7 +25,7 @@ def report(
 
     Run it after `dvc repro`. The page shows the table of figures (mean and standard deviation, if
     DVC has experiments with other seeds of this run), the training curves, the metric for every
-    pooling window, each query's saliency curves before and after pooling beside the annotators'
+    pooling window, each query's saliency curves before and after pooling with the annotators'
     ratings, frames at the peaks, and the missing videos. It is one file that needs no network, so
     it can be mailed.
 

@@ -14,7 +14,7 @@ from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance import Problem, Transfer
+    from hlclip.maintenance import Transfer
 
 store = typer.Typer(no_args_is_help=True)
 store.command("gc", cls=Command)(gc)
@@ -55,7 +55,7 @@ def status(json: Json = False) -> None:
     variable = next((name for name in ("HLCLIP_STORE", "DVC_ROOT") if os.environ.get(name)), None)
     reason = variable or "the default, in the folder here"
     if json:
-        print_json({"store": str(root), "why": reason, **asdict(contents)})
+        print_json({"store": root, "why": reason, **asdict(contents)})
         return
     typer.echo(f"{root} ({reason})")
     if not root.is_dir():
@@ -110,11 +110,12 @@ def verify(
     root = store_root()
     result = audit(root, workspace_manifests(repository()), everything=not named)
     if json:
-        print_json({"store": str(root), **asdict(result)})
+        print_json({"store": root, **asdict(result)})
     else:
         typer.echo(f"{root}: {result.whole:,} files are whole, {len(result.damaged):,} damaged")
-        _complain("damaged", result.damaged)
-        _complain("named by outputs/ here, but", result.unmet)
+        problems = {"damaged": result.damaged, "named by outputs/ here, but": result.unmet}
+        for about, files in problems.items():
+            _list(about, (f"{file.path}: {file.reason}; {file.remedy}" for file in files))
         if result.older:
             typer.echo(
                 f"{len(result.older):,} files are of an older format, which nothing reads: "
@@ -190,11 +191,6 @@ def _print_result(result: "Transfer", target: Path) -> None:
         raise typer.Exit(1)
 
 
-def _complain(about: str, problems: "Iterable[Problem]") -> None:
-    for problem in problems:
-        typer.echo(f"{about}: {problem.path}: {problem.reason}; {problem.remedy}")
-
-
-def _list(about: str, paths: Iterable[Path]) -> None:
+def _list(about: str, paths: Iterable[Path | str]) -> None:
     for path in paths:
         typer.echo(f"{about}: {path}")

@@ -30,12 +30,10 @@ def table(
         int, Option(metavar="N", help="Also of the N - 1 commits before; -1 for all.")
     ] = 1,
     level: Annotated[
-        Literal["Fair", "Good", "VeryGood"],
-        Option(help="Lowest rating that makes a highlight."),
+        Literal["Fair", "Good", "VeryGood"], Option(help="Lowest rating that makes a highlight.")
     ] = "VeryGood",
     style: Annotated[
-        Literal["terminal", "markdown", "csv"],
-        Option("--format", help="How the table is written."),
+        Literal["terminal", "markdown", "csv"], Option("--format", help="How the table is written.")
     ] = "terminal",
     json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +27,7 @@ Model = Annotated[
     ),
 ]
 Pretrained = Annotated[
-    str | None,
-    Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file."),
+    str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
 ]
 Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[
@@ -60,5 +60,5 @@ class Command(TyperCommand):
 
 def print_json(content: object) -> None:
     """Print JSON in UTF-8. Bytes of a file name that are not UTF-8 become escapes."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=os.fspath)
     typer.echo(text.encode(errors="backslashreplace"))

@@ -17,13 +17,7 @@ from hlclip.system import HlclipError
 
 @contextmanager
 def serving(
-    scorer: Scorer,
-    folder: Path,
-    *,
-    host: str,
-    port: int,
-    max_mb: int,
-    max_minutes: float,
+    scorer: Scorer, folder: Path, *, host: str, port: int, max_mb: int, max_minutes: float
 ) -> Iterator[str]:
     """Serve the page while the context lasts; at its end, wait for the request that runs.
 
@@ -37,7 +31,7 @@ def serving(
     Yields:
         The page's address.
     """
-    # Gradio reads these when it is imported.
+    # Gradio reads these variables when it is imported.
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "GRADIO_ANALYTICS_ENABLED": "False",

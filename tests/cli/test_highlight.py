@@ -76,14 +76,14 @@ def test_prints_moments_and_writes_jsonl_and_csv(model: str, here: Path) -> None
 
 def test_python_gives_the_same(model: str, here: Path) -> None:
     result = run(model, "holiday.mp4", "a dog", "--json", "--window", 5, "--min-seconds", 6)
-    (found,) = json.loads(result.stdout)["answers"]
+    (answer,) = json.loads(result.stdout)["answers"]
     scorer = hlclip.load_scorer(model=model, device="cpu")
     (curve,) = scorer.score("holiday.mp4", ["a dog"])
     moments = hlclip.best_moments(curve, window=5, min_seconds=6)
-    assert found["moments"] == [
+    assert answer["moments"] == [
         {"start": m.start_seconds, "end": m.end_seconds, "score": m.score} for m in moments
     ]
-    assert found["duration"] == pytest.approx(40, abs=0.1)
+    assert answer["duration"] == pytest.approx(40, abs=0.1)
 
 
 def test_plot_sheet_and_film(model: str, here: Path) -> None:
