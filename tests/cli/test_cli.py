@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -247,3 +248,14 @@ def test_evaluates_real_submissions(qvhighlights_dir: Path, tmp_path: Path) -> N
     assert "HL-min-VeryGood-Hit1   55.55\n" in result.stdout
     golden = (qvhighlights_dir / "predictions" / "moment_detr_val.metrics.json").read_text()
     assert json.loads(out.read_text()) == json.loads(golden)
+
+
+def test_json_names_a_file_whose_name_is_not_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HLCLIP_STORE", str(tmp_path))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    path.write_text("not an item")
+    result = run("store", "status", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["foreign"] == [str(path)]
