@@ -1,4 +1,11 @@
-"""The command line: what a person runs. A module per command; heavy imports wait inside them."""
+"""The command line, one module per command.
+
+terminal    options, output and errors that commands share
+store_gc    `hlclip store gc`
+Every other module holds the command of its name.
+
+A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
+"""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -13,6 +20,7 @@ from hlclip.cli.highlight import highlight
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
+from hlclip.cli.terminal import Command
 from hlclip.system import quick_process
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -44,12 +52,12 @@ def hlclip(
     Examples:
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
-      hlclip data qvhighlights --check      what there is of QVHighlights
+      hlclip data qvhighlights --check      which files of QVHighlights are missing
       hlclip doctor                         what would stop a run
       hlclip table                          the paper's tables from DVC's experiments
       hlclip store status                   what is cached, and where
-      hlclip highlight --help               what a command wants, with examples
-      hlclip --debug evaluate ...           to see where an error comes from
+      hlclip highlight --help               options and examples of one command
+      hlclip --debug evaluate ...           also show the traceback of an error
 
     \b
     Exit status:
@@ -64,9 +72,5 @@ def hlclip(
 
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-app.command()(demo)
-app.command()(doctor)
-app.command()(evaluate)
-app.command()(highlight)
-app.command()(report)
-app.command()(table)
+for _function in (demo, doctor, evaluate, highlight, report, table):
+    app.command(cls=Command)(_function)

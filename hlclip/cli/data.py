@@ -1,26 +1,18 @@
-"""`hlclip data`: what may be obtained of a public data set, and where the rest belongs."""
+"""`hlclip data`: download a public data set, or say where its files belong."""
 
-import json as json_format
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
-from hlclip.cli.terminal import plain_errors
-from hlclip.datasets import (
-    ANNOTATIONS,
-    VIDEOS,
-    DatasetStatus,
-    DownloadError,
-    Release,
-    VideoArchive,
-    dataset_status,
-    download,
-    extract_videos,
-)
+from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
+
+if TYPE_CHECKING:
+    from hlclip.datasets import DatasetStatus, Release, VideoArchive
 
 data_sets = typer.Typer(no_args_is_help=True)
 
@@ -33,213 +25,209 @@ _SHOWN = 5
 
 @data_sets.callback()
 def group() -> None:
-    """Public data sets: what is there, and how to get the rest.
+    """Public data sets: check a copy and download missing files.
 
     \b
     Examples:
       hlclip data qvhighlights /data/qvhighlights --check
-      hlclip data qvhighlights --help      what it downloads, and where files of your own belong
+      hlclip data qvhighlights --help      what it downloads, and where your own files belong
     """
 
 
-@data_sets.command()
+@data_sets.command(cls=Command)
 def qvhighlights(
-    context: typer.Context,
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set.")] = Path(
+    root: Annotated[Path, Argument(metavar="ROOT", help="Folder of the data set.")] = Path(
         "data/qvhighlights"
     ),
     videos: Annotated[
-        bool, typer.Option("--videos", help="Also download and extract the videos, about 134 GB.")
+        bool, Option("--videos", help="Also download and extract the videos, about 134 GB.")
     ] = False,
     archive: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
-            help="Archive of the videos: extracted if it is there, downloaded to there with "
-            "--videos. Default: beside ROOT.",
+            help="Archive of the videos, to extract if it exists; --videos downloads it to this "
+            "path if not. Default: in the folder that holds ROOT.",
         ),
     ] = None,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Only look; exit with 1 if anything is missing."),
+        bool, Option("--check", help="Change nothing; exit with 1 if a file is missing.")
     ] = False,
     mirror: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="URL",
             envvar="HLCLIP_QVHIGHLIGHTS_MIRROR",
-            help="Take all files from this folder on the web; checksums hold there too.",
+            help="Download all files from this address instead; checksums are still verified.",
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="The licence is known; do not ask.")
+        bool, Option("--yes", "-y", help="Accept the licence without being asked.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print what is there as JSON, all names included.")
-    ] = False,
+    json: Json = False,
 ) -> None:
-    """Download what is missing of QVHighlights, or say where files of your own belong.
+    """Download the missing files of QVHighlights, or see where your own copies belong.
 
     \b
       ROOT/annotations/highlight_train_release.jsonl  ..val_release.jsonl  ..test_with_gt.jsonl
       ROOT/videos/<vid>.mp4
 
-    The annotations (6 MB) are compared with the known release. The videos are one archive of about
-    134 GB, and twice that room is needed until it is deleted; only with --videos are they
-    downloaded. Everything goes on where it was after an interruption. Nothing that is there is
-    replaced.
+    The annotations (6 MB) are verified by checksum. The videos come as one archive of about 134 GB,
+    which only --videos downloads; archive and videos together need twice that space. An
+    interrupted download is resumed. Existing files are never replaced.
 
     \b
     Examples:
-      hlclip data qvhighlights /data/qvhighlights --check      what is there, what is missing
-      hlclip data qvhighlights /data/qvhighlights              the annotations
-      hlclip data qvhighlights /data/qvhighlights --videos     all of it
+      hlclip data qvhighlights /data/qvhighlights --check      list missing files
+      hlclip data qvhighlights /data/qvhighlights              download the annotations
+      hlclip data qvhighlights /data/qvhighlights --videos     download everything
       hlclip data qvhighlights /data/qvhighlights --archive qvhilights_videos.tar.gz
 
     \b
-    Videos that lie elsewhere need no copy. Link the files (DVC does not follow a linked folder):
+    Videos in another folder need no copy. Link the files (DVC does not follow a linked folder):
       ln -s /elsewhere/*.mp4 /data/qvhighlights/videos/
     """
-    with plain_errors(context):
-        show = _print_json if json else _show
-        holdings = dataset_status(root, ANNOTATIONS)
-        if check:
-            show(root, holdings)
-            raise typer.Exit(0 if holdings.whole else 1)
-        if archive is not None and not archive.exists() and not videos:
-            raise HlclipError(f"{archive}: no such file; with --videos it is downloaded to there")
-        extract = videos or archive is not None
-        archive = archive or root.absolute().parent / VIDEOS.name
-        _ask(holdings, archive if videos else None, mirror, yes=yes)
-        holdings = _get_annotations(root, holdings, mirror)
-        different: list[str] = []
-        if extract and holdings.missing:
-            different = _get_videos(root, holdings, archive, mirror)
-            holdings = dataset_status(root, ANNOTATIONS)
-        show(root, holdings)
-        if different or holdings.different or (extract and holdings.missing):
-            raise typer.Exit(1)
+    from hlclip.datasets import ANNOTATIONS, VIDEOS, look
+
+    status = look(root, ANNOTATIONS)
+    if check:
+        _show(root, status, json=json)
+        raise typer.Exit(0 if status.whole else 1)
+    if archive is not None and not archive.exists() and not videos:
+        raise HlclipError(f"{archive}: no such file", "--videos downloads it to this path")
+    extract = videos or archive is not None
+    archive = archive or root.absolute().parent / VIDEOS.name
+    _ask(status, archive if videos else None, mirror, yes=yes)
+    for release in status.absent:
+        path = root / "annotations" / release.name
+        _download(release, path, mirror, f"Or place the file yourself: {path}")
+    status = look(root, ANNOTATIONS)
+    different: list[str] = []
+    if extract and status.missing:
+        different = _get_videos(root / "videos", status, archive, mirror)
+        status = look(root, ANNOTATIONS)
+    _show(root, status, json=json)
+    if different or status.different or (extract and status.missing):
+        raise typer.Exit(1)
 
 
-def _ask(holdings: DatasetStatus, archive: Path | None, mirror: str | None, *, yes: bool) -> None:
-    """Nothing is downloaded before the licence was seen."""
-    wanted = [_at(mirror, release) for release in holdings.absent]
-    if archive is not None and not archive.exists() and (holdings.absent or holdings.missing):
-        wanted.append(f"{_at(mirror, VIDEOS)} (about {in_words(VIDEOS.size)})")
-    if wanted and not yes:
-        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *wanted]), err=True)
+def _ask(status: "DatasetStatus", archive: Path | None, mirror: str | None, *, yes: bool) -> None:
+    """Show the licence and the files to download, and ask for consent."""
+    from hlclip.datasets import VIDEOS
+
+    urls = [_url(release, mirror) for release in status.absent]
+    if archive is not None and not archive.exists() and (status.absent or status.missing):
+        urls.append(f"{_url(VIDEOS, mirror)} (about {in_words(VIDEOS.size)})")
+    if urls and not yes:
+        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *urls]), err=True)
         typer.confirm("Go on? (--yes answers this)", abort=True, err=True)
 
 
-def _get_annotations(root: Path, holdings: DatasetStatus, mirror: str | None) -> DatasetStatus:
-    for release in holdings.absent:
-        path = root / "annotations" / release.name
-        try:
-            download(_at(mirror, release), path, sha256=release.sha256)
-        except DownloadError as error:
-            raise DownloadError(f"{error}\nOr place the file yourself: {path}") from error
-    return dataset_status(root, ANNOTATIONS)
+def _download(
+    file: "Release | VideoArchive", path: Path, mirror: str | None, alternative: str
+) -> None:
+    from hlclip.datasets import DownloadError, Release, download
+
+    sha256 = file.sha256 if isinstance(file, Release) else None
+    try:
+        download(_url(file, mirror), path, sha256=sha256)
+    except DownloadError as error:
+        raise DownloadError(str(error), alternative) from error
+
+
+def _url(file: "Release | VideoArchive", mirror: str | None) -> str:
+    return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
 
 
 def _get_videos(
-    root: Path, holdings: DatasetStatus, archive: Path, mirror: str | None
+    folder: Path, status: "DatasetStatus", archive: Path, mirror: str | None
 ) -> list[str]:
-    """Download the archive unless it is there, extract it, tell what it held; vids that differ."""
-    folder = root / "videos"
-    _require_room(archive, folder)
+    """Download the archive if it does not exist, extract it, and report on stderr.
+
+    Returns:
+        Vids whose existing file differs from the archive's in size.
+    """
+    from hlclip.datasets import VIDEOS, extract_videos
+
+    _require_space(archive, folder)
     if not archive.exists():
-        try:
-            download(_at(mirror, VIDEOS), archive)
-        except DownloadError as error:
-            raise DownloadError(f"{error}\nOr give an archive that you have: --archive") from error
-    result = extract_videos(archive, folder, holdings.vids, suffix=VIDEOS.suffix)
-    _say(f"{archive}: {len(result.extracted):,} videos extracted to {folder}")
-    lacking = set(holdings.missing) - set(result.extracted)
-    if lacking:
-        _say(f"  {len(lacking):,} missing videos are not in it: {_some(lacking)}")
+        _download(VIDEOS, archive, mirror, "Or give an archive that you have: --archive")
+    result = extract_videos(archive, folder, status.vids, suffix=VIDEOS.suffix)
+    lines = [f"{archive}: {len(result.extracted):,} videos extracted to {folder}"]
+    not_in_archive = set(status.missing) - set(result.extracted)
+    if not_in_archive:
+        names = _some(not_in_archive)
+        lines.append(f"  {len(not_in_archive):,} missing videos are not in it: {names}")
     if result.different:
-        _say(
-            f"  {len(result.different):,} videos that were there have another size than in the "
-            f"archive and were left alone; delete them to get the archive's: "
-            f"{_some(result.different)}"
+        lines.append(
+            f"  {len(result.different):,} existing videos differ in size from the archive's and "
+            f"were kept; delete them to get the archive's: {_some(result.different)}"
         )
     if result.ignored:
-        reasons = [f"{name!r} ({why})" for name, why in result.ignored.items()]
-        _say(f"  {len(reasons):,} members ignored: {_some(reasons)}")
-    if not lacking and not result.different:
-        _say(f"  no longer needed: rm {shlex.quote(str(archive))}")
+        reasons = [f"{name!r} ({reason})" for name, reason in result.ignored.items()]
+        lines.append(f"  {len(reasons):,} members ignored: {_some(reasons)}")
+    if not not_in_archive and not result.different:
+        lines.append(f"  no longer needed: rm {shlex.quote(str(archive))}")
+    typer.echo("\n".join(lines), err=True)
     return result.different
 
 
-def _say(line: str) -> None:
-    """Beside what was asked for, which alone goes to stdout."""
-    typer.echo(line, err=True)
+def _require_space(archive: Path, folder: Path) -> None:
+    """Refuse before hours of download; exact sizes are checked again once they are known."""
+    from hlclip.datasets import VIDEOS
 
-
-def _require_room(archive: Path, folder: Path) -> None:
-    """Before hours of download; the exact sizes are checked again when they are known."""
     part = archive.with_name(f"{archive.name}.part")
     size = archive.stat().st_size if archive.exists() else VIDEOS.size
-    come = size if archive.exists() else part.stat().st_size if part.exists() else 0
-    files = (path for path in folder.rglob(f"*{VIDEOS.suffix}") if path.is_file())
-    there = sum(path.stat().st_size for path in files)
-    to_come, to_extract = max(size - come, 0), max(size - there, 0)
+    files = [archive, part, *folder.rglob(f"*{VIDEOS.suffix}")]
+    archived, partial, *extracted = [path.stat().st_size if path.is_file() else 0 for path in files]
+    to_download = max(size - (archived or partial), 0)
+    to_extract = max(size - sum(extracted), 0)
     make_folder(folder)
     make_folder(archive.parent)
     if same_disk(archive.parent, folder):
-        require_space(folder, to_come + to_extract, "the archive with the videos out of it")
+        require_space(folder, to_download + to_extract, "the archive together with its videos")
     else:
-        require_space(archive.parent, to_come, "the archive")
-        require_space(folder, to_extract, "what is in the archive")
+        require_space(archive.parent, to_download, "the archive")
+        require_space(folder, to_extract, "extracting the archive")
 
 
-def _show(root: Path, holdings: DatasetStatus) -> None:
+def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
+    from hlclip.datasets import VIDEOS
+
+    if json:
+        facts = {"root": root, "annotations": status.annotations, "videos named": len(status.vids)}
+        facts |= {"videos": len(status.videos), "missing": status.missing, "whole": status.whole}
+        print_json(facts)
+        return
     folder = root / "videos"
-    width = max(len(f"annotations/{name}") for name in holdings.annotations)
-    typer.echo(f"{root}:")
-    for name, words in holdings.annotations.items():
-        typer.echo(f"  {f'annotations/{name}':{width}}  {words}")
-    there = f"{len(holdings.videos):,} of the {len(holdings.vids):,} that the annotations name"
-    if not holdings.vids:
-        there = "which are wanted will be known when the annotations are there"
-    typer.echo(f"  {'videos/':{width}}  {there}")
-    if holdings.missing:
-        typer.echo(f"  {'':{width}}  missing: {_some(holdings.missing)}")
+    videos = f"{len(status.videos):,} of the {len(status.vids):,} that the annotations name"
+    rows = {f"annotations/{name}": words for name, words in status.annotations.items()}
+    rows["videos/"] = videos if status.vids else "unknown until the annotations are complete"
+    if status.missing:
+        rows[""] = f"missing: {_some(status.missing)}"
+    width = max(map(len, rows))
+    lines = [f"{root}:", *(f"  {name:{width}}  {words}" for name, words in rows.items())]
     if folder.is_symlink():
-        typer.echo(
-            f"{folder} is a link to a folder, and DVC does not look behind it: make it a folder "
-            f"and link the files, ln -s {folder.readlink()}/*{VIDEOS.suffix} {folder}/"
+        lines.append(
+            f"{folder} is a link to a folder, which DVC does not follow: make it a folder and "
+            f"link the files, ln -s {folder.readlink()}/*{VIDEOS.suffix} {folder}/"
         )
-    if holdings.different:
-        typer.echo("Move away what is not the release and run again to get it.")
-    if not holdings.whole:
-        typer.echo(
-            f"\nPlace what you have:\n"
-            f"  annotation files in {root / 'annotations'}/\n"
-            f"  videos, or links to them, as {folder}/<vid>{VIDEOS.suffix}\n"
-            f"or download: hlclip data qvhighlights {shlex.quote(str(root))} --videos\n"
-            f"\nThen"
-        )
-    else:
-        typer.echo("\nNext")
-    root_now = shlex.quote(f"data.root={root.absolute()}")
-    typer.echo(f"  cp presets/qvhighlights.yaml params.yaml\n  dvc exp run -S {root_now}")
-
-
-def _print_json(root: Path, holdings: DatasetStatus) -> None:
-    content = {
-        "root": str(root),
-        "annotations": holdings.annotations,
-        "videos named": len(holdings.vids),
-        "videos": len(holdings.videos),
-        "missing": holdings.missing,
-        "whole": holdings.whole,
-    }
-    typer.echo(json_format.dumps(content, indent=1, ensure_ascii=False))
-
-
-def _at(mirror: str | None, file: Release | VideoArchive) -> str:
-    return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
+    if status.different:
+        lines.append("Move away the files that differ from the release, then run again.")
+    if not status.whole:
+        lines += [
+            "\nPlace the files that you have:",
+            f"  annotation files in {root / 'annotations'}/",
+            f"  videos, or links to them, as {folder}/<vid>{VIDEOS.suffix}",
+            f"or download: hlclip data qvhighlights {shlex.quote(str(root))} --videos",
+        ]
+    setting = shlex.quote(f"data.root={root.absolute()}")
+    lines += [
+        "\nNext" if status.whole else "\nThen",
+        "  cp presets/qvhighlights.yaml params.yaml",
+        f"  dvc exp run -S {setting}",
+    ]
+    typer.echo("\n".join(lines))
 
 
 def _some(names: Collection[str]) -> str:

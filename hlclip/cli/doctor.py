@@ -1,39 +1,36 @@
 """`hlclip doctor`: what would stop a run."""
 
-import json as json_format
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from hlclip.cli.terminal import plain_errors
+from hlclip.cli.terminal import Json, print_json
 
 _SHOWN = 10
 _MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 
 def doctor(
-    context: typer.Context,
-    params: Annotated[
-        Path, typer.Option(metavar="FILE", help="The parameters that are to be run.")
-    ] = Path("params.yaml"),
+    params: Annotated[Path, Option(metavar="FILE", help="Parameters of the run.")] = Path(
+        "params.yaml"
+    ),
     root: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Another data.root than the file's.")
+        str | None, Option(metavar="FOLDER", help="Use this folder as data.root instead.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Measure nothing: no forecast of time and memory.")
+        bool, Option("--quick", help="Measure nothing: no forecast of time and memory.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print findings as JSON, all names included.")
-    ] = False,
+    json: Json = False,
 ) -> None:
-    """Check everything that a run needs before hours are spent.
+    """Check everything that a run needs before it takes hours.
 
     Annotations (rows, checksums of the known releases), videos (missing and unreadable ones by
-    name), weights, ffmpeg, CUDA, git and DVC, and the disk, memory and time that it will take,
-    measured on a few of the videos. Nothing is changed. The exit status is 1 when there is
+    name), weights, ffmpeg, CUDA, git and DVC, and the disk space, memory and time that the run will
+    take, measured on a few of the videos. Nothing is changed. The exit status is 1 if there is
     something to do.
 
     \b
@@ -42,27 +39,26 @@ def doctor(
       hlclip doctor --params presets/qvhighlights.yaml --root /data/qvhighlights
       hlclip doctor --quick --json
     """
-    from hlclip.doctor import examine  # noqa: PLC0415 (torch: seconds)
-    from hlclip.params import load_params  # noqa: PLC0415
+    from hlclip.doctor import examine
+    from hlclip.params import load_params
 
     logging.getLogger().setLevel(logging.ERROR)  # open_clip: "no pretrained weights loaded"
+    values = load_params(params)
+    if root is not None:
+        values = values.model_copy(update={"data": values.data.model_copy(update={"root": root})})
     findings = []
-    with plain_errors(context):
-        given = load_params(params)
-        if root is not None:
-            given = given.model_copy(update={"data": given.data.model_copy(update={"root": root})})
-        for finding in examine(given, measured=not quick):
-            findings.append(finding)
-            if not json:
-                typer.echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
-                for name in finding.names[:_SHOWN]:
-                    typer.echo(f"{'':9}  {name}")
-                if len(finding.names) > _SHOWN:
-                    rest = len(finding.names) - _SHOWN
-                    typer.echo(f"{'':9}  ... and {rest} more (--json names all)")
+    for finding in examine(values, measured=not quick):
+        findings.append(finding)
+        if not json:
+            typer.echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
+            for name in finding.names[:_SHOWN]:
+                typer.echo(f"{'':9}  {name}")
+            if len(finding.names) > _SHOWN:
+                hidden = len(finding.names) - _SHOWN
+                typer.echo(f"{'':9}  ... and {hidden} more (--json names all)")
     problems = [finding for finding in findings if finding.state == "problem"]
     if json:
-        typer.echo(json_format.dumps([asdict(finding) for finding in findings], indent=1))
+        print_json([asdict(finding) for finding in findings])
     elif problems:
         typer.echo("\nTo do:")
         remedies: dict[str, list[str]] = {}

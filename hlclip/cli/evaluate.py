@@ -1,38 +1,31 @@
 """`hlclip evaluate`: official metrics of any system's submission file."""
 
-import json as json_format
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-from hlclip.cli.terminal import plain_errors
-from hlclip.evaluation import evaluate as evaluate_predictions
-from hlclip.evaluation import ground_truth
-from hlclip.formats import CLIP_SECONDS, in_order, read_annotations, read_submission
+from hlclip.cli.terminal import print_json
 from hlclip.system import write_json
 
 
 def evaluate(
-    context: typer.Context,
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="Submission file (JSONL).")
-    ],
+    predictions: Annotated[Path, Argument(metavar="PREDICTIONS", help="Submission file (JSONL).")],
     annotations: Annotated[
-        Path,
-        typer.Argument(metavar="ANNOTATIONS", help="Ground truth of the same queries (JSONL)."),
+        Path, Argument(metavar="ANNOTATIONS", help="Ground truth of the same queries (JSONL).")
     ],
     json: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="OUT",
             help="Also write all figures here, as the official script does; - prints them instead.",
         ),
     ] = None,
     clip_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Length of a clip.")
-    ] = CLIP_SECONDS,
+        float | None, Option(metavar="SECONDS", help="Length of a clip. Default: 2.")
+    ] = None,
 ) -> None:
     """Official QVHighlights metrics of any system's submission file.
 
@@ -42,9 +35,9 @@ def evaluate(
     \b
       {"qid": 2579, "query": "...", "vid": "...", "pred_saliency_scores": [0.31, ...]}
 
-    The figures are percentages and equal those of Moment-DETR's standalone_eval: a score list that
-    is shorter than its video is filled with zeros there, and a longer one is cut; how many there
-    are is said. HL is highlight detection by the lowest rating that makes a highlight, MR is moment
+    The figures are percentages and equal those of Moment-DETR's standalone_eval, which fills a
+    score list that is shorter than its video with zeros and cuts a longer one. The command counts
+    such lists. HL is highlight detection, by the lowest rating that makes a highlight; MR is moment
     retrieval.
 
     \b
@@ -53,30 +46,31 @@ def evaluate(
       hlclip evaluate predictions.jsonl highlight_test_with_gt.jsonl --json official.json
       hlclip evaluate mine.jsonl my_annotations.jsonl --clip-seconds 1
     """
-    with plain_errors(context):
-        to_stdout = json is not None and str(json) == "-"
-        truth = ground_truth(read_annotations(annotations, clip_seconds), clip_seconds)
-        rows = in_order(read_submission(predictions), truth.qids)
-        windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
-        scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
-        metrics = evaluate_predictions(truth, scores=scores or None, windows=windows or None)
+    from hlclip.evaluation import evaluate, ground_truth
+    from hlclip.formats import CLIP_SECONDS, in_order, read_annotations, read_submission
+
+    seconds = CLIP_SECONDS if clip_seconds is None else clip_seconds
+    truth = ground_truth(read_annotations(annotations, seconds), seconds)
+    rows = in_order(read_submission(predictions), truth.qids)
+    windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
+    scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
+    metrics = evaluate(truth, scores=scores or None, windows=windows or None)
+    if scores:
         _report_lengths(scores, truth.clips)
-        if to_stdout:
-            typer.echo(json_format.dumps(metrics, indent=1))
-            return
-        if json is not None:
-            write_json(json, metrics)
-        width = max(map(len, metrics["brief"]))
-        for name, figure in metrics["brief"].items():
-            typer.echo(f"{name:{width}}  {figure:6.2f}")
+    if json is not None and str(json) == "-":
+        print_json(metrics)
+        return
+    if json is not None:
+        write_json(json, metrics)
+    width = max(map(len, metrics["brief"]))
+    for name, figure in metrics["brief"].items():
+        typer.echo(f"{name:{width}}  {figure:6.2f}")
 
 
 def _report_lengths(scores: Sequence[Sequence[float]], clips: Iterable[int]) -> None:
-    if not scores:
-        return
     pairs = list(zip(scores, clips, strict=True))
-    shorter = sum(len(given) < count for given, count in pairs)
-    longer = sum(len(given) > count for given, count in pairs)
+    shorter = sum(len(values) < count for values, count in pairs)
+    longer = sum(len(values) > count for values, count in pairs)
     if shorter or longer:
         typer.echo(
             f"of {len(pairs)} score lists {shorter} are shorter than their video has clips (filled "

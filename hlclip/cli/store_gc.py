@@ -1,136 +1,131 @@
-"""`hlclip store gc`: what no manifest names any more goes."""
+"""`hlclip store gc`: remove the items that no manifest names."""
 
-import json
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Option
 
-from hlclip.cli.terminal import plain_errors
+from hlclip.cli.terminal import Json, print_json
 from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance import Keep, StoredFile
+    from hlclip.maintenance import Keep
 
 
 def gc(
-    context: typer.Context,
     force: Annotated[
-        bool, typer.Option("--force", "--yes", help="Remove it; without, only say what would go.")
+        bool, Option("--force", "--yes", help="Remove the files, instead of counting them.")
     ] = False,
     keep: Annotated[
         Literal["workspace", "references", "commits"],
-        typer.Option(
-            help="What the working trees name stays; also the tips of branches, tags, experiments, "
-            "queued tasks and stashes; also all commits before them."
+        Option(
+            help="Keep what the working trees name; or also what the tips of branches, tags, "
+            "experiments, queued tasks and stashes name; or also what all earlier commits name."
         ),
     ] = "references",
     clones: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             "--repository",
             metavar="FOLDER",
-            help="A clone that uses the store; repeatable. Needed when the store lies outside of "
-            "this one. Default: the one here.",
+            help="A clone that uses the store; repeatable. Needed if the store is outside of this "
+            "clone. Default: this clone.",
         ),
     ] = None,
     skip_unreadable: Annotated[
         bool,
-        typer.Option(
-            "--skip-unreadable", help="Go on where a manifest cannot be read; may remove its items."
+        Option(
+            "--skip-unreadable", help="Ignore unreadable manifests; may remove items they name."
         ),
     ] = False,
     features: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--features",
             help="Also features of your own videos, and states of interrupted trainings.",
         ),
     ] = False,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", min=0, help="Only what was written longer ago.")
+        float, Option(metavar="DAYS", min=0, help="Only files older than this.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    json: Json = False,
 ) -> None:
-    """Say what nothing names any more; with --force, remove it.
+    """List the files that no manifest names; with --force, remove them.
 
     An item stays while a manifest names it: of any working tree, branch, tag, DVC experiment
-    (queued and running ones, too) or stash. Without --force nothing is removed. While a run adds
-    to the store nothing can be removed.
+    (also queued and running ones) or stash. Without --force nothing is removed. While a run adds
+    to the store, nothing can be removed.
 
     \b
     Examples:
-      hlclip store gc                                    only says what would go
+      hlclip store gc                                    lists, removes nothing
       hlclip store gc --force
-      hlclip store gc --keep workspace --force           nothing but what is checked out
+      hlclip store gc --keep workspace --force           keeps only what is checked out
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance import find_garbage, remove_garbage  # noqa: PLC0415
-    from hlclip.store import store_root  # noqa: PLC0415
+    from hlclip.maintenance import Garbage, find_garbage, remove_garbage
+    from hlclip.store import store_root
 
-    with plain_errors(context):
-        root = store_root()
-        unreadable: dict[str, str] = {}
+    root = store_root()
+    unreadable: dict[str, str] = {}
 
-        def find() -> "list[StoredFile]":
-            items, gaps = _named_anywhere(root, keep, clones or [])
-            if not skip_unreadable:
-                unreadable.update(gaps)
-            if force and unreadable:
-                raise HlclipError(_words(unreadable))
-            return find_garbage(root, items, features=features, older_than_days=older_than)
+    def find() -> Garbage:
+        items, gaps = _named_anywhere(root, keep, clones or [])
+        if not skip_unreadable:
+            unreadable.update(gaps)
+        if force and unreadable:
+            raise _unreadable_error(unreadable)
+        return find_garbage(root, items, features=features, older_than_days=older_than)
 
-        garbage = remove_garbage(root, find) if force else find()
-        files = [(file.path, file.size) for file in garbage]
-        total = sum(size for _, size in files)
-        if as_json:
-            listed = [{"path": str(path), "bytes": size} for path, size in files]
-            found = {"store": str(root), "removed": force, "bytes": total, "files": listed}
-            typer.echo(json.dumps({**found, "unreadable": unreadable}, indent=1))
-            return
-        by_kind: dict[str, list[int]] = {}
-        for file in garbage:
-            name = "half-written" if file.sort == "temporary" else file.kind
-            by_kind.setdefault(name, []).append(file.size)
-        for name, sizes in by_kind.items():
-            typer.echo(f"{name:12}  {len(sizes):8,} files  {in_words(sum(sizes)):>12}")
-        verb = "removed" if force else "would go"
-        typer.echo(f"{root}: {len(files):,} files, {in_words(total)}, {verb}")
-        if unreadable:
-            typer.echo(f"--force would refuse: {_words(unreadable)}", err=True)
-        elif files and not force:
-            typer.echo("Nothing was removed; --force does it.")
+    garbage = remove_garbage(root, find) if force else find()
+    total = sum(file.size for file in garbage.files)
+    if json:
+        files = [{"path": str(file.path), "bytes": file.size} for file in garbage.files]
+        facts = {"store": str(root), "removed": force, "bytes": total, "files": files}
+        print_json({**facts, "unreadable": unreadable})
+        return
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for file in garbage.files:
+        sizes["half-written" if file.sort == "temporary" else file.kind].append(file.size)
+    for kind, values in sizes.items():
+        typer.echo(f"{kind:12}  {len(values):8,} files  {in_words(sum(values)):>12}")
+    verb = "removed" if force else "would be removed"
+    typer.echo(f"{root}: {len(garbage.files):,} files, {in_words(total)}, {verb}")
+    if unreadable:
+        typer.echo(f"--force would refuse: {_unreadable_error(unreadable)}", err=True)
+    elif garbage.files and not force:
+        typer.echo("Nothing was removed; --force removes these files.")
 
 
 def _named_anywhere(
-    root: Path, keep: "Keep", repositories: list[Path]
+    root: Path, keep: "Keep", clones: list[Path]
 ) -> tuple[set[tuple[str, str]], dict[str, str]]:
-    from hlclip.maintenance import named_items  # noqa: PLC0415
-    from hlclip.store import repository  # noqa: PLC0415
+    """(kind, key) of the items that the clones name, and manifest -> why it cannot be read."""
+    from hlclip.maintenance import named_items
+    from hlclip.store import repository
 
     here = repository()
-    if not repositories and not root.resolve().is_relative_to(here.resolve()):
+    if not clones and not root.resolve().is_relative_to(here.resolve()):
         raise HlclipError(
-            f"{root} lies outside of {here}, so other clones may use it: name each that "
-            "does, as in --repository . --repository ../other-clone"
+            f"{root} lies outside of {here}, so other clones may use it",
+            "name each clone that does, as in --repository . --repository ../other-clone",
         )
     items: set[tuple[str, str]] = set()
     unreadable: dict[str, str] = {}
-    for clone in repositories or [here]:
+    for clone in clones or [here]:
         named = named_items(clone.absolute(), keep)
         items |= named.items
         unreadable |= named.unreadable
     return items, unreadable
 
 
-def _words(unreadable: dict[str, str]) -> str:
+def _unreadable_error(unreadable: dict[str, str]) -> HlclipError:
     lines = [f"  {name}: {reason}" for name, reason in unreadable.items()]
-    return "\n".join(
-        [
-            "nobody can say which items these name:",
-            *lines,
-            "`dvc fetch --all-branches --all-tags --all-commits` gets their manifests from a "
-            "remote; or delete the revision; or --keep workspace; or --skip-unreadable goes on",
-        ]
+    return HlclipError(
+        "\n".join(["these manifests cannot be read, so their items are unknown:", *lines]),
+        "`dvc fetch --all-branches --all-tags --all-commits` gets them from a remote; or delete "
+        "the revision; or use --keep workspace; or use --skip-unreadable",
     )

@@ -1,34 +1,64 @@
-"""How commands meet a person: errors are lines on stderr, the exit code is then 2."""
+"""What every command shares: options, JSON on stdout, errors as lines on stderr."""
 
 import errno
-from collections.abc import Generator
-from contextlib import contextmanager
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer import Option
+from typer.core import TyperCommand
 
-from hlclip.system import Options, print_error
+from hlclip.system import print_error
 
-MODEL_OPTIONS: Options = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
-"""Parameters for which a command that loads a model has options."""
+Checkpoint = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Tuned weights. Default: outputs/train.safetensors, unless --model is given.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="open_clip model or local-dir:FOLDER; zero-shot unless --checkpoint is given.",
+    ),
+]
+Pretrained = Annotated[
+    str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
+]
+Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[
+    bool, Option("--json", help="Print JSON instead of text: every name, unrounded figures.")
+]
+
+_OPTIONS = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
+"""Key of params.yaml -> the option that replaces it in commands that load a model."""
 
 
-@contextmanager
-def plain_errors(
-    context: typer.Context, *, options: Options | None = None
-) -> Generator[None, None, None]:
-    """Report what is wrong with the input as lines on stderr and exit with 2.
+class Command(TyperCommand):
+    """A command that reports an error as lines on stderr and exits with status 2.
 
-    A traceback comes with `--debug`, and with what is not the input's fault: a bug, exit code 1.
-
-    Args:
-        options: of this command, in place of parameters.
+    `hlclip --debug` adds the traceback. A bug always shows its traceback and exits with status 1.
     """
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.BadParameter):
-        raise  # typer's own ways to end
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, OSError) and error.errno == errno.EPIPE:
-            raise  # the reader of our output has left, as in `hlclip ... | head`
-        status = print_error(error, status=2, debug=bool(context.obj), options=options)
-        raise typer.Exit(status) from None
+
+    def invoke(self, ctx: Any) -> Any:  # Typer has no public name for the type
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise  # an exit status, or a question answered with no
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the program that reads the output has ended, as in `hlclip ... | head`
+            declared = {name for parameter in self.params for name in parameter.opts}
+            options = {key: option for key, option in _OPTIONS.items() if option in declared}
+            status = print_error(error, status=2, debug=bool(ctx.obj), options=options)
+            raise typer.Exit(status) from None
+
+
+def print_json(content: object) -> None:
+    """Print JSON in UTF-8. Bytes of a file name that are not UTF-8 become escapes."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=os.fspath)
+    typer.echo(text.encode(errors="backslashreplace"))

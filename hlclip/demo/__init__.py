@@ -1,8 +1,10 @@
-"""A page that tries a model in a browser, served by `hlclip demo`; needs the extra `demo`.
+"""A page to try a model in a browser, served by `hlclip demo`; needs the extra `demo`.
 
-server    where the page is served, what it keeps, how it ends
+server    where the page is served, which files it keeps, how it ends
 page      the page itself (Gradio)
-upload    what a visitor sends, checked against the limits
+upload    an uploaded video and its queries, checked against the limits and scored
+
+The face loads no Gradio: `serving` sets Gradio's environment variables before it imports `page`.
 """
 
 from hlclip.demo.server import free_port, is_loopback, serving

@@ -1,4 +1,4 @@
-"""The page: a video and queries go in, curves and moments to click come out."""
+"""The page: a visitor gives a video and queries, and sees curves and moments to click."""
 
 import html
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
 
 KEEP_MINUTES = 60
-"""How long an upload is kept, give or take a tenth."""
+"""Age at which an upload is deleted; Gradio checks every tenth of it."""
 
-LOOK: dict[str, Any] = {
-    # No font of Gradio's themes: they come from Google.
+APPEARANCE: dict[str, Any] = {
+    # System fonts: those of Gradio's themes are loaded from Google.
     "theme": Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-    # The trimming tool would be loaded from a content network.
+    # Hides the trimming tool, which is loaded from a content delivery network.
     "css": """
         #film video { max-height: 55vh; object-fit: contain; }
         #film [aria-label="Trim video to selection"],
@@ -34,16 +34,16 @@ LOOK: dict[str, Any] = {
             font-weight: normal; font-variant-numeric: tabular-nums;
         }
     """,
-    # Whatever Gradio's code may want to load from elsewhere, the browser refuses.
+    # Makes the browser refuse everything that Gradio's code would load from another host.
     "head": """<meta http-equiv="Content-Security-Policy" content="default-src 'self' data: blob:
         'unsafe-inline' 'unsafe-eval'">""",
 }
-"""For `launch`."""
+"""Arguments of `launch`."""
 
-_WAITING = "Curves and moments will be here."
+_WAITING = "Curves and moments appear here."
 _FOUND = (
-    "Click a moment to play it. Scores are cosines: they compare moments of one query, and mean "
-    "nothing by themselves."
+    "Click a moment to play it. Scores are cosines: they compare moments of one query; a score "
+    "alone means nothing."
 )
 _EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
 _ACCENT, _QUIET = "#ea580c", "#9ca3af"
@@ -55,38 +55,35 @@ _PLAY = """() => {
     video.scrollIntoView({ behavior: "smooth", block: "nearest" });
     video.play().catch(() => {});
 }"""
-"""What the browser runs when a moment is clicked."""
+"""JavaScript that runs when a moment is clicked; %s is the second to play from."""
 
 
 def build_page(
     score: Callable[[str | None, str], list[Curve]], *, max_mb: int, max_minutes: float
 ) -> gr.Blocks:
-    """The page, to be launched.
+    """Build the page; its `launch` serves it.
 
     Args:
-        score: uploaded file and text of queries -> a curve a query; its HlclipErrors are shown. It
-            is called once at a time.
+        score: uploaded file and lines of queries -> a curve a query. The page shows its
+            HlclipErrors. One call runs at a time.
         max_mb, max_minutes: limits that the page states.
     """
 
     def find(
         video: str | None,
         text: str,
-        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008 - how Gradio wants it
+        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008 (Gradio reads the default)
     ) -> tuple[list[Curve], str]:
         try:
             return score(video, text), _FOUND
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
-    def forget() -> tuple[list[Curve], str]:
-        return [], _WAITING
-
     seconds = KEEP_MINUTES * 60
     with gr.Blocks(
         title="hlclip", analytics_enabled=False, delete_cache=(seconds // 10, seconds)
     ) as page:
-        found = gr.State([])
+        state = gr.State([])
         gr.Markdown(
             "# Find the moments of a video\n"
             f"Up to {max_mb} MB and {max_minutes:g} minutes. The video goes to the computer that "
@@ -108,15 +105,15 @@ def build_page(
                 with gr.Accordion("Advanced", open=False):
                     top = gr.Slider(1, 20, value=5, step=1, label="Moments a query, at most")
                     window = gr.Slider(
-                        1, 15, value=WINDOW, step=2, label="Clips of 2 s averaged around each"
+                        1, 15, value=WINDOW, step=2, label="Pooling window, in clips of 2 s"
                     )
                 button = gr.Button("Find moments", variant="primary")
             with gr.Column():
                 status = gr.Markdown(_WAITING, min_height=64)
 
-                @gr.render(inputs=[found, top, window], show_progress="hidden")
-                def show(found: list[Curve], top: int, window: int) -> None:
-                    for curve in found:
+                @gr.render(inputs=[state, top, window], show_progress="hidden")
+                def show(curves: list[Curve], top: int, window: int) -> None:
+                    for curve in curves:
                         moments = best_moments(curve, top=top, window=window)
                         with gr.Accordion(curve.query):
                             _show_curve(curve, moments, window)
@@ -125,16 +122,16 @@ def build_page(
             [button.click, queries.submit],
             find,
             [film, queries],
-            [found, status],
+            [state, status],
             show_progress_on=status,
             api_visibility="private",
         )
         gr.on(
             [film.upload, film.clear],
-            forget,
+            lambda: ([], _WAITING),
             None,
-            [found, status],
-            concurrency_limit=None,  # waits for nobody
+            [state, status],
+            concurrency_limit=None,  # does not wait in the queue
             show_progress="hidden",
             api_visibility="private",
         )
@@ -158,13 +155,13 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
     width = max(map(len, spans))
     with gr.Column(elem_classes="moments"):
         for rank, (span, moment) in enumerate(zip(spans, moments, strict=True), start=1):
-            # Figure spaces are as wide as digits, so that scores stand below one another.
+            # Figure spaces are as wide as digits, which aligns the scores.
             text = f"{rank:\u2007>2}   {span:\u2007<{width}}   {moment.score:.4f}"
             gr.Button(text, size="md").click(None, js=_PLAY % moment.start_seconds)
 
 
 def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:
-    """The pooled curve as a line, and each moment's part of it as a line of its own above."""
+    """Rows (part, time, saliency): the pooled curve, and above it a line for each moment."""
     pooled = pool(curve.saliency, window)
     middles = (np.arange(len(pooled)) + 0.5) * curve.clip_seconds
     points = [("video", *point) for point in zip(middles, pooled, strict=True)]
@@ -173,7 +170,7 @@ def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:
         times = [moment.start_seconds, *inside, moment.end_seconds]
         heights = np.interp(times, middles, pooled)
         points += [("moments", *point) for point in zip(times, heights, strict=True)]
-        points.append(("moments", moment.end_seconds, None))  # ends the line
+        points.append(("moments", moment.end_seconds, None))  # a gap after the line
     unit, seconds = ("minutes", 60) if curve.duration > 180 else ("seconds", 1)
     table = pd.DataFrame(points, columns=["part", unit, "saliency"])
     table[unit] /= seconds
@@ -181,12 +178,12 @@ def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:
 
 
 def _refuse_urls(film: gr.Video) -> None:
-    """Take uploaded files alone: Gradio would fetch what a made-up request names by its URL."""
-    take = film.async_move_resource_to_block_cache
+    """Accept only uploaded files: Gradio would fetch a URL that a forged request names."""
+    move_to_cache = film.async_move_resource_to_block_cache
 
-    async def take_files(url_or_file_path: str | Path | None) -> str | None:
+    async def move_file_to_cache(url_or_file_path: str | Path | None) -> str | None:
         if is_http_url_like(url_or_file_path):
             raise gr.Error("Only uploaded files are taken.", print_exception=False)
-        return await take(url_or_file_path)
+        return await move_to_cache(url_or_file_path)
 
-    film.async_move_resource_to_block_cache = take_files
+    film.async_move_resource_to_block_cache = move_file_to_cache

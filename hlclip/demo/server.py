@@ -1,4 +1,4 @@
-"""Serves the page: where it listens, what it keeps, and how it ends."""
+"""Serve the page: where it listens, which files it keeps, and how it ends."""
 
 import errno
 import os
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-from hlclip.demo.page import LOOK, build_page
 from hlclip.demo.upload import score_upload
 from hlclip.highlights import Curve, Scorer
 from hlclip.system import HlclipError
@@ -18,15 +17,9 @@ from hlclip.system import HlclipError
 
 @contextmanager
 def serving(
-    scorer: Scorer,
-    folder: Path,
-    *,
-    host: str,
-    port: int,
-    max_mb: int,
-    max_minutes: float,
+    scorer: Scorer, folder: Path, *, host: str, port: int, max_mb: int, max_minutes: float
 ) -> Iterator[str]:
-    """Serve the page while the context lasts; a request that runs at its end is waited for.
+    """Serve the page while the context lasts; at its end, wait for the request that runs.
 
     Args:
         scorer: its store must be `folder / "store"`.
@@ -38,6 +31,14 @@ def serving(
     Yields:
         The page's address.
     """
+    # Gradio reads these variables when it is imported.
+    os.environ |= {
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ALLOWED_PATHS": "",
+    }
+    from hlclip.demo.page import APPEARANCE, build_page  # noqa: PLC0415 (Gradio, see above)
+
     busy = threading.Lock()
 
     def score(video: str | None, text: str) -> list[Curve]:
@@ -45,7 +46,7 @@ def serving(
             try:
                 return score_upload(scorer, video, text, max_minutes=max_minutes)
             finally:
-                # The features are kept, which later queries need; the tokens are far larger.
+                # Later queries need only the features; the tokens are far larger.
                 shutil.rmtree(folder / "store" / "images", ignore_errors=True)
 
     page = build_page(score, max_mb=max_mb, max_minutes=max_minutes)
@@ -63,7 +64,7 @@ def serving(
             footer_links=[],
             prevent_thread_lock=True,
             quiet=True,
-            **LOOK,
+            **APPEARANCE,
         )
         yield url
     finally:
@@ -73,11 +74,11 @@ def serving(
 
 
 _PORTS = range(7860, 7960)
-"""Tried one after another where none is asked for."""
+"""Tried in this order if no port is given."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server there."""
+    """Whether only this machine can reach a server at `host`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -85,21 +86,20 @@ def is_loopback(host: str) -> bool:
 
 
 def free_port(host: str, port: int | None) -> int:
-    """The port asked for, else the first free one, tried by listening there.
+    """Return `port`, or the first free one of `_PORTS`, after listening there for a moment.
 
     Raises:
         HlclipError: nothing can listen at this host and port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    problem = "none is free"
+    reason = None
     for candidate in _PORTS if port is None else [port]:
         try:
             with socket.create_server((host, candidate), family=family):
                 return candidate
         except OSError as error:
-            unknown = isinstance(error, socket.gaierror)
-            problem = error.strerror if unknown else os.strerror(error.errno or 0)
+            reason = error.strerror
             if error.errno != errno.EADDRINUSE:
-                break  # the host, not the port
+                break  # no other port of this host will do
     ports = f"ports {_PORTS[0]} to {_PORTS[-1]}" if port is None else f"port {port}"
-    raise HlclipError(f"cannot listen at {host}, {ports} ({problem}); see --host and --port")
+    raise HlclipError(f"cannot listen at {host}, {ports}: {reason}", "see --host and --port")

@@ -1,4 +1,4 @@
-"""What a visitor sends: checked against the limits, then scored."""
+"""Check an uploaded video and its queries against the limits, then score them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from hlclip.system import HlclipError
 from hlclip.video import VideoError, probe
 
 MAX_QUERIES = 8
-"""Of one request."""
+"""Most queries of one request."""
 
 
 def score_upload(
@@ -16,12 +16,12 @@ def score_upload(
     """Saliency of an uploaded video for each line of a text.
 
     Args:
-        video: the uploaded file; None where there is none yet.
-        text: queries, one a line; blank lines and repetitions are passed over.
-        max_minutes: longest video that is taken, by what its header says.
+        video: the uploaded file; None before an upload.
+        text: queries, one a line; blank lines and repetitions are ignored.
+        max_minutes: longest duration that the header of a video may state.
 
     Raises:
-        HlclipError: what is wrong, in words for the visitor: no path of this machine in it.
+        HlclipError: the upload cannot be scored; the message shows no path of this machine.
     """
     if video is None:
         raise HlclipError("Upload a video first.")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
+from hlclip.formats import CLIP_SECONDS
+from hlclip.highlights import WINDOW
 
 ANNOTATION: dict[str, Any] = {
     "qid": 1,
@@ -180,7 +183,7 @@ def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
     def broken(*_: object, **__: object) -> None:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(sys.modules["hlclip.cli.evaluate"], "evaluate_predictions", broken)
+    monkeypatch.setattr("hlclip.evaluation.evaluate", broken)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 1
     assert "Traceback (most recent call last)" in result.stderr
@@ -193,7 +196,7 @@ def test_ctrl_c_is_one_line(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["hlclip.cli.evaluate"], "evaluate_predictions", interrupted)
+    monkeypatch.setattr("hlclip.evaluation.evaluate", interrupted)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 130
     assert len(result.stderr.splitlines()) == 1
@@ -213,11 +216,24 @@ def test_help_teaches_by_example(arguments: list[str]) -> None:
     assert "  hlclip evaluate predictions.jsonl highlight_val_release.jsonl\n" in result.stdout
 
 
-def test_evaluating_imports_no_torch() -> None:
-    heavy = ("torch", "open_clip", "av", "h5py")
-    code = f"import sys, hlclip.cli; print([m for m in {heavy} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("hlclip.cli", ["numpy", "pydantic", "h5py", "av", "requests", "torch", "dvc", "gradio"]),
+        ("hlclip.demo", ["gradio", "torch"]),
+    ],
+)
+def test_help_waits_for_no_slow_import(module: str, slow: list[str]) -> None:
+    code = f"import sys, {module}; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_defaults_named_in_the_help_are_those_of_the_library() -> None:
+    words = " ".join(run("highlight", "--help").stdout.split())
+    assert f"Pooling window; odd, 1 for no pooling. Default: {WINDOW}." in words
+    words = " ".join(run("evaluate", "--help").stdout.split())
+    assert f"Length of a clip. Default: {CLIP_SECONDS:g}." in words
 
 
 def test_evaluates_real_submissions(qvhighlights_dir: Path, tmp_path: Path) -> None:
@@ -232,3 +248,14 @@ def test_evaluates_real_submissions(qvhighlights_dir: Path, tmp_path: Path) -> N
     assert "HL-min-VeryGood-Hit1   55.55\n" in result.stdout
     golden = (qvhighlights_dir / "predictions" / "moment_detr_val.metrics.json").read_text()
     assert json.loads(out.read_text()) == json.loads(golden)
+
+
+def test_json_names_a_file_whose_name_is_not_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HLCLIP_STORE", str(tmp_path))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    path.write_text("not an item")
+    result = run("store", "status", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["foreign"] == [str(path)]

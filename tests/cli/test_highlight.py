@@ -76,14 +76,14 @@ def test_prints_moments_and_writes_jsonl_and_csv(model: str, here: Path) -> None
 
 def test_python_gives_the_same(model: str, here: Path) -> None:
     result = run(model, "holiday.mp4", "a dog", "--json", "--window", 5, "--min-seconds", 6)
-    (found,) = json.loads(result.stdout)["answers"]
+    (answer,) = json.loads(result.stdout)["answers"]
     scorer = hlclip.load_scorer(model=model, device="cpu")
     (curve,) = scorer.score("holiday.mp4", ["a dog"])
     moments = hlclip.best_moments(curve, window=5, min_seconds=6)
-    assert found["moments"] == [
+    assert answer["moments"] == [
         {"start": m.start_seconds, "end": m.end_seconds, "score": m.score} for m in moments
     ]
-    assert found["duration"] == pytest.approx(40, abs=0.1)
+    assert answer["duration"] == pytest.approx(40, abs=0.1)
 
 
 def test_plot_sheet_and_film(model: str, here: Path) -> None:
@@ -202,19 +202,16 @@ def test_a_long_query_is_no_file_name(model: str, here: Path) -> None:
 def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
-    assert "there is no outputs/train.safetensors here" in result.stderr
+    assert "outputs/train.safetensors" in result.stderr
+    assert "name a checkpoint, or a model" in result.stderr
 
 
 def test_errors_speak_of_options(here: Path) -> None:
     arguments = ["highlight", "holiday.mp4", "a dog", "--model"]
     result = CliRunner().invoke(app, [*arguments, "ViT-B-32", "--pretrained", "b.pt"])
     assert result.exit_code == 2
-    assert result.stderr == (
-        "--pretrained: no file b.pt. Give the path of a weights file of ViT-B-32: "
-        "--pretrained /path/to/file\n"
-    )
-    result = CliRunner().invoke(app, [*arguments, "ViT-B-33", "--pretrained", "openai"])
-    assert result.stderr.startswith("--model: open_clip has no model 'ViT-B-33'")
+    assert "--pretrained /path/to/file\n" in result.stderr
+    assert "encoder.pretrained" not in result.stderr
 
 
 def test_a_film_is_replaced_only_by_force(model: str, here: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import hlclip.cli.data as command
 from hlclip.cli import app
 from hlclip.datasets.qvhighlights import ANNOTATIONS, VIDEOS, Release, dataset_status
 from tests.datasets.test_archive import pack, tree
@@ -54,8 +53,8 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     members = [(f"videos/{vid}.mp4", content(vid)) for vid in ALL]
     archive = pack(tmp_path / "packed", *members).read_bytes()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(command, "ANNOTATIONS", RELEASES)
-    monkeypatch.setattr(command, "VIDEOS", replace(VIDEOS, size=len(archive)))
+    monkeypatch.setattr("hlclip.datasets.ANNOTATIONS", RELEASES)
+    monkeypatch.setattr("hlclip.datasets.VIDEOS", replace(VIDEOS, size=len(archive)))
     with serving(**FILES, **{VIDEOS.name: archive}) as server:
         monkeypatch.setenv("HLCLIP_QVHIGHLIGHTS_MIRROR", f"{server.url}/")
         yield server
@@ -157,7 +156,7 @@ def test_check_changes_nothing(web: Web, root: Path) -> None:
     result = run(root, "--check", "--videos")
     assert result.exit_code == 1
     assert result.stdout.count("  missing\n") == 3
-    assert "  which are wanted will be known when the annotations are there\n" in result.stdout
+    assert "  unknown until the annotations are complete\n" in result.stdout
     assert not root.exists()
     place(root, videos=ALL[1:])
     result = run(root, "--check")
@@ -201,7 +200,9 @@ def test_a_file_that_is_not_the_release_is_left_alone(
         line = next(line for line in result.stdout.splitlines() if RELEASES[0].name in line)
         assert "not the release" in line
         assert words in line
-        assert "Move away what is not the release and run again to get it.\n" in result.stdout
+        assert (
+            "Move away the files that differ from the release, then run again.\n" in result.stdout
+        )
     assert web.requests == []
 
 
@@ -249,7 +250,7 @@ def test_videos_with_another_size_are_named(web: Web, root: Path) -> None:
     result = run(root, "--yes", "--videos")
     assert result.exit_code == 1
     assert path.read_bytes() == b"cut"
-    assert "1 videos that were there have another size" in result.stderr
+    assert "1 existing videos differ in size" in result.stderr
     assert "no longer needed" not in result.stderr
 
 
@@ -257,7 +258,7 @@ def test_an_archive_that_is_not_there(web: Web, root: Path, tmp_path: Path) -> N
     elsewhere = tmp_path / "elsewhere" / "videos.tar.gz"
     result = run(root, "--yes", "--archive", elsewhere)
     assert result.exit_code == 2
-    assert result.stderr == f"{elsewhere}: no such file; with --videos it is downloaded to there\n"
+    assert result.stderr == f"{elsewhere}: no such file\n--videos downloads it to this path\n"
     assert not root.exists()
     assert run(root, "--yes", "--videos", "--archive", elsewhere).exit_code == 0
     assert elsewhere.exists()
@@ -295,7 +296,7 @@ def test_a_linked_folder_is_warned_of(web: Web, root: Path, tmp_path: Path) -> N
     (root / "videos").symlink_to(tmp_path / "elsewhere" / "videos")
     result = run(root, "--check")
     assert result.exit_code == 0
-    assert f"{root}/videos is a link to a folder, and DVC does not look behind it" in result.stdout
+    assert f"{root}/videos is a link to a folder, which DVC does not follow" in result.stdout
     (root / "videos").unlink()
     (root / "videos").mkdir()
     for path in (tmp_path / "elsewhere" / "videos").iterdir():
@@ -308,11 +309,11 @@ def test_a_linked_folder_is_warned_of(web: Web, root: Path, tmp_path: Path) -> N
 _KILLED = """
 import sys
 from dataclasses import replace
-import hlclip.cli.data as command
+from hlclip import datasets
 from hlclip.cli import app
 from tests.datasets.test_data_command import RELEASES
-command.ANNOTATIONS = RELEASES
-command.VIDEOS = replace(command.VIDEOS, size=1)
+datasets.ANNOTATIONS = RELEASES
+datasets.VIDEOS = replace(datasets.VIDEOS, size=1)
 app(["data", "qvhighlights", sys.argv[1], "--yes", "--videos"])
 """
 

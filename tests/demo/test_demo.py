@@ -32,7 +32,7 @@ if find_spec("gradio") is None:
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo.server import is_loopback
+from hlclip.demo import is_loopback
 from hlclip.demo.upload import score_upload
 from tests.browser import watch
 
@@ -104,16 +104,17 @@ def test_a_taken_port_and_an_open_host_are_named() -> None:
         arguments = ["demo", "--model", model, "--host", "0.0.0.0", "--port", port]  # noqa: S104
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    warning, error = result.stderr.splitlines()
-    assert warning.startswith("--host 0.0.0.0: whoever reaches this machine can upload")
-    assert error.startswith(f"cannot listen at 0.0.0.0, port {port} (Address already in use)")
+    warning, error, remedy = result.stderr.splitlines()
+    assert warning.startswith("--host 0.0.0.0: everyone who can reach this machine can upload")
+    assert error.startswith(f"cannot listen at 0.0.0.0, port {port}: Address already in use")
+    assert remedy == "see --host and --port"
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["hlclip.cli.demo"], "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "gradio", None)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 2
-    assert result.stderr == "hlclip demo needs Gradio: pip install 'hlclip[demo]'\n"
+    assert result.stderr == "hlclip demo needs Gradio\npip install 'hlclip[demo]'\n"
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Server:
     folder: Path
     """Holds `run/`, where it was started, and `tmp/`, its folder for temporary files."""
 
-    def left(self) -> list[Path]:
+    def files(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
 
@@ -145,9 +146,9 @@ def started(folder: Path, *options: str) -> Iterator[Server]:
     ):
         assert process.stdout is not None
         try:
-            found = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-            assert found, log.read_text()
-            yield Server(found[0], process, folder)
+            address = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert address, log.read_text()
+            yield Server(address[0], process, folder)
         finally:
             process.kill()
 
@@ -217,7 +218,7 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Moments a query").fill("2")
     page.keyboard.press("Tab")
-    expect(moments).to_have_count(4)  # drawn anew without being asked
+    expect(moments).to_have_count(4)  # redrawn without another click
 
     width = page.viewport_size["width"] if page.viewport_size else 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -313,16 +314,16 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_nothing(
         while not list((tmp_path / "tmp").glob("*/store/images/locks/*")):
             assert server.process.poll() is None
             time.sleep(0.01)
-        assert any(path.suffix == ".webm" for path in server.left())
+        assert any(path.suffix == ".webm" for path in server.files())
         end(server, signal.SIGINT)
     assert (tmp_path / "stderr").read_text() == ""
 
 
 def end(server: Server, number: signal.Signals) -> None:
-    """Nothing is left of what was uploaded and made."""
+    """End the server, and check that its uploads and everything made from them are gone."""
     (private,) = (server.folder / "tmp").iterdir()
     assert private.stat().st_mode & 0o777 == 0o700
     server.process.send_signal(number)
     assert server.process.wait(60) == 0
     assert list((server.folder / "tmp").iterdir()) == []
-    assert server.left() == [server.folder / "stderr"]
+    assert server.files() == [server.folder / "stderr"]

@@ -49,8 +49,8 @@ def test_it_only_says_then_removes_what_nothing_names(project: Path) -> None:
     root = project / ".hlclip/store"
     before, gone = files(root), paths(root, "gone")
     size = sum(path.stat().st_size for path in gone)
-    assert "3 files" in (output := gc().output)
-    assert f"{size:,} bytes, would go\nNothing was removed; --force does it." in output
+    assert "3 files" in (said := gc().output)
+    assert f"{size:,} bytes, would be removed\nNothing was removed; --force removes" in said
     assert files(root) == before
     content = json.loads(gc("--force", "--json").output)
     assert {Path(each["path"]) for each in content["files"]} == gone
@@ -69,12 +69,12 @@ def test_an_unreadable_manifest_stops_it(project: Path) -> None:
     root = project / ".hlclip/store"
     before = files(root)
     shutil.rmtree(project / ".dvc/cache")
-    output = gc("--force", status=2).stderr
-    assert f"  {project}: outputs/activations.json, md5" in output
-    assert "  refs/tags/v1: outputs/activations.json, md5" in output
-    assert "dvc fetch" in output
-    assert "--skip-unreadable" in output
-    assert "--force would refuse: nobody can say" in gc().stderr
+    said = gc("--force", status=2).stderr
+    assert f"  {project}: outputs/activations.json, md5" in said
+    assert "  refs/tags/v1: outputs/activations.json, md5" in said
+    assert "dvc fetch" in said
+    assert "--skip-unreadable" in said
+    assert "--force would refuse: these manifests cannot be read" in gc().stderr
     assert "refs/tags/v1" in json.loads(gc("--json").output)["unreadable"]
     assert files(root) == before
     gc("--force", "--skip-unreadable")
@@ -106,7 +106,7 @@ def test_a_store_outside_needs_to_know_its_clones(
 ) -> None:
     root = (project / ".hlclip/store").rename(tmp_path / "shared")
     monkeypatch.setenv("HLCLIP_STORE", str(root))
-    assert "other clones may use it: name each" in gc("--force", status=2).stderr
+    assert "other clones may use it\nname each clone" in gc("--force", status=2).stderr
     other = tmp_path / "other"
     make_repository(other)
     run_stages(other, root, "other")
@@ -197,11 +197,9 @@ def test_status_says_why_the_store_is_where_it_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
-    output = CliRunner().invoke(app, ["store", "status"]).output
-    assert (
-        output
-        == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)\n  not there yet; `dvc repro` makes it\n"
-    )
+    place, contents = CliRunner().invoke(app, ["store", "status"]).output.splitlines()
+    assert place == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)"
+    assert contents == "  does not exist yet; `dvc repro` makes it"
     assert not (tmp_path / "elsewhere").exists()
 
 

@@ -46,13 +46,13 @@ def test_export_and_import(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     there = tmp_path / "usb"
     assert "6 files" in run("export", there).output
     assert files(there) == paths(there, "a", "b")
-    assert "0 files (0 bytes) came, 6 were there" in run("export", there).output
+    assert "0 files (0 bytes) copied, 6 skipped" in run("export", there).output
     assert "3 files" in run("export", there, "--all").output
     assert contents(there) == contents(root)
     monkeypatch.setenv("HLCLIP_STORE", str(tmp_path / "other"))
     assert "9 files" in run("import", there).output
     assert contents(tmp_path / "other") == contents(root)
-    assert "9 were there" in run("import", there).output
+    assert "9 skipped" in run("import", there).output
 
 
 @pytest.mark.usefixtures("root")

@@ -96,9 +96,9 @@ def test_a_folder_with_something_in_it_is_left(root: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "mine").write_text("")
-    result = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
-    assert result.exit_code == 1
-    assert f"left alone: move them away: {path}" in result.output
+    said = CliRunner().invoke(app, ["store", "verify", "--remove", "--yes"])
+    assert said.exit_code == 1
+    assert f"a folder with files in it: move it away: {path}" in said.output
     assert (path / "mine").exists()
 
 
