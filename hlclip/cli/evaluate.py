@@ -55,7 +55,7 @@ def evaluate(
     """
     with plain_errors(context):
         to_stdout = json is not None and str(json) == "-"
-        truth = ground_truth(read_annotations(annotations, clip_seconds), clip_seconds)
+        truth = ground_truth(read_annotations(annotations, clip_seconds))
         rows = in_order(read_submission(predictions), truth.qids)
         windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
         scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]

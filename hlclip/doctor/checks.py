@@ -185,7 +185,7 @@ def _workload(params: Params, rows: Mapping[str, list[Annotation]]) -> Workload:
     """The whole data set, also what is not there yet."""
     every = [row for part in rows.values() for row in part]
     return Workload(
-        clips={row.vid: row.clips(params.data.clip_seconds) for row in every},
+        clips={row.vid: row.clips for row in every},
         rows={split: len(part) for split, part in rows.items()},
         queries=sorted({row.query for row in every}),
     )

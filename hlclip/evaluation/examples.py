@@ -53,7 +53,7 @@ def peaks(scores: NDArray[np.floating], *, count: int, apart: int) -> list[int]:
 
 
 def example_rows(
-    scores: SplitScores, variants: Mapping[str, NDArray[np.floating]], *, clip_seconds: float
+    scores: SplitScores, variants: Mapping[str, NDArray[np.floating]]
 ) -> Iterator[tuple[str | int | float, ...]]:
     """Saliency curves of a hard, a middling and an easy query, and their ratings, as `COLUMNS`.
 
@@ -68,7 +68,7 @@ def example_rows(
     """
     if any(row.saliency_scores is None for row in scores.rows):
         return
-    truth = ground_truth(scores.rows, clip_seconds)
+    truth = ground_truth(scores.rows)
     precision = query_precision(truth, next(iter(variants.values())))
     able = np.flatnonzero((scores.lengths > 0) & truth.labels[:, -1].any(axis=(1, 2)))
     ranked = able[np.argsort(precision[able], kind="stable")]
@@ -83,8 +83,8 @@ def example_rows(
             row.qid,
             row.query.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"),
         )
-        seconds = (np.arange(row.clips(clip_seconds)) + 0.5) * clip_seconds
-        for series, pooled, curve in _curves(scores, variants, query, clip_seconds):
+        seconds = (np.arange(row.clips) + 0.5) * row.clip_seconds
+        for series, pooled, curve in _curves(scores, variants, query):
             for second, saliency in zip(seconds.tolist(), curve.tolist(), strict=True):
                 yield (*head, second, series, pooled, round(saliency, 4))
 
@@ -93,11 +93,9 @@ def write_examples(
     path: Path,
     scores: SplitScores | None,
     variants: Mapping[str, NDArray[np.floating]],
-    *,
-    clip_seconds: float,
 ) -> None:
     """Write `example_rows` as CSV, the header alone where there is no ground truth."""
-    rows = [] if scores is None else example_rows(scores, variants, clip_seconds=clip_seconds)
+    rows = [] if scores is None else example_rows(scores, variants)
     write_table(path, [COLUMNS, *rows])
 
 
@@ -105,11 +103,10 @@ def _curves(
     scores: SplitScores,
     variants: Mapping[str, NDArray[np.floating]],
     query: int,
-    clip_seconds: float,
 ) -> Iterator[tuple[str, str, NDArray[np.floating]]]:
     """(series, pooled, [clips] in 0..1) of one query."""
     row = scores.rows[query]
-    ratings = row.ratings(clip_seconds) / MAX_RATING
+    ratings = row.ratings() / MAX_RATING
     for annotator in range(ANNOTATORS):
         yield f"annotator {annotator + 1}", "no", ratings[:, annotator]
     for name, matrix in variants.items():

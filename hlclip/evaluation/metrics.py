@@ -49,7 +49,7 @@ class GroundTruth:
     """One [windows, 2] a query: start and end of the relevant moments in seconds; may be empty."""
 
 
-def ground_truth(annotations: Sequence[Annotation], clip_seconds: float = 2.0) -> GroundTruth:
+def ground_truth(annotations: Sequence[Annotation]) -> GroundTruth:
     """Prepare annotation rows for any number of evaluations.
 
     Raises:
@@ -63,7 +63,7 @@ def ground_truth(annotations: Sequence[Annotation], clip_seconds: float = 2.0) -
             f"{len(blind)} of {len(annotations)} annotations have no saliency_scores to evaluate "
             f"against, first qid {blind[0]!r}"
         )
-    rows = [annotation.ratings(clip_seconds) for annotation in annotations]
+    rows = [annotation.ratings() for annotation in annotations]
     clips = np.array([len(row) for row in rows])
     ratings = np.zeros((len(rows), rows[0].shape[1], clips.max()), dtype=np.int8)
     for query, row in enumerate(rows):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, Strict, ValidationInfo, field_validator
 
 from hlclip.formats.jsonl import Number, Row, read_rows, shown
 from hlclip.system import HlclipError
@@ -61,6 +61,10 @@ class Annotation(Row):
     """Clips that were rated, each once, counted from 0."""
     relevant_windows: tuple[_Window, ...] | None = None
     """(start, end) of each relevant moment in seconds."""
+    _clip_seconds: float = PrivateAttr(CLIP_SECONDS)
+
+    def model_post_init(self, context: dict[str, float] | None) -> None:
+        self._clip_seconds = _clip_seconds(context)
 
     # Field by field and not in one model validator: pydantic runs them in order and goes on after
     # a failure, so that one pass reports every problem. `info.data` holds the valid fields so far.
@@ -68,7 +72,7 @@ class Annotation(Row):
     @field_validator("duration")
     @classmethod
     def _at_least_one_clip(cls, duration: float, info: ValidationInfo) -> float:
-        clip_seconds = _clip_seconds(info)
+        clip_seconds = _clip_seconds(info.context)
         if not 1 <= duration / clip_seconds <= MOST_CLIPS:
             raise ValueError(
                 f"got {duration:g}, expected 1 to {MOST_CLIPS} clips of {clip_seconds:g} seconds"
@@ -95,7 +99,7 @@ class Annotation(Row):
         if repeated:
             problems.append(f"got {shown(repeated)} more than once, expected each clip once")
         duration = info.data.get("duration", np.inf)
-        clips = duration if duration == np.inf else int(duration / _clip_seconds(info))
+        clips = duration if duration == np.inf else int(duration / _clip_seconds(info.context))
         outside = [i for i in ids if not 0 <= i < clips]
         if outside:
             problems.append(f"got {shown(outside)}, expected 0 <= id < {clips} (clips)")
@@ -117,11 +121,17 @@ class Annotation(Row):
             )
         return windows
 
-    def clips(self, clip_seconds: float = CLIP_SECONDS) -> int:
-        """Number of whole clips, as the official script counts them."""
-        return int(self.duration / clip_seconds)
+    @property
+    def clip_seconds(self) -> float:
+        """Length of a clip, from the data set and not from the row."""
+        return self._clip_seconds
 
-    def ratings(self, clip_seconds: float = CLIP_SECONDS) -> NDArray[np.int64]:
+    @property
+    def clips(self) -> int:
+        """Number of whole clips, as the official script counts them."""
+        return int(self.duration / self._clip_seconds)
+
+    def ratings(self) -> NDArray[np.int64]:
         """Ratings 0..4 [clips, annotators], zero where nobody was asked.
 
         Raises:
@@ -129,7 +139,7 @@ class Annotation(Row):
         """
         if self.relevant_clip_ids is None or self.saliency_scores is None:
             raise ValueError(f"qid {self.qid!r} has no saliency_scores")
-        ratings = np.zeros((self.clips(clip_seconds), ANNOTATORS), dtype=np.int64)
+        ratings = np.zeros((self.clips, ANNOTATORS), dtype=np.int64)
         if self.relevant_clip_ids:
             ratings[list(self.relevant_clip_ids)] = self.saliency_scores
         return ratings
@@ -156,6 +166,5 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
     return list(rows.values())
 
 
-def _clip_seconds(info: ValidationInfo) -> float:
-    context: dict[str, float] = info.context or {}
-    return context.get("clip_seconds", CLIP_SECONDS)
+def _clip_seconds(context: dict[str, float] | None) -> float:
+    return (context or {}).get("clip_seconds", CLIP_SECONDS)

@@ -60,7 +60,7 @@ class Index:
         clips: dict[str, int] = {}
         for rows in self.queries.values():
             for row in rows:
-                clips[row.vid] = max(clips.get(row.vid, 0), row.clips(self.clip_seconds))
+                clips[row.vid] = max(clips.get(row.vid, 0), row.clips)
         return dict(sorted(clips.items()))
 
 

@@ -30,6 +30,11 @@ class SplitScores:
     cosines: dict[str, NDArray[np.float32]]
     """Variant (`zero-shot`, `HL-CLIP-2`) -> [queries, most clips], 0 beyond a row's length."""
 
+    @property
+    def clips(self) -> NDArray[np.int64]:
+        """[queries]: clips of the annotation."""
+        return np.array([row.clips for row in self.rows])
+
 
 def pack(
     rows: Sequence[Annotation], scores: dict[str, dict[int | str, NDArray[np.float32]]]
@@ -52,7 +57,7 @@ def pack(
     return SplitScores(list(rows), lengths, cosines)
 
 
-def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
+def write_scores(path: Path, splits: dict[str, SplitScores]) -> None:
     """Write all splits to one file: same scores, same bytes."""
     arrays: dict[str, NDArray[Any]] = {}
     for split, part in splits.items():
@@ -60,7 +65,7 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
     facts = {
-        "clip_seconds": clip_seconds,
+        "clip_seconds": next(row.clip_seconds for part in splits.values() for row in part.rows),
         "splits": list(splits),
         "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
@@ -72,8 +77,8 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
     write_arrays(path, arrays, facts)
 
 
-def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
-    """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds.
+def read_scores(path: Path) -> dict[str, SplitScores]:
+    """Read what `write_scores` wrote: split -> scores.
 
     Raises:
         ScoresError: it is damaged.
@@ -86,7 +91,7 @@ def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
             "`dvc repro --force score` makes it again"
         ) from error
     context = {"clip_seconds": facts["clip_seconds"]}
-    splits = {
+    return {
         split: SplitScores(
             [Annotation.model_validate(row, context=context) for row in facts["rows"][split]],
             arrays[f"{split}/lengths"],
@@ -94,4 +99,3 @@ def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
         )
         for split in facts["splits"]
     }
-    return splits, facts["clip_seconds"]

@@ -38,7 +38,6 @@ def evaluate_splits(
     splits: dict[str, SplitScores],
     pool: PoolParams,
     *,
-    clip_seconds: float,
     metrics: Path,
     predictions: Path,
     plot: Path,
@@ -66,7 +65,7 @@ def evaluate_splits(
     Raises:
         EvaluateError: `pool.window` is `best` and val has no ground truth.
     """
-    compared = _compare_windows(splits.get("val"), pool, clip_seconds)
+    compared = _compare_windows(splits.get("val"), pool)
     variants = next(iter(splits.values())).cosines
     windows = {name: _choose_window(name, compared, pool) for name in variants}
     measured: dict[str, Metrics] = {}
@@ -76,13 +75,11 @@ def evaluate_splits(
             "queries": len(scores.rows),
             "without video": int((scores.lengths == 0).sum()),
         }
-        truth = _truth(scores, clip_seconds)
+        truth = _truth(scores)
         if truth is not None:
             measured[split] = {}
-        for name, matrix in _variants(scores, pool, windows, clip_seconds):
-            _write_predictions(
-                predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix, clip_seconds
-            )
+        for name, matrix in _variants(scores, pool, windows):
+            _write_predictions(predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix)
             if truth is not None:
                 measured[split][name] = measure(truth, matrix)
     written: dict[str, Any] = {
@@ -96,8 +93,8 @@ def evaluate_splits(
     lines = (("val", *place, each["mAP"], each["HIT@1"]) for place, each in compared.items())
     write_table(plot, [columns, *lines])
     val = splits.get("val")
-    curves = {} if val is None else dict(_variants(val, pool, windows, clip_seconds))
-    write_examples(examples, val, curves, clip_seconds=clip_seconds)
+    curves = {} if val is None else dict(_variants(val, pool, windows))
+    write_examples(examples, val, curves)
     if measured:
         log.info("%s", table(measured))
     return measured
@@ -137,22 +134,22 @@ def complete(
     return full
 
 
-def _truth(scores: SplitScores, clip_seconds: float) -> GroundTruth | None:
+def _truth(scores: SplitScores) -> GroundTruth | None:
     if any(row.saliency_scores is None for row in scores.rows):
         return None
-    return ground_truth(scores.rows, clip_seconds)
+    return ground_truth(scores.rows)
 
 
 def _variants(
-    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int], clip_seconds: float
+    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name in scores.cosines:
-        yield name, _pooled(scores, name, pool, 1, clip_seconds)
-        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name], clip_seconds)
+        yield name, _pooled(scores, name, pool, 1)
+        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name])
 
 
 def _pooled(
-    scores: SplitScores, variant: str, pool: PoolParams, window: int, clip_seconds: float
+    scores: SplitScores, variant: str, pool: PoolParams, window: int
 ) -> NDArray[np.float32]:
     matrix = scores.cosines[variant].copy()
     present = scores.lengths > 0
@@ -164,18 +161,18 @@ def _pooled(
             mode=pool.mode,
             border=pool.border,
         )
-    return complete(matrix, scores.lengths, _clips(scores, clip_seconds))
+    return complete(matrix, scores.lengths, scores.clips)
 
 
 def _compare_windows(
-    val: SplitScores | None, pool: PoolParams, clip_seconds: float
+    val: SplitScores | None, pool: PoolParams
 ) -> dict[tuple[str, int], dict[str, float]]:
     """(variant, window) -> VeryGood figures on val; nothing where val has no ground truth."""
-    truth = None if val is None else _truth(val, clip_seconds)
+    truth = None if val is None else _truth(val)
     if val is None or truth is None:
         return {}
     return {
-        (name, window): measure(truth, _pooled(val, name, pool, window, clip_seconds))["VeryGood"]
+        (name, window): measure(truth, _pooled(val, name, pool, window))["VeryGood"]
         for name in val.cosines
         for window in SWEEP
     }
@@ -195,13 +192,7 @@ def _choose_window(
     return max(SWEEP, key=lambda window: compared[variant, window]["mAP"])
 
 
-def _clips(scores: SplitScores, clip_seconds: float) -> NDArray[np.int64]:
-    return np.array([row.clips(clip_seconds) for row in scores.rows])
-
-
-def _write_predictions(
-    path: Path, scores: SplitScores, matrix: NDArray[np.float32], clip_seconds: float
-) -> None:
+def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float32]) -> None:
     write_submission(
         path,
         (
@@ -211,9 +202,7 @@ def _write_predictions(
                 vid=row.vid,
                 pred_saliency_scores=tuple(line[:count].tolist()),
             )
-            for row, line, count in zip(
-                scores.rows, matrix, _clips(scores, clip_seconds), strict=True
-            )
+            for row, line, count in zip(scores.rows, matrix, scores.clips, strict=True)
         ),
     )
 

@@ -136,7 +136,7 @@ def _fit(
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
     if any(row.saliency_scores is None for row in val.rows):
         return None
-    truth = ground_truth(val.rows, val.clip_seconds)
+    truth = ground_truth(val.rows)
 
     def validate(tail: Tail) -> tuple[float, float]:
         found = score_queries(

@@ -171,7 +171,7 @@ def _data(run: Run, figures: Sequence[Figure], thumbnails: Thumbnails) -> dict[s
     """What the page's script reads."""
     rated = any(part.precision for part in run.splits.values())
     return {
-        "clipSeconds": run.clip_seconds,
+        "clipSeconds": run.index.clip_seconds,
         "scale": SCALE,
         "variants": run.variants,
         "charts": {figure.name: figure.spec for figure in figures},

@@ -30,9 +30,9 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
     """
     part = run.splits[split]
     rows = part.scores.rows
-    clips = np.array([row.clips(run.clip_seconds) for row in rows])
+    clips = part.scores.clips
     rated = bool(part.precision)
-    ratings = [row.ratings(run.clip_seconds) for row in rows] if rated else []
+    ratings = [row.ratings() for row in rows] if rated else []
     return {
         "qids": [str(row.qid) for row in rows],
         "queries": [row.query for row in rows],
@@ -79,7 +79,7 @@ def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:
     """Clips of the highest peaks of the last variant with SP; none without video."""
     if part.scores.lengths[query] == 0:
         return []
-    count = part.scores.rows[query].clips(run.clip_seconds)
+    count = part.scores.rows[query].clips
     curve = part.predictions[run.variants[-1] + SP][query, :count]
     return peaks(curve, count=PEAKS, apart=APART)
 

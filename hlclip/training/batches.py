@@ -50,7 +50,6 @@ class CachedQueries:
         rows: annotation rows; those without cached video are left out, see `absent`.
         images: manifest of the videos and the store that holds them.
         texts: the same for the queries.
-        clip_seconds: length of a clip.
         target: how three ratings become one target.
     """
 
@@ -60,7 +59,6 @@ class CachedQueries:
         images: tuple[Manifest, Store],
         texts: tuple[Manifest, Store],
         *,
-        clip_seconds: float,
         target: Target,
     ) -> None:
         self.rows = [row for row in rows if row.vid in images[0].items]
@@ -68,7 +66,6 @@ class CachedQueries:
         self._images, self._image_store = images
         self._texts, self._text_store = texts
         self._sources: tuple[Source, Source] | None = None
-        self.clip_seconds = clip_seconds
         self._target: Target = target
 
     def __len__(self) -> int:
@@ -76,7 +73,7 @@ class CachedQueries:
 
     def frames(self, row: Annotation) -> int:
         """Clips of the row that have a frame: a video may be shorter or longer than annotated."""
-        return min(row.clips(self.clip_seconds), self._images.items[row.vid].length)
+        return min(row.clips, self._images.items[row.vid].length)
 
     def keep_in_memory(self, device: torch.device) -> Place:
         """From now on, keep what is read where training on `device` reads it best.
@@ -133,8 +130,8 @@ class CachedQueries:
     def target(self, row: Annotation) -> Tensor:
         """What the cosines of a row regress: float32 [clips], 0 where there is no rating."""
         if row.saliency_scores is None:
-            return torch.zeros(row.clips(self.clip_seconds))
-        return rating_target(row.ratings(self.clip_seconds), self._target)
+            return torch.zeros(row.clips)
+        return rating_target(row.ratings(), self._target)
 
 
 def cached_queries(
@@ -145,7 +142,6 @@ def cached_queries(
         index.queries[split],
         (images, Store(store, "images", images.header)),
         (texts, Store(store, "texts", texts.header)),
-        clip_seconds=index.clip_seconds,
         target=target,
     )
 

@@ -58,7 +58,7 @@ def variants(scores: SplitScores) -> dict[str, NDArray[np.float32]]:
 
 
 def by_column(scores: SplitScores) -> list[dict[str, Any]]:
-    rows = example_rows(scores, variants(scores), clip_seconds=2.0)
+    rows = example_rows(scores, variants(scores))
     return [dict(zip(COLUMNS, values, strict=True)) for values in rows]
 
 
@@ -138,13 +138,13 @@ def test_queries_without_video_or_very_good_clips_are_no_example():
 def test_a_blind_split_leaves_the_header(tmp_path: Path):
     blind = Annotation(qid=1, query="q", vid="v", duration=16, relevant_clip_ids=None)
     scores = split([blind])
-    write_examples(tmp_path / "s.csv", scores, variants(scores), clip_seconds=2.0)
+    write_examples(tmp_path / "s.csv", scores, variants(scores))
     assert (tmp_path / "s.csv").read_text() == ",".join(COLUMNS) + "\n"
 
 
 def test_a_query_cannot_end_the_script_that_dvc_puts_it_into(tmp_path: Path):
     scores = split([row(1, '</script><script>alert(1)</script>, "quoted"')])
-    write_examples(tmp_path / "s.csv", scores, variants(scores), clip_seconds=2.0)
+    write_examples(tmp_path / "s.csv", scores, variants(scores))
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         queries = {line["query"] for line in csv.DictReader(file)}
     (written,) = queries
