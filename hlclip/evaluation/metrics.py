@@ -206,6 +206,22 @@ def average_precision(
     return np.where(rises, envelope, 0.0).sum(axis=3) / np.maximum(rises.sum(axis=3), 1)
 
 
+def query_precision(truth: GroundTruth, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Average precision of each query at VeryGood, the mean over its annotators.
+
+    The mean over the queries is the official VeryGood mAP.
+
+    Args:
+        truth: see `hlclip.evaluation.metrics.ground_truth`.
+        scores: complete and finite [queries, clips], in the order of `truth.qids`.
+
+    Returns:
+        [queries], 0..1; 0 where no annotator found a clip very good.
+    """
+    very_good = list(GROUPS).index("HL-min-VeryGood")
+    return average_precision(truth.labels, scores, truth.clips)[:, very_good].mean(axis=1)
+
+
 def _before(lengths: NDArray[np.int64], columns: int) -> NDArray[np.bool_]:
     """[queries, columns]: is the column one of the first `lengths` of its row?"""
     return np.arange(columns, dtype=np.int64) < lengths[:, None]

@@ -6,6 +6,7 @@
     train         the tail, fine-tuned from the cache
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
+    examples      saliency curves of three queries, for a plot
     stage         how a stage starts and ends
     missing       how many videos may be missing
 

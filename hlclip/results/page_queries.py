@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import peaks
 from hlclip.results.run import SP, Run, SplitRun
 
 SCALE = 30_000
@@ -82,6 +81,23 @@ def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:
     count = part.scores.rows[query].clips
     curve = part.predictions[run.variants[-1] + SP][query, :count]
     return peaks(curve, count=PEAKS, apart=APART)
+
+
+def peaks(scores: NDArray[np.floating], *, count: int, apart: int) -> list[int]:
+    """The highest local maxima of one query's scores [clips], highest first.
+
+    Args:
+        count: at most so many.
+        apart: a peak is nowhere surpassed within so many clips, and no two peaks are as near.
+    """
+    found: list[int] = []
+    for clip in np.argsort(-scores, kind="stable").tolist():
+        if len(found) == count:
+            break
+        around = scores[max(clip - apart, 0) : clip + apart + 1]
+        if scores[clip] >= around.max() and all(abs(clip - other) > apart for other in found):
+            found.append(clip)
+    return found
 
 
 def favourite(ratings: NDArray[np.int64]) -> int | None:

@@ -14,7 +14,7 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import ScoresError, SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import in_order, read_submission
 from hlclip.params import PoolParams
-from hlclip.pipeline.evaluate import SWEEP, EvaluateError, complete, evaluate_splits, table
+from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours")
 
@@ -95,7 +95,7 @@ def test_complete_pads_with_the_lowest_and_cuts():
 def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: SplitScores):
     measured = run(tmp_path, {"val": scores})
     lines = list(csv.DictReader((tmp_path / "window.csv").open()))
-    assert len(lines) == 2 * len(SWEEP)
+    assert len(lines) == 2 * len(WINDOWS)
     by_window = {(line["variant"], int(line["window"])): line for line in lines}
     for window, variant in ((1, "zero-shot"), (3, "zero-shot (SP)")):
         figures = measured["val"][variant]["VeryGood"]
