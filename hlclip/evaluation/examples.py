@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation.metrics import GROUPS, GroundTruth, average_precision, ground_truth
-from hlclip.formats import ANNOTATORS, MAX_RATING, SplitScores
+from hlclip.formats import ANNOTATORS, MAX_RATING, SplitScores, unpooled
 from hlclip.system import write_table
 
 EXAMPLES = {"hard": 0.1, "middling": 0.5, "easy": 0.9}
@@ -113,7 +113,7 @@ def _curves(
     for annotator in range(ANNOTATORS):
         yield f"annotator {annotator + 1}", "no", ratings[:, annotator]
     for name, matrix in variants.items():
-        series = name.removesuffix(" (SP)")
+        series = unpooled(name)
         raw = scores.cosines[series][query, : scores.lengths[query]]
         low, span = raw.min(), np.ptp(raw) or 1.0
         curve = np.clip((matrix[query, : len(ratings)] - low) / span, 0.0, 1.0)

@@ -16,7 +16,7 @@ from hlclip.evaluation import (
     pool_padded,
     write_examples,
 )
-from hlclip.formats import Prediction, SplitScores, write_submission
+from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
 from hlclip.params import PoolParams
 from hlclip.system import HlclipError, write_json, write_table
 
@@ -80,9 +80,8 @@ def evaluate_splits(
         if truth is not None:
             measured[split] = {}
         for name, matrix in _variants(scores, pool, windows, clip_seconds):
-            _write_predictions(
-                predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix, clip_seconds
-            )
+            path = predictions / submission_name(split, name)
+            _write_predictions(path, scores, matrix, clip_seconds)
             if truth is not None:
                 measured[split][name] = measure(truth, matrix)
     written: dict[str, Any] = {
@@ -148,7 +147,7 @@ def _variants(
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name in scores.cosines:
         yield name, _pooled(scores, name, pool, 1, clip_seconds)
-        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name], clip_seconds)
+        yield pooled(name), _pooled(scores, name, pool, windows[name], clip_seconds)
 
 
 def _pooled(
@@ -216,10 +215,6 @@ def _write_predictions(
             )
         ),
     )
-
-
-def _file_name(variant: str) -> str:
-    return variant.replace(" (SP)", "-SP")
 
 
 def table(measured: dict[str, Metrics]) -> str:
