@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from hlclip.cli.terminal import plain_errors
+from hlclip.formats import Level
 
 
 def table(
@@ -31,7 +32,7 @@ def table(
         int, typer.Option(metavar="N", help="Also of N - 1 commits before; -1 for all.")
     ] = 1,
     level: Annotated[
-        Literal["Fair", "Good", "VeryGood"],
+        Level,
         typer.Option(help="Lowest rating that makes a highlight."),
     ] = "VeryGood",
     style: Annotated[

@@ -16,6 +16,7 @@ from hlclip.formats.annotations import (
     MAX_RATING,
     Annotation,
     AnnotationError,
+    Level,
     read_annotations,
 )
 from hlclip.formats.checkpoints import CheckpointError, read_facts
@@ -34,5 +35,14 @@ from hlclip.formats.manifests import (
     write_manifests,
 )
 from hlclip.formats.safetensors_file import read_arrays, write_arrays
-from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack, read_scores, write_scores
+from hlclip.formats.scores import (
+    ZERO_SHOT,
+    SplitScores,
+    pack,
+    pooled,
+    read_scores,
+    submission_name,
+    unpooled,
+    write_scores,
+)
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission

@@ -7,7 +7,7 @@ those clips by three annotators, `relevant_windows` the same moments in seconds.
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, Strict, ValidationInfo,
 from hlclip.formats.jsonl import Number, Row, read_rows, shown
 from hlclip.system import HlclipError
 
-LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
+Level = Literal["Fair", "Good", "VeryGood"]
+
+LEVELS: dict[Level, int] = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """A clip is a highlight for an annotator who rates it at least this."""
 
 ANNOTATORS = 3

@@ -14,9 +14,28 @@ from hlclip.system import HlclipError
 
 ZERO_SHOT = "zero-shot"
 
+_POOLED = " (SP)"
+"""Ends the name of a variant whose scores are pooled: SP is saliency pooling."""
+
 
 class ScoresError(HlclipError):
     """A scores file is not as hlclip wrote it."""
+
+
+def pooled(variant: str) -> str:
+    """Name of a variant with saliency pooling: `HL-CLIP-2` becomes `HL-CLIP-2 (SP)`."""
+    return variant + _POOLED
+
+
+def unpooled(variant: str) -> str:
+    """Name of a variant without saliency pooling; a name without SP stays as it is."""
+    return variant.removesuffix(_POOLED)
+
+
+def submission_name(split: str, variant: str) -> str:
+    """Name of the submission file of a variant: `val-HL-CLIP-2-SP.jsonl`."""
+    suffix = "" if variant == unpooled(variant) else "-SP"
+    return f"{split}-{unpooled(variant)}{suffix}.jsonl"
 
 
 @dataclass(frozen=True, eq=False)

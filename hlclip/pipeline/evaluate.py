@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation import GROUPS, GroundTruth, ground_truth, highlight_metrics, pool_padded
-from hlclip.formats import Prediction, SplitScores, write_submission
+from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
 from hlclip.params import PoolParams
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, write_json, write_table
@@ -73,7 +73,7 @@ def evaluate_splits(
     for split, scores in splits.items():
         complete_scores = dict(_variants(scores, pool, windows))
         for name, matrix in complete_scores.items():
-            _write_predictions(predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix)
+            _write_predictions(predictions / submission_name(split, name), scores, matrix)
         written[split] = {
             "queries": len(scores.rows),
             "without video": int((scores.lengths == 0).sum()),
@@ -136,7 +136,7 @@ def _variants(
     """Complete scores [queries, clips] of each variant, without and with SP."""
     for name in scores.cosines:
         yield name, _pooled(scores, name, pool, 1)
-        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name])
+        yield pooled(name), _pooled(scores, name, pool, windows[name])
 
 
 def _pooled(
@@ -190,10 +190,6 @@ def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float
             for row, line, count in zip(scores.rows, matrix, scores.clips, strict=True)
         ),
     )
-
-
-def _file_name(variant: str) -> str:
-    return variant.replace(" (SP)", "-SP")
 
 
 def table(measured: dict[str, Metrics]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation import GroundTruth, query_precision
-from hlclip.formats import ANNOTATORS, MAX_RATING, SplitScores
+from hlclip.formats import ANNOTATORS, MAX_RATING, SplitScores, unpooled
 
 EXAMPLES = {"hard": 0.1, "middling": 0.5, "easy": 0.9}
 """Example -> its place, 0..1, among the queries sorted by the AP of zero-shot CLIP.
@@ -60,7 +60,7 @@ def _curves(
     for annotator in range(ANNOTATORS):
         yield f"annotator {annotator + 1}", "no", ratings[:, annotator]
     for name, matrix in variants.items():
-        series = name.removesuffix(" (SP)")
+        series = unpooled(name)
         raw = scores.cosines[series][query, : scores.lengths[query]]
         low, span = raw.min(), np.ptp(raw) or 1.0
         curve = np.clip((matrix[query, : len(ratings)] - low) / span, 0.0, 1.0)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.results.run import SP, Run, SplitRun
+from hlclip.formats import pooled
+from hlclip.results.run import Run, SplitRun
 
 SCALE = 30_000
 """Scores travel as int16, in units of 1 / SCALE: a cosine to four digits."""
@@ -67,10 +68,10 @@ def orders(run: Run, part: SplitRun) -> dict[str, NDArray[np.float64]]:
     ap = part.precision
     able = part.scores.lengths > 0
     able &= np.array([4 in np.array(row.saliency_scores or ()) for row in part.scores.rows])
-    found = {"AP": ap[last + SP]}
+    found = {"AP": ap[pooled(last)]}
     if len(run.variants) > 1:
-        found["gain from fine-tuning"] = ap[last + SP] - ap[run.variants[0] + SP]
-    found["gain from pooling"] = ap[last + SP] - ap[last]
+        found["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
+    found["gain from pooling"] = ap[pooled(last)] - ap[last]
     return {name: np.where(able, 100 * values, np.nan) for name, values in found.items()}
 
 
@@ -79,7 +80,7 @@ def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:
     if part.scores.lengths[query] == 0:
         return []
     count = part.scores.rows[query].clips
-    curve = part.predictions[run.variants[-1] + SP][query, :count]
+    curve = part.predictions[pooled(run.variants[-1])][query, :count]
     return peaks(curve, count=PEAKS, apart=APART)
 
 

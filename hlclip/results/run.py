@@ -16,17 +16,16 @@ from hlclip.formats import (
     Manifest,
     SplitScores,
     in_order,
+    pooled,
     read_facts,
     read_index,
     read_manifests,
     read_scores,
     read_submission,
+    submission_name,
 )
 from hlclip.params import Params, load_params
 from hlclip.system import HlclipError
-
-SP = " (SP)"
-"""Ends the name of a variant with saliency pooling."""
 
 _Content = TypeVar("_Content")
 
@@ -110,8 +109,8 @@ def _read_frames(path: Path) -> Manifest:
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
     predictions: dict[str, NDArray[np.float32]] = {}
     for variant in scores.cosines:
-        for name, stem in ((variant, variant), (variant + SP, f"{variant}-SP")):
-            path = folder / "outputs" / "predictions" / f"{split}-{stem}.jsonl"
+        for name in (variant, pooled(variant)):
+            path = folder / "outputs" / "predictions" / submission_name(split, name)
             rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
             if not np.array_equal(lengths, scores.clips):
