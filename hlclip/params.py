@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hlclip.formats import shown
+from hlclip.formats import problems_of, shown
 from hlclip.system import HlclipError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -212,25 +212,13 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(
-            f"{path}: cannot be read ({error.strerror}); run this in the folder "
-            "that holds it, or name the file"
+            f"{path}: cannot be read ({error.strerror})",
+            "run this in the folder that holds it, or name the file",
         ) from error
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
     try:
         return Params.model_validate(content)
-    except ValidationError as error:
-        problems = [_problem(e["loc"], e["msg"], e["type"], e["input"]) for e in error.errors()]
-        raise ParamsError("\n".join(f"{path}: {p}" for p in problems)) from None
-
-
-def _problem(loc: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
-    key = ".".join(str(part) for part in loc) or "file"
-    if kind == "missing":
-        return f"{key}: missing key; params.yaml must be complete"
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key; remove it or correct its spelling"
-    if kind == "value_error":  # our own validators already say what came
-        return f"{key}: {message.removeprefix('Value error, ')}"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {shown(given)}"
+    except ValidationError as failure:
+        raise ParamsError("\n".join(f"{path}: {p}" for p in problems_of(failure))) from None

@@ -7,6 +7,7 @@ scores              cosines of every clip with its query
 checkpoints         what a checkpoint says of itself
 safetensors_file    safetensors with facts and a digest
 jsonl               files of rows, all problems named at once
+problems            problems of input in words
 """
 
 from hlclip.formats.annotations import (
@@ -20,7 +21,6 @@ from hlclip.formats.annotations import (
     read_annotations,
 )
 from hlclip.formats.checkpoints import CheckpointError, read_facts
-from hlclip.formats.jsonl import shown
 from hlclip.formats.manifests import (
     Header,
     Index,
@@ -34,6 +34,7 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
+from hlclip.formats.problems import problems_of, shown
 from hlclip.formats.safetensors_file import read_arrays, write_arrays
 from hlclip.formats.scores import (
     ZERO_SHOT,

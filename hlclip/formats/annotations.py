@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PrivateAttr, Strict, ValidationInfo, field_validator
 
-from hlclip.formats.jsonl import Number, Row, read_rows, shown
+from hlclip.formats.jsonl import Number, Row, read_rows
+from hlclip.formats.problems import shown
 from hlclip.system import HlclipError
 
 Level = Literal["Fair", "Good", "VeryGood"]

@@ -1,24 +1,14 @@
 """Files of rows (JSONL, one object a line): read, validated, and every problem named at once."""
 
 import json
-import reprlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
-from pydantic_core import ErrorDetails
 
-_SHOWN_PROBLEMS = 20
-_SHOWN_LETTERS = 200
-
-
-def shown(value: object) -> str:
-    """A value as it stands in an error message: abbreviated, also where it holds itself."""
-    text = reprlib.repr(value)
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
-
+from hlclip.formats.problems import problem_list, problems_of, shown
 
 def _integer_or_text(value: object) -> object:
     # Before the union, which would otherwise report one problem for each of its members.
@@ -63,9 +53,9 @@ def read_rows(
         try:
             rows[number] = row.model_validate_json(line, context=context)
             qid = rows[number].qid
-            problems += [f"{path}:{number}: {twice}" for twice in _repeated_keys(line)]
+            problems += [f"{path}:{number}: {problem}" for problem in _repeated_keys(line)]
         except ValidationError as failure:
-            problems += [f"{path}:{number}: {_problem(error)}" for error in failure.errors()]
+            problems += [f"{path}:{number}: {problem}" for problem in problems_of(failure)]
             qid = _qid(line)
         if qid is None:
             continue
@@ -80,15 +70,6 @@ def read_rows(
     if problems:
         raise error_type(problem_list(problems))
     return rows
-
-
-def problem_list(problems: list[str]) -> str:
-    """The first problems, one a line, and a count of the rest."""
-    lines = problems[:_SHOWN_PROBLEMS]
-    rest = len(problems) - len(lines)
-    if rest:
-        lines.append(f"... and {rest} more problem{'s' if rest > 1 else ''}")
-    return "\n".join(lines)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -117,28 +98,3 @@ def _qid(line: bytes) -> int | str | None:
         return Row.model_validate_json(line).qid
     except ValidationError:
         return None
-
-
-def _problem(error: ErrorDetails) -> str:
-    """`field: what came, what was expected` of one pydantic error."""
-    location, kind, message = error["loc"], error["type"], error["msg"]
-    if kind == "json_invalid":
-        line = error["input"]
-        try:
-            line.decode()
-        except UnicodeDecodeError as failure:
-            return f"got bytes that are not UTF-8 (column {failure.start + 1}), expected UTF-8 text"
-        reason = message.removeprefix("Invalid JSON: ").replace(" at line 1 column", ", column")
-        return f"got {shown(line.decode().strip())}, expected JSON ({reason})"
-    if kind == "model_type":
-        return f"got {shown(error['input'])}, expected a JSON object"
-    field = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location)
-    if kind == "missing":
-        return f"{field}: missing, expected a value"
-    if kind == "value_error":  # our own validators say both halves themselves
-        return f"{field}: {message.removeprefix('Value error, ')}"
-    if kind == "too_long":
-        expected = f"{error.get('ctx', {})['max_length']} entries"
-    else:
-        expected = message.removeprefix("Input should be ").replace("valid array", "list")
-    return f"{field}: got {shown(error['input'])}, expected {expected}"

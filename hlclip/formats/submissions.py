@@ -8,7 +8,8 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import AfterValidator
 
-from hlclip.formats.jsonl import Number, Qid, Row, problem_list, read_rows, shown
+from hlclip.formats.jsonl import Number, Qid, Row, read_rows
+from hlclip.formats.problems import problem_list, shown
 from hlclip.system import HlclipError, write_whole
 
 _NAMED_QIDS = 5

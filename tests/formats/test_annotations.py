@@ -179,8 +179,8 @@ def test_names_what_came_and_what_was_expected(
             b'{"qid": 1',
             "1: got '{\"qid\": 1', expected JSON (EOF while parsing an object, column 9)",
         ),
-        (b"[1, 2]", "1: got [1, 2], expected a JSON object"),
-        (b"null", "1: got None, expected a JSON object"),
+        (b"[1, 2]", "1: got [1, 2], expected an object of keys and values"),
+        (b"null", "1: got None, expected an object of keys and values"),
         (b'{"qid": "\xff"}', "1: got bytes that are not UTF-8 (column 10), expected UTF-8 text"),
     ],
 )
