@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.problems import problems_of
 from hlclip.system import HlclipError, write_json
 
 Header = Mapping[str, str | int | float]
 
 
 class ManifestError(HlclipError):
-    """A file between two stages is not as hlclip wrote it; says which, and what makes it anew."""
+    """A file between two stages is not as hlclip wrote it; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +119,10 @@ def read_index(path: Path) -> Index:
     Raises:
         ManifestError: it is damaged.
     """
-    with _expecting(path):
-        return _parse_index(path.read_bytes())
-
-
-def _parse_index(text: bytes) -> Index:
-    content = json.loads(text)
-    context = {"clip_seconds": content["clip_seconds"]}
-    queries = {
-        split: [Annotation.model_validate(row, context=context) for row in rows]
-        for split, rows in content["queries"].items()
-    }
-    videos = {
-        vid: Video(video["path"], video["sha256"], VideoInfo(**video["info"]))
-        for vid, video in content["videos"].items()
-    }
-    return Index(content["clip_seconds"], queries, videos, content["missing"])
+    with _parsing(path):
+        content = json.loads(path.read_bytes())
+        context = {"clip_seconds": content["clip_seconds"]}
+        return TypeAdapter(Index).validate_python(content, context=context)
 
 
 def write_manifests(path: Path, **manifests: Manifest) -> None:
@@ -145,37 +136,30 @@ def read_manifests(path: Path, *names: str) -> dict[str, Manifest]:
     Raises:
         ManifestError: it is damaged, or holds others.
     """
-    with _expecting(path):
+    with _parsing(path):
         manifests = parse_manifests(path.read_bytes())
         if set(manifests) != set(names):
             raise ValueError(f"it holds {sorted(manifests)}, not {sorted(names)}")
         return manifests
 
 
-@contextmanager
-def _expecting(path: Path) -> Iterator[None]:
-    """What goes wrong while the content of `path` is parsed is damage to that file."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ManifestError(
-            f"{path}: damaged, or not written by hlclip ({reason})\n"
-            f"`dvc repro --force {path.stem}` makes it anew"
-        ) from error
-
-
 def parse_manifests(text: bytes) -> dict[str, Manifest]:
     """Manifests by name, from what `write_manifests` wrote.
 
     Raises:
-        ValueError, LookupError, TypeError, AttributeError: they are damaged.
+        ValueError: they are damaged.
     """
-    return {
-        name: Manifest(
-            part["header"],
-            {item: Item(**facts) for item, facts in part["items"].items()},
-            part["failed"],
-        )
-        for name, part in json.loads(text).items()
-    }
+    return TypeAdapter(dict[str, Manifest]).validate_json(text)
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """What fails while the content of `path` is parsed is damage to that file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        failed = problems_of(error) if isinstance(error, ValidationError) else str(error).split("\n")
+        raise ManifestError(
+            f"{path}: damaged, or not written by hlclip ({failed[0]})",
+            f"`dvc repro --force {path.stem}` makes it again",
+        ) from error
