@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 
 from hlclip.formats.problems import problem_list, problems_of, shown
 
+
 def _integer_or_text(value: object) -> object:
     # Before the union, which would otherwise report one problem for each of its members.
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":

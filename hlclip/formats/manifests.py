@@ -158,7 +158,9 @@ def _parsing(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        failed = problems_of(error) if isinstance(error, ValidationError) else str(error).split("\n")
+        failed = (
+            problems_of(error) if isinstance(error, ValidationError) else str(error).split("\n")
+        )
         raise ManifestError(
             f"{path}: damaged, or not written by hlclip ({failed[0]})",
             f"`dvc repro --force {path.stem}` makes it again",

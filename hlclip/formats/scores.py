@@ -106,8 +106,8 @@ def read_scores(path: Path) -> dict[str, SplitScores]:
         facts, arrays = read_arrays(path)
     except DamagedFileError as error:
         raise ScoresError(
-            f"{path}: damaged, or not written by hlclip ({error}); "
-            "`dvc repro --force score` makes it again"
+            f"{path}: damaged, or not written by hlclip ({error})",
+            "`dvc repro --force score` makes it again",
         ) from error
     context = {"clip_seconds": facts["clip_seconds"]}
     return {

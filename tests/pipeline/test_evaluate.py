@@ -199,7 +199,7 @@ def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores
     for half in (b"", whole[: len(whole) // 2], whole[:-1], b"null"):
         path.write_bytes(half)
         with pytest.raises(
-            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it anew"
+            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it again"
         ):
             read_scores(path)
 
