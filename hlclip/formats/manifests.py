@@ -6,7 +6,7 @@ Sorted, without time stamps or absolute paths: same content, same bytes.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +99,9 @@ class Manifest:
 
 def write_index(path: Path, index: Index) -> None:
     """Write the index."""
-    write_json(
-        path,
-        {
-            "clip_seconds": index.clip_seconds,
-            "queries": {
-                split: [row.model_dump(mode="json", exclude_none=True) for row in rows]
-                for split, rows in index.queries.items()
-            },
-            "videos": {vid: asdict(index.videos[vid]) for vid in sorted(index.videos)},
-            "missing": dict(sorted(index.missing.items())),
-        },
-    )
+    videos, missing = dict(sorted(index.videos.items())), dict(sorted(index.missing.items()))
+    ordered = replace(index, videos=videos, missing=missing)
+    write_json(path, TypeAdapter(Index).dump_python(ordered, mode="json", exclude_none=True))
 
 
 def read_index(path: Path) -> Index:

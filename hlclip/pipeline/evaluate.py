@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import GROUPS, GroundTruth, ground_truth, highlight_metrics, pool_padded
+from hlclip.evaluation import GroundTruth, ground_truth, highlight_metrics, pool_padded
 from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
 from hlclip.params import PoolParams
 from hlclip.pipeline.examples import COLUMNS, example_rows
@@ -74,10 +74,8 @@ def evaluate_splits(
         complete_scores = dict(_variants(scores, pool, windows))
         for name, matrix in complete_scores.items():
             _write_predictions(predictions / submission_name(split, name), scores, matrix)
-        written[split] = {
-            "queries": len(scores.rows),
-            "without video": int((scores.lengths == 0).sum()),
-        }
+        without_video = int((scores.lengths == 0).sum())
+        written[split] = {"queries": len(scores.rows), "without video": without_video}
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in complete_scores.items()}
             written[split] |= measured[split]
@@ -98,13 +96,9 @@ def evaluate_splits(
 
 def measure(truth: GroundTruth, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
     """Official highlight metrics of complete scores [queries, clips], by level."""
-    figures = highlight_metrics(truth, scores, truth.clips)
     return {
-        group.removeprefix("HL-min-"): {
-            "mAP": figures[group]["HL-mAP"],
-            "HIT@1": figures[group]["HL-Hit1"],
-        }
-        for group in GROUPS
+        group.removeprefix("HL-min-"): {"mAP": each["HL-mAP"], "HIT@1": each["HL-Hit1"]}
+        for group, each in highlight_metrics(truth, scores, truth.clips).items()
     }
 
 
@@ -142,14 +136,9 @@ def _variants(
 def _pooled(
     scores: SplitScores, variant: str, pool: PoolParams, window: int
 ) -> NDArray[np.float32]:
-    pooled = pool_padded(
-        scores.cosines[variant],
-        scores.lengths,
-        window=window,
-        mode=pool.mode,
-        border=pool.border,
-    )
-    return complete(pooled, scores.lengths, scores.clips)
+    matrix, lengths = scores.cosines[variant], scores.lengths
+    matrix = pool_padded(matrix, lengths, window=window, mode=pool.mode, border=pool.border)
+    return complete(matrix, lengths, scores.clips)
 
 
 def _compare_windows(
