@@ -1,4 +1,4 @@
-"""From scores to figures, with NumPy alone.
+"""Saliency pooling and the official metrics, with NumPy alone.
 
 pooling             saliency pooling (SP)
 metrics             the official highlight metrics

@@ -92,7 +92,7 @@ def evaluate(
     scores: Sequence[ArrayLike] | None = None,
     windows: Sequence[Sequence[Sequence[float]]] | None = None,
 ) -> dict[str, Any]:
-    """Everything that the official script reports, in its structure, key order and rounding.
+    """The official script's report, in its structure, key order and rounding.
 
     Args:
         scores: one [clips] a query, in the order of `truth.qids`; longer or shorter than the video
@@ -102,10 +102,11 @@ def evaluate(
     Returns:
         Percentages: `brief` first, then a group for each level (`HL-min-...`) and for each range of
         moment lengths (`full`, `long`, `middle`, `short`). A range without ground truth is left
-        out: there is nothing to average.
+        out.
 
     Raises:
-        HlclipError: not one entry a query, not-a-number scores, or a query without what it needs.
+        HlclipError: the number of entries is not that of the queries, a score is not finite, or a
+            query has no entry.
     """
     groups: dict[str, Any] = {}
     brief: Figures = {}
@@ -219,7 +220,7 @@ def query_precision(truth: GroundTruth, scores: NDArray[np.floating]) -> NDArray
         scores: complete and finite [queries, clips], in the order of `truth.qids`.
 
     Returns:
-        [queries], 0..1; 0 where no annotator found a clip very good.
+        [queries], 0..1; 0 where no annotator rated a clip VeryGood.
     """
     very_good = list(GROUPS).index("HL-min-VeryGood")
     return average_precision(truth.labels, scores, truth.clips)[:, very_good].mean(axis=1)

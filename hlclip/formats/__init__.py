@@ -2,11 +2,11 @@
 
 annotations         annotation rows in the QVHighlights format
 submissions         submission files in the QVHighlights format
-manifests           the index, and what a stage put into the store
-scores              cosines of every clip with its query
-checkpoints         what a checkpoint says of itself
+manifests           the index, and the items that a stage put into the store
+scores              cosines of every clip with its query; names of variants
+checkpoints         the facts that a checkpoint states
 safetensors_file    safetensors with facts and a digest
-jsonl               files of rows, all problems named at once
+jsonl               files of rows (JSONL), with all their problems
 problems            problems of input in words
 """
 

@@ -1,4 +1,4 @@
-"""QVHighlights: its facts and its annotation rows.
+"""Annotation rows in the QVHighlights format, and the numbers of that format.
 
 A row is one query on one video. A video is a run of clips of `clip_seconds`, two in QVHighlights;
 `relevant_clip_ids` are those that some annotator found relevant, `saliency_scores` the ratings of
@@ -26,7 +26,7 @@ ANNOTATORS = 3
 MAX_RATING = 4
 CLIP_SECONDS = 2.0
 MOST_CLIPS = 100_000
-"""Of one video: 55 hours. A longer duration is a slip, and would ask for all of the memory."""
+"""Of one video: 55 hours. A longer duration is a mistake, and would fill the memory."""
 
 
 class AnnotationError(HlclipError):
@@ -87,12 +87,12 @@ class Annotation(Row):
     def _rated_unique_and_inside(
         cls, ids: tuple[int, ...] | None, info: ValidationInfo
     ) -> tuple[int, ...] | None:
-        scores = info.data.get("saliency_scores", ids)  # absent when they are themselves a problem
+        scores = info.data.get("saliency_scores", ids)  # absent when they are malformed
         if ids is None and scores is None:
             return None
         if ids is None or scores is None:
-            came = "none beside" if ids is None else "some without"
-            raise ValueError(f"got {came} saliency_scores, expected both or neither")
+            lone = "none beside" if ids is None else "some without"
+            raise ValueError(f"got {lone} saliency_scores, expected both or neither")
         problems: list[str] = []
         if len(ids) != len(scores):
             problems.append(
@@ -135,7 +135,7 @@ class Annotation(Row):
         return int(self.duration / self._clip_seconds)
 
     def ratings(self) -> NDArray[np.int64]:
-        """Ratings 0..4 [clips, annotators], zero where nobody was asked.
+        """Ratings 0..4 as int64 [clips, annotators]; 0 for clips without rating.
 
         Raises:
             ValueError: the row has no ground truth.
@@ -152,8 +152,7 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
     """Read and validate an annotation file (JSONL, one query a line), in file order.
 
     Raises:
-        AnnotationError: anything is wrong; lists what came and what was expected by file, line
-            and field.
+        AnnotationError: the file is malformed; lists each problem by line and field.
         OSError: the file cannot be read.
     """
     if not 0 < clip_seconds < np.inf:

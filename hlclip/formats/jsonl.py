@@ -1,4 +1,4 @@
-"""Files of rows (JSONL, one object a line): read, validated, and every problem named at once."""
+"""Files of rows (JSONL, one object a line), read and validated; an error lists every problem."""
 
 import json
 from collections import Counter
@@ -18,13 +18,13 @@ def _integer_or_text(value: object) -> object:
     return value
 
 
-# JSON's own types only: "150" is no number, and neither is true.
+# JSON numbers only: the text "150" and `true` are refused.
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Qid = Annotated[int | str, BeforeValidator(_integer_or_text)]
 
 
 class Row(BaseModel):
-    """What the rows of every file have. Unknown keys are ignored: the field's files vary."""
+    """Base of the rows of every file. Unknown keys are ignored: files of the field vary."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -40,9 +40,9 @@ def read_rows(
     """Rows of a JSONL file by line number, from 1; blank lines are skipped.
 
     Args:
-        row: the model that every line must satisfy.
+        row: the pydantic model of a line.
         error_type: raised with the list of problems.
-        context: handed to the model's validators.
+        context: of the model's validators.
 
     Raises:
         error_type: malformed lines, a key twice, two rows of one qid, or no row at all.
@@ -82,7 +82,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _repeated_keys(line: bytes) -> list[str]:
-    """Keys that an object of a valid line has twice: JSON's readers silently take the last."""
+    """Problems of keys that occur twice in an object; JSON readers silently take the last."""
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -94,7 +94,7 @@ def _repeated_keys(line: bytes) -> list[str]:
 
 
 def _qid(line: bytes) -> int | str | None:
-    """The qid of a row that is malformed elsewhere, if it has one: it may still be a duplicate."""
+    """The qid of a row with other problems, if it is valid: it may also be a duplicate."""
     try:
         return Row.model_validate_json(line).qid
     except ValidationError:

@@ -1,4 +1,4 @@
-"""The small JSON files that stages hand on, tracked by DVC: the index and the manifests.
+"""The small JSON files between stages, tracked by DVC: the index and the manifests.
 
 Sorted, without time stamps or absolute paths: same content, same bytes.
 """
@@ -42,7 +42,7 @@ class Video:
     path: str
     """Relative to the data set's root."""
     sha256: str
-    """Of the file's bytes: its frames are keyed by it."""
+    """Of the file's bytes; part of the key of its frames."""
     info: VideoInfo
 
 
@@ -56,10 +56,10 @@ class Index:
     videos: dict[str, Video]
     """vid -> file."""
     missing: dict[str, str]
-    """vid -> why there is no usable video for it."""
+    """vid -> reason why it has no usable video."""
 
     def clips(self) -> dict[str, int]:
-        """vid -> clips that its annotations speak of, for every vid of the data set, sorted."""
+        """vid -> most clips in its annotations, for every vid of the data set, sorted."""
         clips: dict[str, int] = {}
         for rows in self.queries.values():
             for row in rows:
@@ -69,7 +69,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Item:
-    """What a manifest says of one item of the store."""
+    """An entry of a manifest: one item of the store."""
 
     key: str
     digest: str
@@ -80,10 +80,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Which items a stage put into the store, and what could not be made."""
+    """The items that a stage put into the store, and the videos that failed."""
 
     header: dict[str, str | int | float]
-    """Shared by all items and repeated in every file of the store."""
+    """Facts that all items share; each file in the store repeats them."""
     items: dict[str, Item]
     """vid or query -> item."""
     failed: dict[str, str]

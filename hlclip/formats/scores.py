@@ -1,4 +1,4 @@
-"""The scores file: all that `evaluate` needs, cosines and annotation rows, as safetensors."""
+"""The scores file: cosines and annotation rows, all that `evaluate` reads, as safetensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _POOLED = " (SP)"
 
 
 class ScoresError(HlclipError):
-    """A scores file is not as hlclip wrote it."""
+    """A scores file is damaged, or not written by hlclip."""
 
 
 def pooled(variant: str) -> str:

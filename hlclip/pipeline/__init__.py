@@ -10,5 +10,5 @@
     stage         how a stage starts and ends
     missing       how many videos may be missing
 
-Nothing is exported: each stage imports its own module, and no other wing imports this one.
+This face exports nothing: a stage imports its own module by name, and no other wing imports any.
 """

@@ -182,7 +182,7 @@ def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float
 
 
 def table(measured: dict[str, Metrics]) -> str:
-    """The VeryGood figures of all splits and variants, in the layout of the paper's Table 2."""
+    """VeryGood figures of all splits and variants as text, laid out as Table 2 of the paper."""
     heads = "".join(f"{split + ' mAP':>12}{'HIT@1':>8}" for split in measured)
     lines = [f"{'VeryGood, in percent':24}{heads}"]
     for variant in next(iter(measured.values()), {}):

@@ -100,7 +100,7 @@ def train_tail(
 
 
 def _is_whole(result: Path) -> bool:
-    """Is there a result of an earlier training? A damaged one is named and made again."""
+    """Is this training in the store already? A damaged result is named and made again."""
     if not result.exists():
         return False
     try:
