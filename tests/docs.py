@@ -1,4 +1,4 @@
-"""The fenced blocks of the README and of docs/, and the reasons why some are not run."""
+"""Reads the README and docs/: fenced blocks, why some are not run, inline code, tables."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _REASON = re.compile(r"<!-- not run: (.+?) -->", re.DOTALL)
 class Block:
     page: Path
     line: int
-    """Of the fence, counted from 1."""
+    """Line of the fence, counted from 1."""
     language: str
     code: str
     reason: str | None
-    """Why it is not run; None: it is."""
+    """Why the block is not run; None if it is run."""
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """All fences of a page with a language; a reason stands in a comment directly above."""
+    """Fenced blocks of a page that name a language, with the reason in the comment above them."""
     found: list[Block] = []
     above = ""
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
@@ -41,7 +41,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def inline_code(page: Path) -> list[str]:
-    """What stands between backticks in the text and tables of a page."""
+    """Inline code in the text and tables of a page."""
     tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
     return [
         child.content
@@ -52,7 +52,7 @@ def inline_code(page: Path) -> list[str]:
 
 
 def tables(page: Path) -> list[list[list[str]]]:
-    """Tables -> rows -> cells, as text."""
+    """All tables of a page: a list of rows per table, a list of cells per row."""
     found: list[list[list[str]]] = []
     for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
         if token.type == "table_open":

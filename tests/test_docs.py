@@ -1,8 +1,9 @@
-"""The docs name what there is: pages, modules, options, parameters, and what reruns when."""
+"""The docs are true: files, options, parameters and variables exist; tables and trees fit."""
 
 import itertools
 import re
 import shlex
+import tomllib
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from ruamel.yaml import YAML
 from hlclip.cli import app
 from tests.docs import PAGES, ROOT, SHELL, blocks, inline_code, tables
 
+OTHER_PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "sample/README.md")]
+MADE = ("sample/data", "bench/results")
+"""Folders that commands make; git ignores them."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVERYTHING = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [block for block in EVERYTHING if block.language in SHELL]
@@ -28,13 +32,13 @@ def parameters() -> set[str]:
     return {f"{section}.{key}" for section, keys in yaml("params.yaml").items() for key in keys}
 
 
-def test_there_are_commands_and_some_are_run() -> None:
+def test_some_commands_are_run() -> None:
     assert len([block for block in COMMANDS if block.reason is None]) >= 7
     languages = {block.language for block in EVERYTHING}
     assert languages <= {*SHELL, "python", "json", "bibtex", "text"}
 
 
-def test_a_reason_stands_only_above_what_could_be_run() -> None:
+def test_reasons_stand_above_commands_only() -> None:
     runnable = [b for b in EVERYTHING if b.reason and b.language in (*SHELL, "python")]
     written = sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES)
     assert len(runnable) == written
@@ -68,8 +72,8 @@ def check_options(words: list[str]) -> None:
 
 
 def options(command: Any) -> set[str]:
-    own = {name for parameter in command.params for name in parameter.opts}
-    return own.union(*(options(each) for each in getattr(command, "commands", {}).values()))
+    names = {name for parameter in command.params for name in parameter.opts}
+    return names.union(*(options(each) for each in getattr(command, "commands", {}).values()))
 
 
 def test_options_in_the_text_exist() -> None:
@@ -87,22 +91,79 @@ def test_every_page_is_in_the_readme() -> None:
 
 def test_links_lead_somewhere() -> None:
     missing = []
-    for page in PAGES:
+    for page in (*PAGES, *OTHER_PAGES):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if not (page.parent / target).exists():
                 missing.append((page.name, target))
     assert missing == []
 
 
+def test_anchors_are_headings() -> None:
+    for page in (*PAGES, *OTHER_PAGES):
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+            linked = page.parent / target if target else page
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), (page.name, anchor)
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_files_in_the_text_exist() -> None:
+    for page in (*PAGES, *OTHER_PAGES):
+        if page.name == "log.md":  # its entries name files of their day
+            continue
+        for text in inline_code(page):
+            file = re.match(r"(?:bench|hlclip|presets|sample|stages|tests)/[\w/.-]+", text)
+            if file and not text.startswith(MADE):
+                assert (ROOT / file[0]).exists(), (page.name, text)
+
+
+def test_promises_name_the_test_that_holds_them() -> None:
+    """Each line of a table of promises ends with a test file, or a command that checks it."""
+    promises = [row for table in tables(ROOT / "docs/reliability.md") for row in table[1:]]
+    assert len(promises) > 50
+    for row in promises:
+        assert re.search(r"`tests/[\w/]+\.py`|`make check`|`hlclip/", row[-1]), row
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
 def test_the_readmes_tree_is_the_real_one() -> None:
     tree = README[README.index("\ndvc.yaml params.yaml") :].split("```")[0]
-    named = set(re.findall(r"[a-z0-9_]+\.py|[a-z]+/", tree.split("sample/")[0]))
-    modules = {path.name for path in (ROOT / "hlclip").glob("*.py")} - {"__init__.py"}
-    folders = {f"{path.parent.name}/" for path in (ROOT / "hlclip").glob("*/__init__.py")}
-    assert modules | folders <= named
-    assert {name for name in named if name.endswith(".py")} <= modules
-    for folder in re.findall(r"^([a-z]+)/", tree, re.MULTILINE):
-        assert (ROOT / folder).is_dir(), folder
+    folders = re.findall(r"^([a-z]+)/", tree, re.MULTILINE)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    wings = re.findall(r"^  ([a-z]+)(?:/|\.py) +\S", tree, re.MULTILINE)
+    real = {path.parent.name for path in (ROOT / "hlclip").glob("*/__init__.py")} | {"params"}
+    assert sorted(wings) == sorted(real)
+    layer = {wing: number for number, wings in enumerate(layers()) for wing in wings}
+    assert [layer[wing] for wing in wings] == sorted(layer[wing] for wing in wings)
+
+
+def test_the_drawing_of_the_wings_is_the_import_contract() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawing = page[page.index("\nstages\n") :].split("```")[0]
+    assert [line.split(" | ") for line in drawing.split("\n") if line] == [["stages"], *layers()]
+
+
+def layers() -> list[list[str]]:
+    """The import contract of the wings: a list per layer, those that import most first."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [each for each in contracts["contracts"] if each["type"] == "layers"]
+    return [layer.split(" | ") for layer in contract["layers"]]
+
+
+def test_environment_variables_are_explained() -> None:
+    page = "\n".join(inline_code(ROOT / "docs/maintaining.md"))
+    for folder in ("hlclip", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for name in re.findall(r"[\"$`](HLCLIP_[A-Z_]+)", path.read_text(encoding="utf-8")):
+                assert name in page, (path, name)
 
 
 def test_what_reruns_when_is_what_dvc_says() -> None:

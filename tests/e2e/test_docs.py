@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/ is run, or says why not, in one real checkout."""
+"""Runs every command of the README and of docs/ that does not say why not, in one real checkout."""
 
 import shutil
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.highlights.scorer import load_scorer
+from hlclip import load_scorer
 from tests.docs import PAGES, ROOT, SHELL, blocks
 from tests.e2e.conftest import Project
 from tests.films import copy, ffmpeg
@@ -24,14 +24,14 @@ QUERIES = ("a dog on the beach", "people dancing", "a goal", "a sunset", "a dog"
 
 @pytest.fixture(scope="module")
 def checkout(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """What a reader has who follows the pages: a finished run, and the files that they name."""
+    """A project with a finished run and the files that the pages name."""
     project = finished.copy(tmp_path_factory.mktemp("docs") / "project")
     (project.root / ".venv").symlink_to(sys.prefix)
     for name in ("presets", ".dvc/plots"):
         shutil.copytree(ROOT / name, project.root / name)
     for key in ("user.name", "user.email"):  # DVC names the author of an experiment
         project.run("git", "config", key, "reader")
-    # The checkpoint names its model without the folders of a machine: it is looked for here.
+    # The checkpoint names its model by a relative path.
     shutil.copytree(project.data.parent / "model", project.root / "model")
     predictions = project.root / "outputs" / "predictions" / "val-HL-CLIP-2-SP.jsonl"
     copy(predictions, project.root / "predictions.jsonl")
@@ -42,7 +42,7 @@ def checkout(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=10:d=24", *sound, "-g", 10, film)
     for name in FILMS[1:]:
         copy(film, project.root / name)
-    with chdir(project.root):  # what is in the store need not be made by each command
+    with chdir(project.root):  # fills the store, so that each command finds the features there
         scorer = load_scorer(store=project.root / ".hlclip" / "store")
         scorer.score(film, QUERIES)
     project.commit()

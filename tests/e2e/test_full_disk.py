@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.maintenance.verify import audit
+from hlclip.maintenance import audit
 from tests.disks import fill, small_disk
 from tests.e2e.conftest import Project, stages_run
 from tests.e2e.killing import ended
@@ -33,7 +33,7 @@ STORE = "outputs/store"
 """Where it lies beside what else hlclip writes, for a disk that holds both."""
 
 PLACES = {
-    "index": (16 * 2**10, "videos.json"),
+    "index": (0, "outputs/index.json"),
     "frames": (32 * 2**10, "store/frames/"),
     "activations": (64 * 2**10, "store/images/"),
     "train": (4 * 2**20, "store/training/"),
@@ -43,8 +43,8 @@ PLACES = {
 """Stage -> bytes of room with which it begins and does not end, and where it then stops."""
 
 FULL = re.compile(
-    r"cannot be written: (No space left on device \([\d.]+ MB or more needed, |"
-    r"database or disk is full \()[\d.]+ MB free\)\nmake room on that disk"
+    r"cannot be written: No space left on device \([\d.,]+ (MB|bytes) or more needed, "
+    r"[\d.,]+ (MB|bytes) free\)\nmake room on that disk"
 )
 
 

@@ -22,11 +22,11 @@ REFUSALS = {
     "read-only": r"Read-only file system\nmake that disk writable",
     "denied": r"Permission denied\ngive your user the right to it",
 }
-SQLITE = r"index\.sqlite: cannot be written: .*\nmake room on that disk and see that it is writable"
 CASES = [
     (stage, where, fault)
     for stage in OUTPUTS
-    for where in (["outputs", STORE] if stage in STORED else ["outputs"])
+    # The cache of video hashes only saves time: where it cannot be written, `index` goes on.
+    for where in (["outputs", STORE] if stage in STORED and stage != "index" else ["outputs"])
     for fault in REFUSALS
 ]
 FEW = [
@@ -53,7 +53,7 @@ def test_a_stage_that_may_not_write_says_so(
             status, said = ended(project, stage, first=be_bound_by_permissions)
         assert status == 1, said
         assert_clear(said)
-        assert re.search(SQLITE if (stage, where) == ("index", STORE) else REFUSALS[fault], said)
+        assert re.search(REFUSALS[fault], said)
         assert where in said
         assert _files(folder) == before
         status, said = ended(project, stage)

@@ -69,7 +69,7 @@ def identities(project: Project, *, store: str = ".hlclip/store") -> dict[Path, 
 
 def leftovers(project: Project) -> list[Path]:
     """Temporary files of hlclip's own, wherever they are."""
-    patterns = ("*.tmp", "store/training/*.pt", "*.sqlite-journal")
+    patterns = ("*.tmp", "store/training/*.pt")
     found = [path for pattern in patterns for path in project.root.rglob(pattern)]
     # DVC's own: the copy of the project in which a killed `dvc exp run --temp` was at work.
     return [path for path in found if project.root / ".dvc" / "tmp" not in path.parents]

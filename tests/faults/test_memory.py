@@ -98,7 +98,7 @@ def test_ten_times_the_videos_take_the_same_memory(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", tiny_config())
     code = (
         "from pathlib import Path\n"
-        "from tests.test_memory import train_and_score\n"
+        "from tests.faults.test_memory import train_and_score\n"
         f"for videos in (2, {VIDEOS}, {10 * VIDEOS}):\n"
         f"    folder = Path({str(tmp_path)!r}) / str(videos)\n"
         f"    print(*train_and_score(folder, {model!r}, videos))\n"
