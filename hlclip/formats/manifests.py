@@ -138,9 +138,12 @@ def parse_manifests(text: bytes) -> dict[str, Manifest]:
     """Manifests by name, from what `write_manifests` wrote.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: they are damaged; the message is one line.
     """
-    return TypeAdapter(dict[str, Manifest]).validate_json(text)
+    try:
+        return TypeAdapter(dict[str, Manifest]).validate_json(text)
+    except ValidationError as failure:
+        raise ValueError(problems_of(failure)[0]) from failure
 
 
 @contextmanager
