@@ -130,7 +130,6 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
         lambda: evaluate_splits(
             scores,
             params.pool,
-            clip_seconds=2.0,
             metrics=outputs / "metrics.json",
             predictions=outputs / "predictions",
             plot=outputs / "window.csv",

@@ -1,8 +1,11 @@
-"""What `params.yaml` may say: every key, its unit and its allowed values.
+"""The keys of `params.yaml`, with units and allowed values.
 
 `params.yaml` is complete: nothing has a default in code, so the file (and `dvc params diff`) shows
 everything that a result depends on. A missing, unknown or contradictory key is a `ParamsError`
-that names the key. Parameter objects stop at the stage modules; the parts below take plain values.
+that names the key. Parameter objects stop at the stage modules; engines take plain values.
+
+The sets of values are listed here and not imported: every stage depends on this module and on what
+it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit of a metric.
 """
 
 from pathlib import Path
@@ -12,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hlclip.formats import shown
+from hlclip.formats import problems_of, shown
 from hlclip.system import HlclipError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,7 +24,7 @@ Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
 _WIDEST = 99_999
-"""Clips of a window: as many as the longest video has."""
+"""Most clips of a pooling window: those of the longest video."""
 
 
 def _odd_or_best(window: object) -> object:
@@ -37,7 +40,7 @@ Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
 
 
 class ParamsError(HlclipError):
-    """`params.yaml` is not what hlclip expects; the message names every offending key."""
+    """`params.yaml` has missing, unknown, ill-typed or contradictory keys; all are named."""
 
 
 class _Section(BaseModel):
@@ -56,7 +59,7 @@ class DataParams(_Section):
     clip_seconds: Positive
     """Length of a clip in seconds (QVHighlights: 2)."""
     max_missing: Share
-    """Tolerated share of videos that are missing or cannot be decoded; beyond it stages fail."""
+    """Tolerated share of videos that are missing or cannot be decoded; stages fail above it."""
 
     @model_validator(mode="after")
     def _some_split(self) -> "DataParams":
@@ -73,10 +76,10 @@ class FramesParams(_Section):
     resize: Literal["shortest", "squash"]
     """`shortest`: the shorter side becomes `size`, then centre crop; `squash`: both sides do."""
     interpolation: Literal["bicubic", "bilinear"]
-    """ffmpeg's scaler: the encoder's own interpolation."""
+    """Interpolation of ffmpeg's scaler: the encoder's."""
     decoder: Decoder
-    """`ffmpeg` decodes every frame; `pyav` skips what no sampled frame of an H.264 video needs, in
-    this process. Speed only: the pixels are the same."""
+    """`ffmpeg` decodes every frame; `pyav` skips the packets of an H.264 video that no sampled
+    frame needs. Speed only: the pixels are the same."""
 
 
 class EncoderParams(_Section):
@@ -95,10 +98,10 @@ class EncoderParams(_Section):
 
     @model_validator(mode="after")
     def _one_source_of_weights(self) -> "EncoderParams":
-        own_weights = self.model.startswith(("local-dir:", "hf-hub:"))
-        if own_weights and self.pretrained is not None:
+        has_weights = self.model.startswith(("local-dir:", "hf-hub:"))
+        if has_weights and self.pretrained is not None:
             raise ValueError(f"pretrained must be null: {self.model!r} brings its own weights")
-        if not own_weights and self.pretrained is None:
+        if not has_weights and self.pretrained is None:
             raise ValueError(f"pretrained must name a tag or weights file for {self.model!r}")
         return self
 
@@ -109,19 +112,19 @@ class TrainParams(_Section):
     blocks: Annotated[int, Field(ge=0)]
     """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP."""
     heads: Literal["frozen", "norm", "projection", "all"]
-    """Which of the final LayerNorms and projections train beside the blocks."""
+    """Which of the final LayerNorms and projections train together with the blocks."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
     scale: Literal["literal", "fixed", "learned"]
-    """What regresses the target: `literal`, the cosine itself; `fixed`, scale_init * cosine +
-    bias_init; `learned`, the same with a scale and a bias that train."""
+    """The prediction that regresses the target: `literal`, the cosine itself; `fixed`, scale_init *
+    cosine + bias_init; `learned`, the same with a scale and a bias that train."""
     scale_init: Positive
-    """Scale of `fixed`, first scale of `learned`; `literal` does not read it."""
+    """Scale of `fixed`, initial scale of `learned`; unused by `literal`."""
     bias_init: float
-    """Bias of `fixed`, first bias of `learned`; `literal` does not read it."""
+    """Bias of `fixed`, initial bias of `learned`; unused by `literal`."""
     scale_lr: Positive
-    """Peak learning rate of the `learned` scale and bias: two numbers that start far from where
-    they end, so that the weights' own rate would leave them where they are."""
+    """Peak learning rate of the `learned` scale and bias. These two numbers move far during
+    training; at the learning rate of the weights they would hardly move."""
     lr: Positive
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "cosine"]
@@ -133,33 +136,33 @@ class TrainParams(_Section):
     batch: Annotated[int, Field(gt=0)]
     """Queries (each with all clips of its video) per step: N of Eq. 4."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"]
-    """Frames per forward and backward pass, whose gradients add up to the step's; 0 is all of them.
-    Speed and memory only, up to rounding: on a CPU what fits into its caches is fastest, on CUDA
-    all, if its memory holds them. `auto` is 25 on a CPU, which suits ViT-B/32, and 0 on CUDA."""
+    """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
+    step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
+    into the caches, and 0 on CUDA."""
     select: Literal["best", "last"]
-    """Epoch kept: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
+    """Chosen epoch: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
     seed: Annotated[int, Field(ge=0)]
     """Seed of the batch order."""
     precision: Literal["auto", "fp32", "bf16"]
     """Autocast of the tail: `auto` is bf16 on CUDA and fp32 on the CPU."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`."""
+    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`."""
 
 
 class PoolParams(_Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
     window: Window
-    """Clips averaged around each clip; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the one with
-    the highest VeryGood mAP on val, for each variant; no other split is looked at."""
+    """Clips of the pooling window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the window with
+    the highest VeryGood mAP on val, for each variant; no other split is used."""
     mode: Literal["mean", "max"]
     """The paper averages."""
     border: Literal["neighbours", "zero", "edge"]
-    """At the ends: the neighbours that exist, zeros, or the end value repeated."""
+    """Values beyond the first and last clip: none, zeros, or the end value repeated."""
 
 
 class EvaluateParams(_Section):
-    """What is scored and measured."""
+    """The splits that are scored and measured."""
 
     splits: Annotated[list[Split], Field(min_length=1)]
     """Splits that are scored; those with ground truth are measured."""
@@ -212,25 +215,13 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(
-            f"{path}: cannot be read ({error.strerror}); run this in the folder "
-            "that holds it, or name the file"
+            f"{path}: cannot be read ({error.strerror})",
+            "run this in the folder that holds it, or name the file",
         ) from error
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
     try:
         return Params.model_validate(content)
-    except ValidationError as error:
-        problems = [_problem(e["loc"], e["msg"], e["type"], e["input"]) for e in error.errors()]
-        raise ParamsError("\n".join(f"{path}: {p}" for p in problems)) from None
-
-
-def _problem(loc: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
-    key = ".".join(str(part) for part in loc) or "file"
-    if kind == "missing":
-        return f"{key}: missing key; params.yaml must be complete"
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key; remove it or correct its spelling"
-    if kind == "value_error":  # our own validators already say what came
-        return f"{key}: {message.removeprefix('Value error, ')}"
-    return f"{key}: {message[0].lower()}{message[1:]}, got {shown(given)}"
+    except ValidationError as failure:
+        raise ParamsError("\n".join(f"{path}: {p}" for p in problems_of(failure))) from None

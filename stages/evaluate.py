@@ -10,11 +10,9 @@ def main() -> None:
     from hlclip.params import load_params
     from hlclip.pipeline.evaluate import evaluate_splits
 
-    scores, clip_seconds = read_scores(Path("outputs/score.safetensors"))
     evaluate_splits(
-        scores,
+        read_scores(Path("outputs/score.safetensors")),
         load_params().pool,
-        clip_seconds=clip_seconds,
         metrics=Path("metrics.json"),
         predictions=Path("outputs/predictions"),
         plot=Path("outputs/window.csv"),

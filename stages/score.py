@@ -12,10 +12,9 @@ def main() -> None:
     from hlclip.store import holding, store_root
 
     params = load_params()
-    index = read_index(Path("outputs/index.json"))
     with holding(store_root()) as store:
         scores = score_splits(
-            index,
+            read_index(Path("outputs/index.json")),
             **read_manifests(Path("outputs/activations.json"), "images", "texts"),
             encoder=params.encoder,
             params=params.train,
@@ -23,7 +22,7 @@ def main() -> None:
             store=store,
             checkpoint=Path("outputs/train.safetensors"),
         )
-        write_scores(Path("outputs/score.safetensors"), scores, clip_seconds=index.clip_seconds)
+        write_scores(Path("outputs/score.safetensors"), scores)
 
 
 if __name__ == "__main__":

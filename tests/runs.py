@@ -80,11 +80,10 @@ def finished_run(
         )
         for split, each in rows.items()
     }
-    write_scores(outputs / "score.safetensors", splits, clip_seconds=2.0)
+    write_scores(outputs / "score.safetensors", splits)
     evaluate_splits(
         splits,
         params.pool,
-        clip_seconds=2.0,
         metrics=folder / "metrics.json",
         predictions=outputs / "predictions",
         plot=outputs / "window.csv",
@@ -135,7 +134,7 @@ def _row(
 
 
 def _cosines(row: Annotation, random: np.random.Generator) -> NDArray[np.float32]:
-    noise = random.normal(0, 0.15, row.clips())
+    noise = random.normal(0, 0.15, row.clips)
     truth = 0.0 if row.saliency_scores is None else row.ratings().mean(axis=1) / 4
     return np.clip(noise + 0.5 * truth, -1, 1).astype(np.float32)
 

@@ -175,10 +175,10 @@ def test_numbers_as_dvc_writes_them(tmp_path: Path, written: str, value: float) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "should be a valid dictionary"),
-        ("# nothing but a comment\n", "should be a valid dictionary"),
-        ("just text", "should be a valid dictionary"),
-        ("- a list\n", "should be a valid dictionary"),
+        ("", "expected an object of keys and values"),
+        ("# nothing but a comment\n", "expected an object of keys and values"),
+        ("just text", "expected an object of keys and values"),
+        ("- a list\n", "expected an object of keys and values"),
         ("data: [unclosed", "not valid YAML"),
         ("a: 1\na: 2\n", "duplicate key"),
         ("a: 1\n---\nb: 2\n", "not valid YAML"),
@@ -197,7 +197,7 @@ def test_not_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_no_file_says_where_to_run(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ParamsError, match=r"cannot be read \(.+\); run this in the folder"):
+    with pytest.raises(ParamsError, match=r"cannot be read \(.+\)\nrun this in the folder"):
         load_params(tmp_path / name)
 
 

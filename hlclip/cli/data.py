@@ -87,9 +87,9 @@ def qvhighlights(
     Videos in another folder need no copy. Link the files (DVC does not follow a linked folder):
       ln -s /elsewhere/*.mp4 /data/qvhighlights/videos/
     """
-    from hlclip.datasets import ANNOTATIONS, VIDEOS, look
+    from hlclip.datasets import ANNOTATIONS, VIDEOS, dataset_status
 
-    status = look(root, ANNOTATIONS)
+    status = dataset_status(root, ANNOTATIONS)
     if check:
         _show(root, status, json=json)
         raise typer.Exit(0 if status.whole else 1)
@@ -101,11 +101,11 @@ def qvhighlights(
     for release in status.absent:
         path = root / "annotations" / release.name
         _download(release, path, mirror, f"Or place the file yourself: {path}")
-    status = look(root, ANNOTATIONS)
+    status = dataset_status(root, ANNOTATIONS)
     different: list[str] = []
     if extract and status.missing:
         different = _get_videos(root / "videos", status, archive, mirror)
-        status = look(root, ANNOTATIONS)
+        status = dataset_status(root, ANNOTATIONS)
     _show(root, status, json=json)
     if different or status.different or (extract and status.missing):
         raise typer.Exit(1)

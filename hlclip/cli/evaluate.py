@@ -50,7 +50,7 @@ def evaluate(
     from hlclip.formats import CLIP_SECONDS, in_order, read_annotations, read_submission
 
     seconds = CLIP_SECONDS if clip_seconds is None else clip_seconds
-    truth = ground_truth(read_annotations(annotations, seconds), seconds)
+    truth = ground_truth(read_annotations(annotations, seconds))
     rows = in_order(read_submission(predictions), truth.qids)
     windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
     scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]

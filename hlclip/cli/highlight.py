@@ -98,7 +98,6 @@ def highlight(
         WINDOW,
         Answer,
         as_json,
-        find_videos,
         name_videos,
         write_csv,
         write_jsonl,
@@ -107,7 +106,7 @@ def highlight(
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
     _check_queries(queries or [])
-    videos = name_videos(find_videos([video, *(more or [])]))
+    videos = name_videos([video, *(more or [])])
     _check_cut(list(videos), cut, exact=exact, force=force)
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")

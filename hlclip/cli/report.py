@@ -57,7 +57,7 @@ def report(
         typer.echo(f"{path}: {size / 1e6:.1f} MB")
     if page.without:
         typer.echo(
-            f"{page.without} of {page.wanted} queries have no pictures: their frames are not in "
+            f"{page.without} of {page.chosen} queries have no pictures: their frames are not in "
             "the store",
             err=True,
         )

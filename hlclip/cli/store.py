@@ -102,13 +102,13 @@ def verify(
       hlclip store verify --named             only what this workspace needs, in less time
       hlclip store verify --remove            asks, then deletes damaged files
     """
-    from hlclip.maintenance import audit, remove_damaged, workspace_manifests
+    from hlclip.maintenance import remove_damaged, verify_store, workspace_manifests
     from hlclip.store import repository, store_root
 
     if remove and json and not yes:
         raise HlclipError("--json cannot ask before deleting", "give --yes with --remove")
     root = store_root()
-    result = audit(root, workspace_manifests(repository()), everything=not named)
+    result = verify_store(root, workspace_manifests(repository()), everything=not named)
     if json:
         print_json({"store": root, **asdict(result)})
     else:
@@ -116,11 +116,6 @@ def verify(
         problems = {"damaged": result.damaged, "named by outputs/ here, but": result.unmet}
         for about, files in problems.items():
             _list(about, (f"{file.path}: {file.reason}; {file.remedy}" for file in files))
-        if result.older:
-            typer.echo(
-                f"{len(result.older):,} files are of an older format, which nothing reads: "
-                "`hlclip store gc`"
-            )
     if remove and result.damaged:
         if not yes:
             typer.confirm(f"Delete these {len(result.damaged):,} files?", abort=True)
@@ -183,7 +178,7 @@ def import_items(
 def _print_result(result: "Transfer", target: Path) -> None:
     typer.echo(
         f"{target}: {result.copied:,} files ({in_words(result.copied_bytes)}) copied, "
-        f"{result.there:,} skipped as already present"
+        f"{result.present:,} skipped as already present"
     )
     for path, reason in result.refused.items():
         typer.echo(f"left out: {path}: {reason}", err=True)

@@ -66,13 +66,13 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance import Garbage, find_garbage, remove_garbage
+    from hlclip.maintenance import find_garbage, remove_garbage
     from hlclip.store import store_root
 
     root = store_root()
     unreadable: dict[str, str] = {}
 
-    def find() -> Garbage:
+    def find() -> "list[StoredFile]":
         items, gaps = _named_anywhere(root, keep, clones or [])
         if not skip_unreadable:
             unreadable.update(gaps)
@@ -81,22 +81,22 @@ def gc(
         return find_garbage(root, items, features=features, older_than_days=older_than)
 
     garbage = remove_garbage(root, find) if force else find()
-    total = sum(file.size for file in garbage.files)
+    total = sum(file.size for file in garbage)
     if json:
-        files = [{"path": str(file.path), "bytes": file.size} for file in garbage.files]
+        files = [{"path": str(file.path), "bytes": file.size} for file in garbage]
         facts = {"store": str(root), "removed": force, "bytes": total, "files": files}
         print_json({**facts, "unreadable": unreadable})
         return
     sizes: dict[str, list[int]] = defaultdict(list)
-    for file in garbage.files:
+    for file in garbage:
         sizes["half-written" if file.sort == "temporary" else file.kind].append(file.size)
     for kind, values in sizes.items():
         typer.echo(f"{kind:12}  {len(values):8,} files  {in_words(sum(values)):>12}")
     verb = "removed" if force else "would be removed"
-    typer.echo(f"{root}: {len(garbage.files):,} files, {in_words(total)}, {verb}")
+    typer.echo(f"{root}: {len(garbage):,} files, {in_words(total)}, {verb}")
     if unreadable:
         typer.echo(f"--force would refuse: {_unreadable_error(unreadable)}", err=True)
-    elif garbage.files and not force:
+    elif garbage and not force:
         typer.echo("Nothing was removed; --force removes these files.")
 
 

@@ -42,7 +42,7 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
         return
     every = [row for part in rows.values() for row in part]
     work = Workload(
-        clips={row.vid: row.clips(params.data.clip_seconds) for row in every},
+        clips={row.vid: row.clips for row in every},
         rows={split: len(part) for split, part in rows.items()},
         queries=sorted({row.query for row in every}),
     )

@@ -1,12 +1,10 @@
-"""From scores to figures, with NumPy alone.
+"""Saliency pooling and the official metrics, with NumPy alone.
 
 pooling             saliency pooling (SP)
 metrics             the official highlight metrics
 moment_retrieval    the official moment retrieval metrics
-examples            single queries: their average precision, and rows for a plot
 """
 
-from hlclip.evaluation.examples import peaks, query_precision, write_examples
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,
@@ -14,5 +12,6 @@ from hlclip.evaluation.metrics import (
     ground_truth,
     highlight_metrics,
     pad,
+    query_precision,
 )
 from hlclip.evaluation.pooling import pool, pool_padded

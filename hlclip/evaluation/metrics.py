@@ -1,8 +1,8 @@
 """The official metrics of QVHighlights, equal to Moment-DETR's `standalone_eval` to the last digit.
 
-Highlight detection is here, moment retrieval in `moment_retrieval`. Ground truth is prepared once
-and many sets of scores are measured against it. All queries are computed together, as matrices with
-one row a query, padded beyond its last clip.
+This module measures highlight detection; `moment_retrieval` measures moments. Ground truth is
+prepared once, and any number of scores is measured against it. All queries are computed together,
+as matrices with one row a query, padded beyond its last clip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the metrics need numpy alone at run time
     from hlclip.formats import Annotation
 
 GROUPS = {"HL-min-Fair": 2, "HL-min-Good": 3, "HL-min-VeryGood": 4}
-"""The official script's figures, and the rating from which a clip is a highlight in each."""
+"""Group of the official report -> lowest rating that makes a clip a highlight."""
 
 _MOMENT_BRIEF = {
     "MR-full-R1@0.5": ("full", "MR-R1", "0.5"),
@@ -37,19 +37,19 @@ _MOMENT_BRIEF = {
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What scores are measured against, prepared by `ground_truth`."""
+    """Annotations in the form that the metrics read, prepared by `ground_truth`."""
 
     qids: tuple[int | str, ...]
-    """The queries, in the order of every other axis named so."""
+    """Of every query, in the order of all axes named `queries` below."""
     labels: NDArray[np.bool_]
-    """[queries, levels, annotators, clips]: a highlight in that figure for that annotator?"""
+    """[queries, levels, annotators, clips]: does the annotator's rating reach the level?"""
     clips: NDArray[np.int64]
     """[queries], clips of each video."""
     windows: tuple[NDArray[np.float64], ...]
-    """One [windows, 2] a query: start and end of the relevant moments in seconds; may be empty."""
+    """[windows, 2] of each query: start and end of its moments in seconds; may be empty."""
 
 
-def ground_truth(annotations: Sequence[Annotation], clip_seconds: float = 2.0) -> GroundTruth:
+def ground_truth(annotations: Sequence[Annotation]) -> GroundTruth:
     """Prepare annotation rows for any number of evaluations.
 
     Raises:
@@ -63,7 +63,7 @@ def ground_truth(annotations: Sequence[Annotation], clip_seconds: float = 2.0) -
             f"{len(blind)} of {len(annotations)} annotations have no saliency_scores to evaluate "
             f"against, first qid {blind[0]!r}"
         )
-    rows = [annotation.ratings(clip_seconds) for annotation in annotations]
+    rows = [annotation.ratings() for annotation in annotations]  # [clips, annotators] each
     clips = np.array([len(row) for row in rows])
     ratings = np.zeros((len(rows), rows[0].shape[1], clips.max()), dtype=np.int8)
     for query, row in enumerate(rows):
@@ -92,7 +92,7 @@ def evaluate(
     scores: Sequence[ArrayLike] | None = None,
     windows: Sequence[Sequence[Sequence[float]]] | None = None,
 ) -> dict[str, Any]:
-    """Everything that the official script reports, in its structure, key order and rounding.
+    """The official script's report, in its structure, key order and rounding.
 
     Args:
         scores: one [clips] a query, in the order of `truth.qids`; longer or shorter than the video
@@ -102,10 +102,11 @@ def evaluate(
     Returns:
         Percentages: `brief` first, then a group for each level (`HL-min-...`) and for each range of
         moment lengths (`full`, `long`, `middle`, `short`). A range without ground truth is left
-        out: there is nothing to average.
+        out.
 
     Raises:
-        HlclipError: not one entry a query, not-a-number scores, or a query without what it needs.
+        HlclipError: the number of entries is not that of the queries, a score is not finite, or a
+            query has no entry.
     """
     groups: dict[str, Any] = {}
     brief: Figures = {}
@@ -130,7 +131,7 @@ def highlight_metrics(
 
     Args:
         scores: [queries, clips], rows in the order of `truth.qids`; see `pad`.
-        lengths: [queries], scores of each query; those beyond are ignored.
+        lengths: [queries], scores of each query; later columns are ignored.
 
     Raises:
         HlclipError: another number of queries, a query without scores, a score that is not finite.
@@ -140,20 +141,22 @@ def highlight_metrics(
         raise HlclipError(f"got scores of {queries} queries, expected {len(truth.qids)}")
     if lengths.min() < 1:
         raise HlclipError(f"qid {truth.qids[int(lengths.argmin())]!r} has no scores")
-    given = _before(lengths, longest)
-    if not np.isfinite(scores[given]).all():
+    inside = _before(lengths, longest)
+    if not np.isfinite(scores[inside]).all():
         raise HlclipError("scores must be finite, got NaN or infinity")
 
-    # Hit1 ranks the list as it came: a best score beyond the video is a miss, it is not cut away.
-    best = np.where(given, scores, -np.inf).argmax(axis=1)
+    # HL-Hit1: is the clip of the highest score a highlight for some annotator? The script does not
+    # cut a list that is longer than the video: a best score beyond the last clip is a miss.
+    best = np.where(inside, scores, -np.inf).argmax(axis=1)  # [queries]
     clips = truth.labels.shape[-1]
     chosen = truth.labels[np.arange(queries), :, :, np.minimum(best, clips - 1)]
-    hit = chosen.any(axis=2) & (best < truth.clips)[:, None]  # some annotator agrees
+    hit = chosen.any(axis=2) & (best < truth.clips)[:, None]  # [queries, levels]
 
-    # AP wants one score a clip: more are cut, and missing ones are zeros (which may rank first).
+    # HL-mAP reads one score a clip: the script cuts longer lists and fills shorter ones with zeros,
+    # which may rank first.
     fitted = np.zeros((queries, clips))
     shared = min(clips, longest)
-    fitted[:, :shared] = np.where(given, scores, 0.0)[:, :shared]
+    fitted[:, :shared] = np.where(inside, scores, 0.0)[:, :shared]
     precision = average_precision(truth.labels, fitted, truth.clips)
 
     return {
@@ -170,42 +173,59 @@ def average_precision(
 ) -> NDArray[np.float64]:
     """The official script's average precision, 0..1, of many rankings at once.
 
-    Clips with equal scores form one threshold. From the highest threshold down, let precision[i]
-    and recall[i] be those of all clips at or above threshold i. The result is the plain mean, over
-    the thresholds where recall rises, of the best precision at that threshold or any lower one. It
-    is 0 without a positive label. This is not scikit-learn's `average_precision_score`, which
-    weights by the rise of recall and takes precision as it is.
-
-    The script compares recalls in float32, which tells all apart up to millions of clips; here
-    counts are compared.
+    Clips with equal scores form one threshold. Precision and recall at a threshold are those of
+    all clips at or above it. The result is the plain mean, over the thresholds where recall rises,
+    of the best precision at that threshold or any lower one; it is 0 without a positive label.
+    scikit-learn's `average_precision_score` differs: it weights by the rise of recall and takes
+    the precision at the threshold itself.
 
     Args:
         labels: [queries, levels, annotators, clips].
         scores: finite [queries, clips].
-        lengths: [queries], clips of each query; what is beyond is ignored.
+        lengths: [queries], clips of each query; later columns are ignored.
 
     Returns:
         [queries, levels, annotators].
     """
     clips = scores.shape[1]
+    # Ranks, best first; columns beyond a query's clips come last. [queries, clips]
     inside = _before(lengths, clips)
     order = np.where(inside, -scores, np.inf).argsort(axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
-    threshold = inside.copy()  # the last clip of each run of equal scores
+    # A threshold is the last rank of each run of equal scores. [queries, 1, 1, clips]
+    threshold = inside.copy()
     threshold[:, :-1] &= (ranked[:, :-1] != ranked[:, 1:]) | ~inside[:, 1:]
     threshold = threshold[:, None, None]
 
+    # Positive clips at or above each threshold, 0 between thresholds; below: all four axes.
     hits = np.take_along_axis(labels, order[:, None, None], axis=3)
-    found = np.where(threshold, hits.cumsum(axis=3), 0)
-    precision: NDArray[np.float64] = found / np.arange(1, clips + 1)
+    positives = np.where(threshold, hits.cumsum(axis=3), 0)
+    # Precision divides by the clips at or above; its envelope is the best at this rank or later.
+    precision: NDArray[np.float64] = positives / np.arange(1, clips + 1)
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=3)[..., ::-1]
-    before = np.maximum.accumulate(found, axis=3)
-    rises = np.empty(found.shape, dtype=bool)
-    rises[..., 0] = found[..., 0] > 0
-    rises[..., 1:] = found[..., 1:] > before[..., :-1]
+    # Recall rises where a threshold has more positives than all earlier ones. The script compares
+    # recalls in float32, which differ wherever counts do, up to millions of clips.
+    rises = np.diff(np.maximum.accumulate(positives, axis=3), axis=3, prepend=0) > 0
+    # The mean of the envelope over those thresholds.
     return np.where(rises, envelope, 0.0).sum(axis=3) / np.maximum(rises.sum(axis=3), 1)
 
 
+def query_precision(truth: GroundTruth, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Average precision of each query at VeryGood, the mean over its annotators.
+
+    The mean over the queries is the official VeryGood mAP.
+
+    Args:
+        truth: see `hlclip.evaluation.metrics.ground_truth`.
+        scores: complete and finite [queries, clips], in the order of `truth.qids`.
+
+    Returns:
+        [queries], 0..1; 0 where no annotator rated a clip VeryGood.
+    """
+    very_good = list(GROUPS).index("HL-min-VeryGood")
+    return average_precision(truth.labels, scores, truth.clips)[:, very_good].mean(axis=1)
+
+
 def _before(lengths: NDArray[np.int64], columns: int) -> NDArray[np.bool_]:
-    """[queries, columns]: is the column one of the first `lengths` of its row?"""
+    """[queries, columns]: is it among the first `lengths` columns of its row?"""
     return np.arange(columns, dtype=np.int64) < lengths[:, None]

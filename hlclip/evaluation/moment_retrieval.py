@@ -15,17 +15,17 @@ Figures = dict[str, float]
 Windows = NDArray[np.float64]
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
-"""IoU from which a predicted moment is right: 0.5, 0.55, ..., 0.95."""
+"""Lowest IoU of a correct prediction: 0.5, 0.55, ..., 0.95."""
 
 RANGES = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)}
-"""Moments of more than the first and at most the second number of seconds."""
+"""Range -> seconds: moments longer than the first and at most as long as the second."""
 
 MAX_PREDICTIONS = 10
-"""Windows of a query that count towards mAP, in the order given."""
+"""Predictions of a query that count towards mAP, the first of the submission."""
 
 
 def percent(share: float | np.floating) -> float:
-    """A share as the official script reports it: in percent, two decimals."""
+    """A share, 0..1, as the official script reports it: in percent, two decimals."""
     return float(f"{100 * share:.2f}")
 
 
@@ -47,17 +47,17 @@ def moment_metrics(
     """
     if len(truth) != len(predictions):
         raise HlclipError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
-    for name, given in (("relevant_windows", truth), ("pred_relevant_windows", predictions)):
-        empty = sum(len(windows) == 0 for windows in given)
+    for name, each in (("relevant_windows", truth), ("pred_relevant_windows", predictions)):
+        empty = sum(len(windows) == 0 for windows in each)
         if empty:
-            raise HlclipError(f"{empty} of {len(given)} queries have no {name}")
+            raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
     figures: dict[str, dict[str, Figures]] = {}
     for name, (shortest, longest) in sorted(RANGES.items()):
         inside = [_of_length(windows, shortest, longest) for windows in truth]
-        kept = [query for query, windows in enumerate(inside) if len(windows)]
-        if kept:
-            moments = _stack([inside[query] for query in kept])
-            predicted = _stack([np.asarray(predictions[query][:MAX_PREDICTIONS]) for query in kept])
+        queries = [query for query, windows in enumerate(inside) if len(windows)]
+        if queries:
+            moments = _stack([inside[query] for query in queries])
+            predicted = _stack([np.asarray(predictions[q][:MAX_PREDICTIONS]) for q in queries])
             figures[name] = {
                 "MR-mAP": _mean_average_precision(predicted, moments),
                 "MR-R1": _recall_at_1(predicted, moments),
@@ -71,7 +71,7 @@ def _of_length(windows: Windows, shortest: float, longest: float) -> Windows:
 
 
 def _stack(windows: Sequence[Windows]) -> Windows:
-    """[queries, most windows, numbers of a window], NaN where a query has fewer windows."""
+    """[queries, most windows, 2 or 3], NaN where a query has fewer windows."""
     most = max(map(len, windows))
     stacked = np.full((len(windows), most, windows[0].shape[1]), np.nan)
     for query, rows in enumerate(windows):
@@ -81,47 +81,51 @@ def _stack(windows: Sequence[Windows]) -> Windows:
 
 def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:
     """Mean over queries of the detection average precision, at each threshold and on average."""
-    # Stable, so that equal confidences keep the order of the submission. NaN (no window) goes last.
+    # By confidence. A stable sort keeps the submission's order among equals; NaN, no window, is
+    # last. [queries, predictions, 3]
     order = (-predicted[..., 2]).argsort(axis=1, kind="stable")
     predicted = np.take_along_axis(predicted, order[..., None], axis=1)
-    right = _matches(predicted, moments)
-    found = right.cumsum(axis=1)
-    recall = found / (~np.isnan(moments[:, None, :, 0])).sum(axis=2, keepdims=True)
-    precision: Windows = found / np.arange(1, found.shape[1] + 1)[:, None]
+    # Correct predictions up to each rank, as a share of the query's moments and of the rank.
+    # [queries, predictions, thresholds]
+    correct = _matches(predicted, moments).cumsum(axis=1)
+    recall = correct / (~np.isnan(moments[:, None, :, 0])).sum(axis=2, keepdims=True)
+    precision: Windows = correct / np.arange(1, correct.shape[1] + 1)[:, None]
+    # Area under the best precision at this rank or a later one. [queries, thresholds]
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    area = (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)  # [queries, thresholds]
+    area = (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)
     figures = area.mean(axis=0)
     by_threshold = {str(t): percent(f) for t, f in zip(THRESHOLDS, figures, strict=True)}
     return by_threshold | {"average": percent(figures.mean())}
 
 
 def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
-    """Is a prediction right? [queries, predictions, thresholds].
+    """Is a prediction correct? [queries, predictions, thresholds].
 
-    In turn, each prediction takes the moment of highest IoU that no earlier one has taken.
+    Each prediction in turn is matched with the moment of highest IoU that is not matched yet.
     """
-    iou = _iou(predicted[:, :, None], moments[:, None])
-    # Of moments with equal IoU the last is preferred, as in the script's reversed sort.
+    iou = _iou(predicted[:, :, None], moments[:, None])  # [queries, predictions, moments]
+    # Rank of each moment for a prediction, the highest best. Of moments with equal IoU the last is
+    # preferred, as in the script's reversed sort. [queries, predictions, moments]
     preference = iou.argsort(axis=2, kind="stable").argsort(axis=2)
+    # [queries, predictions, thresholds, moments]; "not less", as the script takes NaN for a match.
     enough = ~(iou[:, :, None] < np.array(THRESHOLDS)[:, None])
-    right = np.zeros(enough.shape[:3], dtype=bool)
+    correct = np.zeros(enough.shape[:3], dtype=bool)
     free = np.ones((len(iou), len(THRESHOLDS), iou.shape[2]), dtype=bool)
     for turn in range(iou.shape[1]):
         choice = np.where(enough[:, turn] & free, preference[:, turn, None], -1)
-        taken = choice == choice.max(axis=2, keepdims=True)
-        taken &= choice >= 0
-        free &= ~taken
-        right[:, turn] = taken.any(axis=2)
-    return right
+        matched = (choice == choice.max(axis=2, keepdims=True)) & (choice >= 0)
+        free &= ~matched
+        correct[:, turn] = matched.any(axis=2)
+    return correct
 
 
 def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
-    """Share of queries whose first prediction is right, at each threshold."""
+    """Share of queries whose first prediction is correct, at each threshold."""
     first = predicted[:, :1]
     best = _iou(first, moments).argmax(axis=1)
     moment = moments[np.arange(len(moments)), best]
-    # The script computes this IoU anew, over the hull of both: equal up to rounding, and roundings
-    # decide at a threshold.
+    # The script computes this IoU a second way, over the hull of both windows. The two are equal up
+    # to rounding, and rounding decides at a threshold.
     shared = _overlap(first[:, 0], moment)
     hull = np.maximum(first[:, 0, 1], moment[:, 1]) - np.minimum(first[:, 0, 0], moment[:, 0])
     iou = shared / hull
@@ -131,8 +135,8 @@ def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
 def _iou(a: Windows, b: Windows) -> Windows:
     """Intersection over union of windows [..., 2 or more], -1 where either is missing.
 
-    A prediction that ends before it starts may have a union of zero; the script then gets NaN,
-    which its comparisons take for a match, and so does this.
+    The union may be zero for a prediction that ends before it starts. The IoU is then NaN, which
+    the script's comparisons take for a match.
     """
     shared = _overlap(a, b)
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared

@@ -1,4 +1,4 @@
-"""Saliency pooling (SP): neighbouring clips share their scores, at inference only."""
+"""Saliency pooling (SP): a window averages the scores of neighbouring clips, at inference only."""
 
 from typing import Any, Literal
 
@@ -18,10 +18,11 @@ def pool(
 
     Args:
         scores: [clips], any range.
-        window: clips around each clip, itself included. Odd; 1 returns the scores unchanged.
+        window: number of clips in the window, an odd number; 1 returns the scores unchanged.
         mode: mean (the paper's) or max of the window.
-        border: what stands beyond the ends: nothing, so that only the neighbours that exist count;
-            zeros, which also count in the mean's divisor; or the end value repeated.
+        border: values beyond the first and last clip: `neighbours` has none, and the mean divides
+            by the clips that exist; `zero` has zeros, and the mean divides by `window`; `edge`
+            repeats the end value.
 
     Returns:
         float32 [clips], accumulated in float64.
@@ -47,7 +48,7 @@ def pool_padded(
     """Pool the scores of many queries at once; each row equals `pool` of that row exactly.
 
     Args:
-        scores: [queries, clips]; what stands beyond a row's length is ignored.
+        scores: [queries, clips]; columns beyond a row's length are ignored.
         lengths: [queries], clips of each query; 0 where there are no scores.
         window, mode, border: as in `pool`.
 
@@ -67,8 +68,11 @@ def pool_padded(
     if window == 1 or clips == 0:
         return scores.copy()
 
-    # Positions beyond a row's other end contribute nothing, unless its end value repeats there.
+    # Clips on each side of the window's middle; more than a row has only count where its end value
+    # repeats.
     reach = window // 2 if border == "edge" else min(window // 2, clips)
+    # The scores with `reach` columns more on both sides, filled as `border` says.
+    # [queries, clips + 2 reach]
     position: NDArray[np.int64] = np.arange(-reach, clips + reach)
     inside = (position >= 0) & (position < lengths[:, None])
     nearest = np.clip(position, 0, np.maximum(lengths[:, None] - 1, 0))
@@ -76,12 +80,14 @@ def pool_padded(
     if border != "edge":
         values[~inside] = -np.inf if mode == "max" and border == "neighbours" else 0.0
 
-    # One addition a neighbour, from the left: a running sum would carry rounding along the video
-    # and tell equal windows apart, which matters because tied scores share a rank.
+    # Each window from its left end, one shifted column block at a time. [queries, clips]
+    # A running sum would carry rounding along the video, so that windows of equal scores would
+    # differ; but tied scores must share a rank.
     pooled = values[:, :clips].copy()
     combine = np.maximum if mode == "max" else np.add
     for offset in range(1, 2 * reach + 1):
         combine(pooled, values[:, offset : offset + clips], out=pooled)
+    # Divide by the clips of a row that lie in the window, or by the window.
     if mode == "mean":
         middle = position[reach : reach + clips]
         first = np.maximum(middle - reach, 0)

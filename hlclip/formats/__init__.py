@@ -2,11 +2,12 @@
 
 annotations         annotation rows in the QVHighlights format
 submissions         submission files in the QVHighlights format
-manifests           the index, and what a stage put into the store
-scores              cosines of every clip with its query
-checkpoints         what a checkpoint says of itself
+manifests           the index, and the items that a stage put into the store
+scores              cosines of every clip with its query; names of variants
+checkpoints         the facts that a checkpoint states
 safetensors_file    safetensors with facts and a digest
-jsonl               files of rows, all problems named at once
+jsonl               files of rows (JSONL), with all their problems
+problems            problems of input in words
 """
 
 from hlclip.formats.annotations import (
@@ -16,10 +17,10 @@ from hlclip.formats.annotations import (
     MAX_RATING,
     Annotation,
     AnnotationError,
+    Level,
     read_annotations,
 )
 from hlclip.formats.checkpoints import CheckpointError, read_facts
-from hlclip.formats.jsonl import shown
 from hlclip.formats.manifests import (
     Header,
     Index,
@@ -33,6 +34,16 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
+from hlclip.formats.problems import problems_of, shown
 from hlclip.formats.safetensors_file import read_arrays, write_arrays
-from hlclip.formats.scores import ZERO_SHOT, SplitScores, pack, read_scores, write_scores
+from hlclip.formats.scores import (
+    ZERO_SHOT,
+    SplitScores,
+    pack,
+    pooled,
+    read_scores,
+    submission_name,
+    unpooled,
+    write_scores,
+)
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission

@@ -1,4 +1,4 @@
-"""QVHighlights: its facts and its annotation rows.
+"""Annotation rows in the QVHighlights format, and the numbers of that format.
 
 A row is one query on one video. A video is a run of clips of `clip_seconds`, two in QVHighlights;
 `relevant_clip_ids` are those that some annotator found relevant, `saliency_scores` the ratings of
@@ -7,23 +7,26 @@ those clips by three annotators, `relevant_windows` the same moments in seconds.
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, Strict, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, Strict, ValidationInfo, field_validator
 
-from hlclip.formats.jsonl import Number, Row, read_rows, shown
+from hlclip.formats.jsonl import Number, Row, read_rows
+from hlclip.formats.problems import shown
 from hlclip.system import HlclipError
 
-LEVELS = {"Fair": 2, "Good": 3, "VeryGood": 4}
+Level = Literal["Fair", "Good", "VeryGood"]
+
+LEVELS: dict[Level, int] = {"Fair": 2, "Good": 3, "VeryGood": 4}
 """A clip is a highlight for an annotator who rates it at least this."""
 
 ANNOTATORS = 3
 MAX_RATING = 4
 CLIP_SECONDS = 2.0
 MOST_CLIPS = 100_000
-"""Of one video: 55 hours. A longer duration is a slip, and would ask for all of the memory."""
+"""Of one video: 55 hours. A longer duration is a mistake, and would fill the memory."""
 
 
 class AnnotationError(HlclipError):
@@ -61,6 +64,10 @@ class Annotation(Row):
     """Clips that were rated, each once, counted from 0."""
     relevant_windows: tuple[_Window, ...] | None = None
     """(start, end) of each relevant moment in seconds."""
+    _clip_seconds: float = PrivateAttr(CLIP_SECONDS)
+
+    def model_post_init(self, context: dict[str, float] | None) -> None:
+        self._clip_seconds = _clip_seconds(context)
 
     # Field by field and not in one model validator: pydantic runs them in order and goes on after
     # a failure, so that one pass reports every problem. `info.data` holds the valid fields so far.
@@ -68,7 +75,7 @@ class Annotation(Row):
     @field_validator("duration")
     @classmethod
     def _at_least_one_clip(cls, duration: float, info: ValidationInfo) -> float:
-        clip_seconds = _clip_seconds(info)
+        clip_seconds = _clip_seconds(info.context)
         if not 1 <= duration / clip_seconds <= MOST_CLIPS:
             raise ValueError(
                 f"got {duration:g}, expected 1 to {MOST_CLIPS} clips of {clip_seconds:g} seconds"
@@ -80,12 +87,12 @@ class Annotation(Row):
     def _rated_unique_and_inside(
         cls, ids: tuple[int, ...] | None, info: ValidationInfo
     ) -> tuple[int, ...] | None:
-        scores = info.data.get("saliency_scores", ids)  # absent when they are themselves a problem
+        scores = info.data.get("saliency_scores", ids)  # absent when they are malformed
         if ids is None and scores is None:
             return None
         if ids is None or scores is None:
-            came = "none beside" if ids is None else "some without"
-            raise ValueError(f"got {came} saliency_scores, expected both or neither")
+            lone = "none beside" if ids is None else "some without"
+            raise ValueError(f"got {lone} saliency_scores, expected both or neither")
         problems: list[str] = []
         if len(ids) != len(scores):
             problems.append(
@@ -95,7 +102,7 @@ class Annotation(Row):
         if repeated:
             problems.append(f"got {shown(repeated)} more than once, expected each clip once")
         duration = info.data.get("duration", np.inf)
-        clips = duration if duration == np.inf else int(duration / _clip_seconds(info))
+        clips = duration if duration == np.inf else int(duration / _clip_seconds(info.context))
         outside = [i for i in ids if not 0 <= i < clips]
         if outside:
             problems.append(f"got {shown(outside)}, expected 0 <= id < {clips} (clips)")
@@ -117,19 +124,25 @@ class Annotation(Row):
             )
         return windows
 
-    def clips(self, clip_seconds: float = CLIP_SECONDS) -> int:
-        """Number of whole clips, as the official script counts them."""
-        return int(self.duration / clip_seconds)
+    @property
+    def clip_seconds(self) -> float:
+        """Length of a clip, from the data set and not from the row."""
+        return self._clip_seconds
 
-    def ratings(self, clip_seconds: float = CLIP_SECONDS) -> NDArray[np.int64]:
-        """Ratings 0..4 [clips, annotators], zero where nobody was asked.
+    @property
+    def clips(self) -> int:
+        """Number of whole clips, as the official script counts them."""
+        return int(self.duration / self._clip_seconds)
+
+    def ratings(self) -> NDArray[np.int64]:
+        """Ratings 0..4 as int64 [clips, annotators]; 0 for clips without rating.
 
         Raises:
             ValueError: the row has no ground truth.
         """
         if self.relevant_clip_ids is None or self.saliency_scores is None:
             raise ValueError(f"qid {self.qid!r} has no saliency_scores")
-        ratings = np.zeros((self.clips(clip_seconds), ANNOTATORS), dtype=np.int64)
+        ratings = np.zeros((self.clips, ANNOTATORS), dtype=np.int64)
         if self.relevant_clip_ids:
             ratings[list(self.relevant_clip_ids)] = self.saliency_scores
         return ratings
@@ -139,8 +152,7 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
     """Read and validate an annotation file (JSONL, one query a line), in file order.
 
     Raises:
-        AnnotationError: anything is wrong; lists what came and what was expected by file, line
-            and field.
+        AnnotationError: the file is malformed; lists each problem by line and field.
         OSError: the file cannot be read.
     """
     if not 0 < clip_seconds < np.inf:
@@ -156,6 +168,5 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
     return list(rows.values())
 
 
-def _clip_seconds(info: ValidationInfo) -> float:
-    context: dict[str, float] = info.context or {}
-    return context.get("clip_seconds", CLIP_SECONDS)
+def _clip_seconds(context: dict[str, float] | None) -> float:
+    return (context or {}).get("clip_seconds", CLIP_SECONDS)

@@ -1,10 +1,9 @@
-"""What a checkpoint says of itself, read without torch."""
+"""The facts that a checkpoint states, read without torch."""
 
 from pathlib import Path
 from typing import Any
 
-from hlclip.formats import safetensors_file
-from hlclip.formats.safetensors_file import DamagedFileError, ForeignFileError
+from hlclip.formats.safetensors_file import DamagedFileError, check_facts
 from hlclip.system import HlclipError
 
 
@@ -13,10 +12,11 @@ class CheckpointError(HlclipError):
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What made a checkpoint.
+    """What a checkpoint was made from.
 
     `weights` is the fingerprint of the model that was fine-tuned; `model`, `pretrained`,
-    `cached_blocks`, `clip_seconds` and `train` are parameters; `chosen` is the epoch that was kept.
+    `cached_blocks`, `clip_seconds` and `train` are parameters; `chosen` is the epoch whose weights
+    it holds.
 
     Raises:
         CheckpointError: damaged, or not written by hlclip.
@@ -24,10 +24,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        return safetensors_file.read_facts(path)
-    except ForeignFileError as error:
-        raise CheckpointError(f"{path}: not a checkpoint of hlclip ({error})") from error
+        return check_facts(path.read_bytes())
     except DamagedFileError as error:
         raise CheckpointError(
-            f"{path}: damaged ({error}); `dvc repro --force train` makes it again"
+            f"{path}: damaged, or not a checkpoint of hlclip ({error})",
+            "`dvc repro --force train` makes it again",
         ) from error

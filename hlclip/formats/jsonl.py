@@ -1,23 +1,14 @@
-"""Files of rows (JSONL, one object a line): read, validated, and every problem named at once."""
+"""Files of rows (JSONL, one object a line), read and validated; an error lists every problem."""
 
 import json
-import reprlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
-from pydantic_core import ErrorDetails
 
-_SHOWN_PROBLEMS = 20
-_SHOWN_LETTERS = 200
-
-
-def shown(value: object) -> str:
-    """A value as it stands in an error message: abbreviated, also where it holds itself."""
-    text = reprlib.repr(value)
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
+from hlclip.formats.problems import problem_list, problems_of, shown
 
 
 def _integer_or_text(value: object) -> object:
@@ -27,13 +18,13 @@ def _integer_or_text(value: object) -> object:
     return value
 
 
-# JSON's own types only: "150" is no number, and neither is true.
+# JSON numbers only: the text "150" and `true` are refused.
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Qid = Annotated[int | str, BeforeValidator(_integer_or_text)]
 
 
 class Row(BaseModel):
-    """What the rows of every file have. Unknown keys are ignored: the field's files vary."""
+    """Base of the rows of every file. Unknown keys are ignored: files of the field vary."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,9 +40,9 @@ def read_rows(
     """Rows of a JSONL file by line number, from 1; blank lines are skipped.
 
     Args:
-        row: the model that every line must satisfy.
+        row: the pydantic model of a line.
         error_type: raised with the list of problems.
-        context: handed to the model's validators.
+        context: of the model's validators.
 
     Raises:
         error_type: malformed lines, a key twice, two rows of one qid, or no row at all.
@@ -63,9 +54,9 @@ def read_rows(
         try:
             rows[number] = row.model_validate_json(line, context=context)
             qid = rows[number].qid
-            problems += [f"{path}:{number}: {twice}" for twice in _repeated_keys(line)]
+            problems += [f"{path}:{number}: {problem}" for problem in _repeated_keys(line)]
         except ValidationError as failure:
-            problems += [f"{path}:{number}: {_problem(error)}" for error in failure.errors()]
+            problems += [f"{path}:{number}: {problem}" for problem in problems_of(failure)]
             qid = _qid(line)
         if qid is None:
             continue
@@ -82,15 +73,6 @@ def read_rows(
     return rows
 
 
-def problem_list(problems: list[str]) -> str:
-    """The first problems, one a line, and a count of the rest."""
-    lines = problems[:_SHOWN_PROBLEMS]
-    rest = len(problems) - len(lines)
-    if rest:
-        lines.append(f"... and {rest} more problem{'s' if rest > 1 else ''}")
-    return "\n".join(lines)
-
-
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     # Bytes, cut at line feeds alone: str.splitlines would also cut at U+2028 inside a query.
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
@@ -100,7 +82,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _repeated_keys(line: bytes) -> list[str]:
-    """Keys that an object of a valid line has twice: JSON's readers silently take the last."""
+    """Problems of keys that occur twice in an object; JSON readers silently take the last."""
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -112,33 +94,8 @@ def _repeated_keys(line: bytes) -> list[str]:
 
 
 def _qid(line: bytes) -> int | str | None:
-    """The qid of a row that is malformed elsewhere, if it has one: it may still be a duplicate."""
+    """The qid of a row with other problems, if it is valid: it may also be a duplicate."""
     try:
         return Row.model_validate_json(line).qid
     except ValidationError:
         return None
-
-
-def _problem(error: ErrorDetails) -> str:
-    """`field: what came, what was expected` of one pydantic error."""
-    location, kind, message = error["loc"], error["type"], error["msg"]
-    if kind == "json_invalid":
-        line = error["input"]
-        try:
-            line.decode()
-        except UnicodeDecodeError as failure:
-            return f"got bytes that are not UTF-8 (column {failure.start + 1}), expected UTF-8 text"
-        reason = message.removeprefix("Invalid JSON: ").replace(" at line 1 column", ", column")
-        return f"got {shown(line.decode().strip())}, expected JSON ({reason})"
-    if kind == "model_type":
-        return f"got {shown(error['input'])}, expected a JSON object"
-    field = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location)
-    if kind == "missing":
-        return f"{field}: missing, expected a value"
-    if kind == "value_error":  # our own validators say both halves themselves
-        return f"{field}: {message.removeprefix('Value error, ')}"
-    if kind == "too_long":
-        expected = f"{error.get('ctx', {})['max_length']} entries"
-    else:
-        expected = message.removeprefix("Input should be ").replace("valid array", "list")
-    return f"{field}: got {shown(error['input'])}, expected {expected}"

@@ -1,4 +1,4 @@
-"""The small JSON files that stages hand on, tracked by DVC: the index and the manifests.
+"""The small JSON files between stages, tracked by DVC: the index and the manifests.
 
 Sorted, without time stamps or absolute paths: same content, same bytes.
 """
@@ -6,18 +6,21 @@ Sorted, without time stamps or absolute paths: same content, same bytes.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.problems import problems_of
 from hlclip.system import HlclipError, write_json
 
 Header = Mapping[str, str | int | float]
 
 
 class ManifestError(HlclipError):
-    """A file between two stages is not as hlclip wrote it; says which, and what makes it anew."""
+    """A file between two stages is not as hlclip wrote it; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Video:
     path: str
     """Relative to the data set's root."""
     sha256: str
-    """Of the file's bytes: its frames are keyed by it."""
+    """Of the file's bytes; part of the key of its frames."""
     info: VideoInfo
 
 
@@ -53,20 +56,20 @@ class Index:
     videos: dict[str, Video]
     """vid -> file."""
     missing: dict[str, str]
-    """vid -> why there is no usable video for it."""
+    """vid -> reason why it has no usable video."""
 
     def clips(self) -> dict[str, int]:
-        """vid -> clips that its annotations speak of, for every vid of the data set, sorted."""
+        """vid -> most clips in its annotations, for every vid of the data set, sorted."""
         clips: dict[str, int] = {}
         for rows in self.queries.values():
             for row in rows:
-                clips[row.vid] = max(clips.get(row.vid, 0), row.clips(self.clip_seconds))
+                clips[row.vid] = max(clips.get(row.vid, 0), row.clips)
         return dict(sorted(clips.items()))
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a manifest says of one item of the store."""
+    """An entry of a manifest: one item of the store."""
 
     key: str
     digest: str
@@ -77,10 +80,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Which items a stage put into the store, and what could not be made."""
+    """The items that a stage put into the store, and the videos that failed."""
 
     header: dict[str, str | int | float]
-    """Shared by all items and repeated in every file of the store."""
+    """Facts that all items share; each file in the store repeats them."""
     items: dict[str, Item]
     """vid or query -> item."""
     failed: dict[str, str]
@@ -96,18 +99,9 @@ class Manifest:
 
 def write_index(path: Path, index: Index) -> None:
     """Write the index."""
-    write_json(
-        path,
-        {
-            "clip_seconds": index.clip_seconds,
-            "queries": {
-                split: [row.model_dump(mode="json", exclude_none=True) for row in rows]
-                for split, rows in index.queries.items()
-            },
-            "videos": {vid: asdict(index.videos[vid]) for vid in sorted(index.videos)},
-            "missing": dict(sorted(index.missing.items())),
-        },
-    )
+    videos, missing = dict(sorted(index.videos.items())), dict(sorted(index.missing.items()))
+    ordered = replace(index, videos=videos, missing=missing)
+    write_json(path, TypeAdapter(Index).dump_python(ordered, mode="json", exclude_none=True))
 
 
 def read_index(path: Path) -> Index:
@@ -116,22 +110,10 @@ def read_index(path: Path) -> Index:
     Raises:
         ManifestError: it is damaged.
     """
-    with _expecting(path):
-        return _parse_index(path.read_bytes())
-
-
-def _parse_index(text: bytes) -> Index:
-    content = json.loads(text)
-    context = {"clip_seconds": content["clip_seconds"]}
-    queries = {
-        split: [Annotation.model_validate(row, context=context) for row in rows]
-        for split, rows in content["queries"].items()
-    }
-    videos = {
-        vid: Video(video["path"], video["sha256"], VideoInfo(**video["info"]))
-        for vid, video in content["videos"].items()
-    }
-    return Index(content["clip_seconds"], queries, videos, content["missing"])
+    with _parsing(path):
+        content = json.loads(path.read_bytes())
+        context = {"clip_seconds": content["clip_seconds"]}
+        return TypeAdapter(Index).validate_python(content, context=context)
 
 
 def write_manifests(path: Path, **manifests: Manifest) -> None:
@@ -145,37 +127,35 @@ def read_manifests(path: Path, *names: str) -> dict[str, Manifest]:
     Raises:
         ManifestError: it is damaged, or holds others.
     """
-    with _expecting(path):
+    with _parsing(path):
         manifests = parse_manifests(path.read_bytes())
         if set(manifests) != set(names):
             raise ValueError(f"it holds {sorted(manifests)}, not {sorted(names)}")
         return manifests
 
 
-@contextmanager
-def _expecting(path: Path) -> Iterator[None]:
-    """What goes wrong while the content of `path` is parsed is damage to that file."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ManifestError(
-            f"{path}: damaged, or not written by hlclip ({reason})\n"
-            f"`dvc repro --force {path.stem}` makes it anew"
-        ) from error
-
-
 def parse_manifests(text: bytes) -> dict[str, Manifest]:
     """Manifests by name, from what `write_manifests` wrote.
 
     Raises:
-        ValueError, LookupError, TypeError, AttributeError: they are damaged.
+        ValueError: they are damaged; the message is one line.
     """
-    return {
-        name: Manifest(
-            part["header"],
-            {item: Item(**facts) for item, facts in part["items"].items()},
-            part["failed"],
+    try:
+        return TypeAdapter(dict[str, Manifest]).validate_json(text)
+    except ValidationError as failure:
+        raise ValueError(problems_of(failure)[0]) from failure
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """What fails while the content of `path` is parsed is damage to that file."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        failed = (
+            problems_of(error) if isinstance(error, ValidationError) else str(error).split("\n")
         )
-        for name, part in json.loads(text).items()
-    }
+        raise ManifestError(
+            f"{path}: damaged, or not written by hlclip ({failed[0]})",
+            f"`dvc repro --force {path.stem}` makes it again",
+        ) from error

@@ -1,8 +1,8 @@
 """safetensors files with facts and a digest: the checkpoint and the scores.
 
 The facts are JSON in the metadata entry `hlclip`; any safetensors reader opens the arrays. The
-format has no checksum, and a flipped bit would be another weight, so the facts hold a digest of
-everything else.
+format has no checksum, so that a flipped bit would go unnoticed; the facts therefore hold a digest
+of everything else.
 """
 
 import json
@@ -21,11 +21,7 @@ KEY = "hlclip"
 
 
 class DamagedFileError(ValueError):
-    """The content is not what was written; the message is the reason alone."""
-
-
-class ForeignFileError(DamagedFileError):
-    """A safetensors file of another program."""
+    """The content is not what `write_arrays` wrote; the message is the reason alone."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
@@ -43,33 +39,29 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[
     write_whole(path, content({**facts, "digest": digest}))
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a file all of whose bytes are checked.
-
-    Raises:
-        DamagedFileError, ForeignFileError: it is not what `write_arrays` wrote.
-        OSError: the file cannot be read.
-    """
-    return _checked(path.read_bytes())
-
-
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The facts, and the arrays by name.
 
     Raises:
-        DamagedFileError, ForeignFileError, OSError: as `read_facts`.
+        DamagedFileError: it is not what `write_arrays` wrote.
+        OSError: the file cannot be read.
     """
     content = path.read_bytes()
-    return _checked(content), load(content)
+    return check_facts(content), load(content)
 
 
-def _checked(content: bytes) -> dict[str, Any]:
+def check_facts(content: bytes) -> dict[str, Any]:
+    """The facts of a file, after its digest is compared with all its bytes.
+
+    Raises:
+        DamagedFileError: it is not what `write_arrays` wrote.
+    """
     try:
         facts, digest = _parse(content)
         written = facts.pop("digest", None)
+    except DamagedFileError:
+        raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, DamagedFileError):
-            raise
         raise DamagedFileError(f"not a whole safetensors file: {error}") from error
     if written != digest:
         raise DamagedFileError("its bytes do not match its digest")
@@ -80,13 +72,12 @@ def _parse(content: bytes) -> tuple[dict[str, Any], str]:
     """The facts, and the digest of the whole file except their own `digest`."""
     stop = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:stop])
-    written = (header.pop("__metadata__", None) or {}).get(KEY)
-    if written is None:
-        raise ForeignFileError(f"no metadata entry {KEY!r}")
-    facts = json.loads(written)
-    # The same JSON can be spelled in several ways, and is padded: only one spelling is whole.
-    spelled = json.dumps(facts, sort_keys=True)
-    if written != spelled or not content[8:stop].rstrip(b" ").endswith(b"}"):
+    text = (header.pop("__metadata__", None) or {}).get(KEY)
+    if text is None:
+        raise DamagedFileError(f"no metadata entry {KEY!r}")
+    facts = json.loads(text)
+    # JSON has several spellings of the same content, and is padded: one spelling alone is valid.
+    if text != json.dumps(facts, sort_keys=True) or not content[8:stop].rstrip(b" ").endswith(b"}"):
         raise DamagedFileError("its header is spelled differently")
     others = {name: fact for name, fact in facts.items() if name != "digest"}
     hashed = xxhash.xxh3_128(json.dumps([header, others], sort_keys=True).encode())

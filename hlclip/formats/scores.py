@@ -1,4 +1,4 @@
-"""The scores file: all that `evaluate` needs, cosines and annotation rows, as safetensors."""
+"""The scores file: cosines and annotation rows, all that `evaluate` reads, as safetensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,28 @@ from hlclip.system import HlclipError
 
 ZERO_SHOT = "zero-shot"
 
+_POOLED = " (SP)"
+"""Ends the name of a variant whose scores are pooled: SP is saliency pooling."""
+
 
 class ScoresError(HlclipError):
-    """A scores file is not as hlclip wrote it."""
+    """A scores file is damaged, or not written by hlclip."""
+
+
+def pooled(variant: str) -> str:
+    """Name of a variant with saliency pooling: `HL-CLIP-2` becomes `HL-CLIP-2 (SP)`."""
+    return variant + _POOLED
+
+
+def unpooled(variant: str) -> str:
+    """Name of a variant without saliency pooling; a name without SP stays as it is."""
+    return variant.removesuffix(_POOLED)
+
+
+def submission_name(split: str, variant: str) -> str:
+    """Name of the submission file of a variant: `val-HL-CLIP-2-SP.jsonl`."""
+    suffix = "" if variant == unpooled(variant) else "-SP"
+    return f"{split}-{unpooled(variant)}{suffix}.jsonl"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +48,11 @@ class SplitScores:
     """[queries]: clips that have a score; 0 where the video is missing."""
     cosines: dict[str, NDArray[np.float32]]
     """Variant (`zero-shot`, `HL-CLIP-2`) -> [queries, most clips], 0 beyond a row's length."""
+
+    @property
+    def clips(self) -> NDArray[np.int64]:
+        """[queries]: clips of the annotation."""
+        return np.array([row.clips for row in self.rows])
 
 
 def pack(
@@ -52,7 +76,7 @@ def pack(
     return SplitScores(list(rows), lengths, cosines)
 
 
-def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: float) -> None:
+def write_scores(path: Path, splits: dict[str, SplitScores]) -> None:
     """Write all splits to one file: same scores, same bytes."""
     arrays: dict[str, NDArray[Any]] = {}
     for split, part in splits.items():
@@ -60,7 +84,7 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
         for variant, matrix in part.cosines.items():
             arrays[f"{split}/cosines/{variant}"] = matrix
     facts = {
-        "clip_seconds": clip_seconds,
+        "clip_seconds": next(row.clip_seconds for part in splits.values() for row in part.rows),
         "splits": list(splits),
         "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
@@ -72,8 +96,8 @@ def write_scores(path: Path, splits: dict[str, SplitScores], *, clip_seconds: fl
     write_arrays(path, arrays, facts)
 
 
-def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
-    """Read what `write_scores` wrote: split -> scores, and the length of a clip in seconds.
+def read_scores(path: Path) -> dict[str, SplitScores]:
+    """Read what `write_scores` wrote: split -> scores.
 
     Raises:
         ScoresError: it is damaged.
@@ -82,11 +106,11 @@ def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
         facts, arrays = read_arrays(path)
     except DamagedFileError as error:
         raise ScoresError(
-            f"{path}: damaged, or not written by hlclip ({error}); "
-            "`dvc repro --force score` makes it again"
+            f"{path}: damaged, or not written by hlclip ({error})",
+            "`dvc repro --force score` makes it again",
         ) from error
     context = {"clip_seconds": facts["clip_seconds"]}
-    splits = {
+    return {
         split: SplitScores(
             [Annotation.model_validate(row, context=context) for row in facts["rows"][split]],
             arrays[f"{split}/lengths"],
@@ -94,4 +118,3 @@ def read_scores(path: Path) -> tuple[dict[str, SplitScores], float]:
         )
         for split in facts["splits"]
     }
-    return splits, facts["clip_seconds"]

@@ -8,7 +8,8 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import AfterValidator
 
-from hlclip.formats.jsonl import Number, Qid, Row, problem_list, read_rows, shown
+from hlclip.formats.jsonl import Number, Qid, Row, read_rows
+from hlclip.formats.problems import problem_list, shown
 from hlclip.system import HlclipError, write_whole
 
 _NAMED_QIDS = 5
@@ -17,11 +18,11 @@ _Entry = TypeVar("_Entry")
 
 
 class SubmissionError(HlclipError):
-    """A submission is malformed or answers other queries than were asked."""
+    """A submission is malformed, or its queries are not those of the annotations."""
 
 
 def _not_empty(value: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
-    # Not pydantic's min_length, which also complains of entries that are there but wrong.
+    # Not pydantic's min_length, which reports a second problem where an entry is malformed.
     if not value:
         raise ValueError("got [], expected at least one entry")
     return value
@@ -39,8 +40,8 @@ class Prediction(Row):
     pred_relevant_windows: _Windows | None = None
     """(start in seconds, end in seconds, confidence), best first.
 
-    An end at or before its start is legal: rounding to whole clips leaves windows without length,
-    and the official script gives them an IoU like any other.
+    An end at or before its start is legal: rounding to whole clips makes empty windows, and the
+    official script computes an IoU for them, too.
     """
     pred_saliency_scores: _Scores | None = None
     """One score a clip, any range; only the order within a query counts."""
@@ -52,13 +53,13 @@ _KINDS = ("pred_relevant_windows", "pred_saliency_scores")
 def read_submission(path: Path | str) -> list[Prediction]:
     """Read and validate a submission file, in file order.
 
-    All rows have the same of `pred_relevant_windows` and `pred_saliency_scores`; the official
-    script would look at the first row only and then fail on another.
+    All rows must have the same of `pred_relevant_windows` and `pred_saliency_scores`; the official
+    script looks at the first row only and then fails on another.
 
     Raises:
-        SubmissionError: anything is wrong; lists what came and what was expected by file, line
-            and field. Not-a-number and infinite scores are wrong, and so are repeated qids, of
-            which the official script would silently keep the last.
+        SubmissionError: the file is malformed; lists each problem by line and field. NaN and
+            infinite scores are refused, and so are repeated qids, of which the official script
+            silently keeps the last.
         OSError: the file cannot be read.
     """
     rows = read_rows(Path(path), Prediction, error_type=SubmissionError)
@@ -81,7 +82,7 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
     """Write a submission file, whole or not at all, in the order of `rows`.
 
     Saliency scores are float32, written as the shortest decimals that read back as the same
-    float32: no ties arise that the scores do not have.
+    float32, so that distinct scores never become ties.
     """
     lines: list[str] = []
     for row in rows:

@@ -6,8 +6,9 @@
     train         the tail, fine-tuned from the cache
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
+    examples      saliency curves of three queries, for a plot
     stage         how a stage starts and ends
     missing       how many videos may be missing
 
-Nothing is exported: each stage imports its own module, and no other wing imports this one.
+This face exports nothing: a stage imports its own module by name, and no other wing imports any.
 """

@@ -23,7 +23,7 @@ from hlclip.params import EncoderParams
 from hlclip.store import Store, content_key
 
 _IN_FLIGHT = 3
-"""Videos in memory at a time."""
+"""Videos in memory at once."""
 
 
 def make_activations(
@@ -31,13 +31,13 @@ def make_activations(
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
 
-    At most three videos are in memory, however many there are.
+    At most three videos are in memory at once.
 
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
 
     Raises:
-        EncoderError: the model cannot be loaded or cut, or wants other frames than there are.
+        EncoderError: the model cannot be loaded or cut, or takes frames of another kind.
         StoreError: frames are missing or damaged.
     """
     encoder = load_encoder(
@@ -55,11 +55,7 @@ def make_activations(
 
 
 def _encode_videos(
-    encoder: Encoder,
-    frames: Manifest,
-    store: Path,
-    shared: Header,
-    params: EncoderParams,
+    encoder: Encoder, frames: Manifest, store: Path, shared: Header, params: EncoderParams
 ) -> Manifest:
     header = image_header(shared, params.dtype, float(frames.header["clip_seconds"]))
     source = Store(store, "frames", frames.header)
@@ -78,8 +74,7 @@ def _encode_videos(
         key = content_key(header, pictures.key)
         return target.get_or_make(key, partial(encode, vid, pictures))
 
-    # One video is computed while others are read and written: a disk may take long to say that it
-    # has them.
+    # One video is computed while others are read and written: fsync may take long on a disk.
     computing = Lock()
     vids = sorted(frames.items)
     with (
@@ -93,11 +88,7 @@ def _encode_videos(
 
 
 def _encode_queries(
-    encoder: Encoder,
-    index: Index,
-    store: Path,
-    shared: Header,
-    params: EncoderParams,
+    encoder: Encoder, index: Index, store: Path, shared: Header, params: EncoderParams
 ) -> Manifest:
     header = text_header(shared, params.dtype)
     target = Store(store, "texts", header)
@@ -107,7 +98,7 @@ def _encode_queries(
     def encode(query: str) -> np.ndarray:
         return cast_tokens(encoder.text_tokens(query), params.dtype, query)
 
-    # One by one, so that a query's bytes do not depend on which others are in the data set.
+    # One at a time, so that the bytes of a query do not depend on the other queries.
     for query in tqdm(queries, desc="texts", unit="query", disable=None):
         key = content_key(header, query)
         items[query] = target.get_or_make(key, partial(encode, query))
@@ -115,11 +106,10 @@ def _encode_queries(
 
 
 def _check_frames(encoder: Encoder, frames: Manifest) -> None:
-    wanted = encoder.preprocess
     for field in ("size", "resize", "interpolation"):
-        has, wants = frames.header[field], getattr(wanted, field)
-        if has != wants:
+        actual, expected = frames.header[field], getattr(encoder.preprocess, field)
+        if actual != expected:
             raise EncoderError(
-                f"frames.{field} is {has!r}, but {encoder.name} takes {wants!r}",
-                settings={f"frames.{field}": wants},
+                f"frames.{field} is {actual!r}, but {encoder.name} takes {expected!r}",
+                settings={f"frames.{field}": expected},
             )

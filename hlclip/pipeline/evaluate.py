@@ -1,4 +1,4 @@
-"""Pooled evaluation of the scores: metrics, submission files, and the metric over the window."""
+"""evaluate: saliency pooling, official metrics, submission files, and mAP over the window."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -8,26 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import (
-    GROUPS,
-    GroundTruth,
-    ground_truth,
-    highlight_metrics,
-    pool_padded,
-    write_examples,
-)
-from hlclip.formats import Prediction, SplitScores, write_submission
+from hlclip.evaluation import GroundTruth, ground_truth, highlight_metrics, pool_padded
+from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
 from hlclip.params import PoolParams
+from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, write_json, write_table
 
 log = logging.getLogger(__name__)
 
-SWEEP = range(1, 16, 2)
-"""Windows that are compared on val: for the plot, and for `pool.window: best` to choose from."""
+WINDOWS = range(1, 16, 2)
+"""Pooling windows that are compared on val, for the plot and for `pool.window: best`."""
 
 
 class EvaluateError(HlclipError):
-    """The window is to be chosen on val, and val has no ground truth."""
+    """`pool.window` is `best`, which is chosen on val, and val has no ground truth."""
 
 
 Metrics = dict[str, dict[str, dict[str, float]]]
@@ -38,56 +32,55 @@ def evaluate_splits(
     splits: dict[str, SplitScores],
     pool: PoolParams,
     *,
-    clip_seconds: float,
     metrics: Path,
     predictions: Path,
     plot: Path,
     examples: Path,
 ) -> dict[str, Metrics]:
-    """Measure each variant without and with saliency pooling; no video is read, only scores.
+    """Measure each variant without and with saliency pooling; reads scores only, no video.
 
     Every row of a split counts. A row without video scores 0 everywhere; a clip without frame (the
-    video ends before its annotation) gets its query's lowest score. The official script sees files
-    that cover all queries and clips.
+    video ends before its annotation) gets its query's lowest score. So the submission files cover
+    all queries and clips, as the official script expects.
 
-    Windows are compared on val and nowhere else, so none can be chosen by its figures on test.
+    Windows are compared on val only, so that none is chosen by its figures on test.
 
     Args:
-        splits: see `hlclip.formats.scores`.
+        splits: split -> scores.
         pool: window, mode and border.
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
-        examples: CSV file to write: saliency of three queries of val, see `evaluation.examples`.
+        examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
 
     Returns:
-        split -> what was measured; splits without ground truth are left out.
+        split -> figures; splits without ground truth are left out.
 
     Raises:
         EvaluateError: `pool.window` is `best` and val has no ground truth.
     """
-    compared = _compare_windows(splits.get("val"), pool, clip_seconds)
+    truths = {
+        split: ground_truth(scores.rows)
+        for split, scores in splits.items()
+        if all(row.saliency_scores is not None for row in scores.rows)
+    }
+    compared = _compare_windows(splits["val"], truths["val"], pool) if "val" in truths else {}
     variants = next(iter(splits.values())).cosines
     windows = {name: _choose_window(name, compared, pool) for name in variants}
     measured: dict[str, Metrics] = {}
-    counts: dict[str, dict[str, int]] = {}
+    written: dict[str, Any] = {}
+    example_lines: list[tuple[object, ...]] = []
     for split, scores in splits.items():
-        counts[split] = {
-            "queries": len(scores.rows),
-            "without video": int((scores.lengths == 0).sum()),
-        }
-        truth = _truth(scores, clip_seconds)
-        if truth is not None:
-            measured[split] = {}
-        for name, matrix in _variants(scores, pool, windows, clip_seconds):
-            _write_predictions(
-                predictions / f"{split}-{_file_name(name)}.jsonl", scores, matrix, clip_seconds
-            )
-            if truth is not None:
-                measured[split][name] = measure(truth, matrix)
-    written: dict[str, Any] = {
-        split: {**counts[split], **measured.get(split, {})} for split in splits
-    }
+        complete_scores = dict(_variants(scores, pool, windows))
+        for name, matrix in complete_scores.items():
+            _write_predictions(predictions / submission_name(split, name), scores, matrix)
+        without_video = int((scores.lengths == 0).sum())
+        written[split] = {"queries": len(scores.rows), "without video": without_video}
+        if split in truths:
+            measured[split] = {n: measure(truths[split], m) for n, m in complete_scores.items()}
+            written[split] |= measured[split]
+            if split == "val":
+                example_lines += example_rows(scores, truths[split], complete_scores)
     if pool.window == "best":
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
@@ -95,9 +88,7 @@ def evaluate_splits(
     columns = ["split", "variant", "window", "mAP", "HIT@1"]
     lines = (("val", *place, each["mAP"], each["HIT@1"]) for place, each in compared.items())
     write_table(plot, [columns, *lines])
-    val = splits.get("val")
-    curves = {} if val is None else dict(_variants(val, pool, windows, clip_seconds))
-    write_examples(examples, val, curves, clip_seconds=clip_seconds)
+    write_table(examples, [COLUMNS, *example_lines])
     if measured:
         log.info("%s", table(measured))
     return measured
@@ -105,13 +96,9 @@ def evaluate_splits(
 
 def measure(truth: GroundTruth, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
     """Official highlight metrics of complete scores [queries, clips], by level."""
-    figures = highlight_metrics(truth, scores, truth.clips)
     return {
-        group.removeprefix("HL-min-"): {
-            "mAP": figures[group]["HL-mAP"],
-            "HIT@1": figures[group]["HL-Hit1"],
-        }
-        for group in GROUPS
+        group.removeprefix("HL-min-"): {"mAP": each["HL-mAP"], "HIT@1": each["HL-Hit1"]}
+        for group, each in highlight_metrics(truth, scores, truth.clips).items()
     }
 
 
@@ -130,78 +117,56 @@ def complete(
         frame; 0 where a query has no score at all, and beyond its clips.
     """
     full = np.zeros((len(clips), clips.max(initial=0)), np.float32)
-    for line, given, length, count in zip(full, scores, lengths, clips, strict=True):
+    for line, row, length, count in zip(full, scores, lengths, clips, strict=True):
         if length:
-            line[:length] = given[:length]
-            line[length:count] = given[:length].min()
+            line[:length] = row[:length]
+            line[length:count] = row[:length].min()
     return full
 
 
-def _truth(scores: SplitScores, clip_seconds: float) -> GroundTruth | None:
-    if any(row.saliency_scores is None for row in scores.rows):
-        return None
-    return ground_truth(scores.rows, clip_seconds)
-
-
 def _variants(
-    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int], clip_seconds: float
+    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Complete scores [queries, clips] of each variant, without and with SP."""
     for name in scores.cosines:
-        yield name, _pooled(scores, name, pool, 1, clip_seconds)
-        yield f"{name} (SP)", _pooled(scores, name, pool, windows[name], clip_seconds)
+        yield name, _pooled(scores, name, pool, 1)
+        yield pooled(name), _pooled(scores, name, pool, windows[name])
 
 
 def _pooled(
-    scores: SplitScores, variant: str, pool: PoolParams, window: int, clip_seconds: float
+    scores: SplitScores, variant: str, pool: PoolParams, window: int
 ) -> NDArray[np.float32]:
-    matrix = scores.cosines[variant].copy()
-    present = scores.lengths > 0
-    if present.any():
-        matrix[present] = pool_padded(
-            matrix[present],
-            scores.lengths[present],
-            window=window,
-            mode=pool.mode,
-            border=pool.border,
-        )
-    return complete(matrix, scores.lengths, _clips(scores, clip_seconds))
+    matrix, lengths = scores.cosines[variant], scores.lengths
+    matrix = pool_padded(matrix, lengths, window=window, mode=pool.mode, border=pool.border)
+    return complete(matrix, lengths, scores.clips)
 
 
 def _compare_windows(
-    val: SplitScores | None, pool: PoolParams, clip_seconds: float
+    val: SplitScores, truth: GroundTruth, pool: PoolParams
 ) -> dict[tuple[str, int], dict[str, float]]:
-    """(variant, window) -> VeryGood figures on val; nothing where val has no ground truth."""
-    truth = None if val is None else _truth(val, clip_seconds)
-    if val is None or truth is None:
-        return {}
+    """(variant, window) -> VeryGood figures on val."""
     return {
-        (name, window): measure(truth, _pooled(val, name, pool, window, clip_seconds))["VeryGood"]
+        (name, window): measure(truth, _pooled(val, name, pool, window))["VeryGood"]
         for name in val.cosines
-        for window in SWEEP
+        for window in WINDOWS
     }
 
 
 def _choose_window(
     variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: PoolParams
 ) -> int:
-    """The given window, or the best on val by mAP, the smallest of equals."""
+    """The window of params.yaml, or the best on val by mAP, the smallest of equals."""
     if pool.window != "best":
         return pool.window
     if not compared:
         raise EvaluateError(
-            "pool.window is best, which is chosen on val, but val has no ground truth: give "
-            "pool.window as a number"
+            "pool.window is best, which is chosen on val, but val has no ground truth",
+            "give pool.window as a number",
         )
-    return max(SWEEP, key=lambda window: compared[variant, window]["mAP"])
+    return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
 
 
-def _clips(scores: SplitScores, clip_seconds: float) -> NDArray[np.int64]:
-    return np.array([row.clips(clip_seconds) for row in scores.rows])
-
-
-def _write_predictions(
-    path: Path, scores: SplitScores, matrix: NDArray[np.float32], clip_seconds: float
-) -> None:
+def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float32]) -> None:
     write_submission(
         path,
         (
@@ -211,19 +176,13 @@ def _write_predictions(
                 vid=row.vid,
                 pred_saliency_scores=tuple(line[:count].tolist()),
             )
-            for row, line, count in zip(
-                scores.rows, matrix, _clips(scores, clip_seconds), strict=True
-            )
+            for row, line, count in zip(scores.rows, matrix, scores.clips, strict=True)
         ),
     )
 
 
-def _file_name(variant: str) -> str:
-    return variant.replace(" (SP)", "-SP")
-
-
 def table(measured: dict[str, Metrics]) -> str:
-    """The VeryGood figures of all splits and variants, in the layout of the paper's Table 2."""
+    """VeryGood figures of all splits and variants as text, laid out as Table 2 of the paper."""
     heads = "".join(f"{split + ' mAP':>12}{'HIT@1':>8}" for split in measured)
     lines = [f"{'VeryGood, in percent':24}{heads}"]
     for variant in next(iter(measured.values()), {}):

@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 def make_frames(
     index: Index, params: FramesParams, *, data_root: Path, store: Path, max_missing: float
 ) -> Manifest:
-    """Decode every video whose frames are not in the store yet; all cores, one thread a video.
+    """Decode every video whose frames are not in the store yet, a thread a core.
 
     Returns:
         The manifest: vid -> frames in the store; `failed` holds the index's missing videos too.
 
     Raises:
-        TooManyMissingError: more videos failed than tolerated; what was decoded stays in the store.
+        TooManyMissingError: too many videos failed; the frames of the others stay in the store.
     """
     header = frames_header(
         size=params.size,
@@ -64,7 +64,7 @@ def _make_one(video: Video, data_root: Path, frames: Store, decoder: Decoder) ->
 
 
 def _report_lengths(index: Index, items: dict[str, Item]) -> None:
-    """Say which videos end before their annotation; later stages score the clips that exist."""
+    """Log which videos end before their annotation; later stages score the clips that exist."""
     annotated = index.clips()
     shorter = [vid for vid, item in items.items() if item.length < annotated[vid]]
     longer = sum(item.length > annotated[vid] for vid, item in items.items())

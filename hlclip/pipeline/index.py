@@ -15,7 +15,7 @@ def build_index(data: DataParams, *, cache: Path) -> Index:
     """Validate the annotations; find, hash and probe the videos.
 
     Args:
-        data: where the data set lies and what is tolerated.
+        data: folder and files of the data set, tolerated share of missing videos.
         cache: see `inspect_videos`.
 
     Raises:
@@ -25,12 +25,13 @@ def build_index(data: DataParams, *, cache: Path) -> Index:
     """
     root = Path(data.root)
     folder = root / data.videos
-    if Path(data.videos).is_absolute():  # the index holds paths relative to the root alone
+    if Path(data.videos).is_absolute():  # the index holds paths relative to the root only
         raise DataError(f"data.videos is {data.videos}, expected a folder relative to data.root")
     if not folder.is_dir():
         raise DataError(
-            f"no folder {folder}; data.root must hold {data.videos}/<vid>.<extension> "
-            f"and {', '.join(data.annotations.values())}"
+            f"no folder {folder}",
+            f"data.root must hold {data.videos}/<vid>.<extension> "
+            f"and {', '.join(data.annotations.values())}",
         )
     queries = {
         split: _read_split(split, root / name, data.clip_seconds)
@@ -40,11 +41,11 @@ def build_index(data: DataParams, *, cache: Path) -> Index:
     files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     videos: dict[str, Video] = {}
-    for vid, found in inspect_videos(files, root, cache):
-        if isinstance(found, Video):
-            videos[vid] = found
+    for vid, video in inspect_videos(files, root, cache):
+        if isinstance(video, Video):
+            videos[vid] = video
         else:
-            missing[vid] = f"{data.videos}/{files[vid].name}: {found}"
+            missing[vid] = f"{data.videos}/{files[vid].name}: {video}"
     rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
     log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
     check_missing(missing, total=len(vids), share=data.max_missing)
@@ -56,6 +57,6 @@ def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]
         return read_annotations(path, clip_seconds)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); data.annotations.{split} must name a "
-            "file in data.root"
+            f"{path}: cannot be read ({error.strerror})",
+            f"data.annotations.{split} must name a file in data.root",
         ) from error

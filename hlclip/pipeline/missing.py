@@ -1,4 +1,4 @@
-"""One bad video never ends a run of ten thousand: it is named and counted, up to a stated share."""
+"""How many videos may be missing: a run goes on without a stated share, and names them."""
 
 import logging
 import math
@@ -15,35 +15,30 @@ class TooManyMissingError(HlclipError):
 
 
 def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> None:
-    """Name failed videos with their reasons; go on if they are few enough.
+    """Name failed videos with their reasons; raise if they are too many.
 
-    What is tolerated is named in the manifest that the stage then writes, so that a log of a data
-    set with thousands of missing videos stays readable: it names some. An error names all.
+    An error names all of them. A warning names the first few, so that the log of a data set with
+    thousands of missing videos stays readable; the stage's manifest names the rest.
 
     Args:
-        failed: vid -> reason, everything that failed so far in this data set.
+        failed: vid -> reason, of every video of the data set that failed so far.
         total: videos in the data set.
-        share: tolerated failures per video, 0..1 (`data.max_missing`).
+        share: tolerated share of failed videos, 0..1 (`data.max_missing`).
 
     Raises:
         TooManyMissingError: `failed` is more than `share` of `total`.
     """
     if not failed:
         return
-    found = len(failed) / total
-    enough = math.ceil(found * 1e4) / 1e4  # rounded up, so that the advice works
-    summary = f"{len(failed)} of {total} videos ({found:.2%}) are missing or unusable"
+    failed_share = len(failed) / total
+    summary = f"{len(failed)} of {total} videos ({failed_share:.2%}) are missing or unusable"
     named = [f"  {vid}: {failed[vid]}" for vid in sorted(failed)]
-    if found > share:
+    if failed_share > share:
+        rounded_up = math.ceil(failed_share * 1e4) / 1e4  # so that the advice works
         raise TooManyMissingError(
-            "\n".join(
-                [
-                    f"{summary}, more than data.max_missing = {share:g}:",
-                    *named,
-                    f"{summary}. Add or repair them, or go on without them: "
-                    f"-S data.max_missing={enough:g}",
-                ]
-            )
+            "\n".join([f"{summary}, more than data.max_missing = {share:g}:", *named]),
+            f"{summary}: add or repair them, or go on without them",
+            settings={"data.max_missing": f"{rounded_up:g}"},
         )
     if len(named) > _SHOWN:
         named[_SHOWN:] = [f"  ... and {len(named) - _SHOWN} more, named in the manifest"]

@@ -1,4 +1,4 @@
-"""Cosines of every clip with its query: zero-shot and fine-tuned, for every evaluated split."""
+"""score: cosines of every clip with its query, zero-shot and fine-tuned."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def score_splits(
 ) -> dict[str, SplitScores]:
     """Score the splits with the pretrained tail and, unless zero-shot, the checkpoint's.
 
-    The videos of two batches are held at once, and the cosines of all.
+    Two batches of videos are in memory at once, and the cosines of all queries.
 
     Args:
         params: device, precision and batch are used as in training.
@@ -30,7 +30,8 @@ def score_splits(
         split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
 
     Raises:
-        CheckpointError, EncoderError, StoreError: see those.
+        CheckpointError, EncoderError, StoreError: the checkpoint, the model or a cached item cannot
+            be used.
     """
     device = pick_device(params.device)
     weights = str(images.header["weights"])
@@ -52,7 +53,7 @@ def score_splits(
     scores = {}
     for split in splits:
         queries = CachedQueries(index, split, images, texts, store=store, target="mean")
-        found = score_queries(
+        cosines = score_queries(
             tails,
             queries,
             device=device,
@@ -64,7 +65,7 @@ def score_splits(
             index.queries[split],
             {
                 variant: {row.qid: line for row, line in zip(queries.rows, lines, strict=True)}
-                for variant, lines in found.items()
+                for variant, lines in cosines.items()
             },
         )
     return scores

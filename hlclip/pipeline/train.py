@@ -17,7 +17,6 @@ from hlclip.system import write_whole
 from hlclip.training import (
     CachedQueries,
     TrainError,
-    TrainingState,
     Validate,
     fit_tail,
     score_queries,
@@ -26,9 +25,8 @@ from hlclip.training import (
 
 log = logging.getLogger(__name__)
 
-
 TRAINING_VERSION = 1
-"""Part of the key of every result: raise it when a change of code alters what training gives."""
+"""Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
 def train_tail(
@@ -44,10 +42,10 @@ def train_tail(
 ) -> None:
     """Fine-tune and write the checkpoint and its history.
 
-    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP. A result is kept in the store
-    under a key of all that it depends on, and is not computed twice.
+    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP. The store keeps each result
+    under a key of everything that it depends on, so that no training is computed twice.
 
-    The videos of at most four batches are in memory at once, two of train and two of val, see
+    At most four batches of videos are in memory at once, two of train and two of val, see
     `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
 
     Raises:
@@ -70,84 +68,75 @@ def train_tail(
         key = _result_key(index, images, texts, encoder, params, device)
         result = store / "training" / f"{key}.safetensors"
         if not _is_whole(result):
-            state = result.with_suffix(".pt")
-            done = _fit(index, images, texts, encoder, params, device, store, state, history)
-            facts |= {"chosen": done.history[done.chosen - 1], "history": done.history}
-            save_tail(result, done.chosen_tensors, facts)
-            state.unlink(missing_ok=True)
+            tail = pretrained_tail(
+                encoder.model,
+                encoder.pretrained,
+                cached_blocks=encoder.cached_blocks,
+                weights=str(images.header["weights"]),
+            ).to(device)
+            tail.train_only(params.blocks, params.heads)
+
+            def split(name: str) -> CachedQueries:
+                return CachedQueries(
+                    index, name, images, texts, store=store, target=params.target, device=device
+                )
+
+            resume = result.with_suffix(".pt")
+            state = fit_tail(
+                tail,
+                _train_queries(split("train")),
+                params,
+                device=device,
+                validate=_validator(split("val"), params, device)
+                if "val" in index.queries
+                else None,
+                resume=resume,
+                history=history,
+            )
+            facts |= {"chosen": state.history[state.chosen - 1], "history": state.history}
+            save_tail(result, state.chosen_tensors, facts)
+            resume.unlink(missing_ok=True)
         write_whole(checkpoint, result.read_bytes())
     write_history(history, read_facts(checkpoint)["history"])
 
 
 def _is_whole(result: Path) -> bool:
+    """Is this training in the store already? A damaged result is named and made again."""
+    if not result.exists():
+        return False
     try:
         read_facts(result)
     except CheckpointError as error:
-        if result.exists():
-            log.warning("%s; training begins again", error.reason)
+        log.warning("%s; training begins again", error.reason)
         return False
-    log.info("this training is done already: taken from %s", result)
+    log.info("this training is in the store already: taken from %s", result)
     return True
 
 
-def _fit(
-    index: Index,
-    images: Manifest,
-    texts: Manifest,
-    encoder: EncoderParams,
-    params: TrainParams,
-    device: torch.device,
-    store: Path,
-    state: Path,
-    history: Path,
-) -> TrainingState:
-    tail = pretrained_tail(
-        encoder.model,
-        encoder.pretrained,
-        cached_blocks=encoder.cached_blocks,
-        weights=str(images.header["weights"]),
-    ).to(device)
-    tail.train_only(params.blocks, params.heads)
-
-    def split(name: str) -> CachedQueries:
-        return CachedQueries(
-            index, name, images, texts, store=store, target=params.target, device=device
-        )
-
-    queries = split("train")
+def _train_queries(queries: CachedQueries) -> CachedQueries:
     if len(queries) == 0:
         raise TrainError("no row of the train split has a cached video: nothing to train on")
-    log.info("activations of train are kept on %s", queries.location)
     if queries.absent:
         log.warning("train: %d rows without video are left out", queries.absent)
-    val = split("val") if "val" in index.queries else None
-    if val is not None and len(val):
-        log.info("activations of val are kept on %s", val.location)
-    return fit_tail(
-        tail,
-        queries,
-        params,
-        device=device,
-        validate=_validator(val, params, device) if val is not None and len(val) else None,
-        resume=state,
-        history=history,
-    )
+    log.info("activations of train are kept on %s", queries.location)
+    return queries
 
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
-    if any(row.saliency_scores is None for row in val.rows):
+    """Measures a tail on val; None without cached videos or ground truth."""
+    if len(val) == 0 or any(row.saliency_scores is None for row in val.rows):
         return None
-    truth = ground_truth(val.rows, val.clip_seconds)
+    truth = ground_truth(val.rows)
 
     def validate(tail: Tail) -> tuple[float, float]:
-        found = score_queries(
+        scores = score_queries(
             {"val": tail},
             val,
             device=device,
             batch=params.batch,
             autocast=autocast(device, params.precision),
         )
-        figures = highlight_metrics(truth, *pad(found["val"]))["HL-min-VeryGood"]
+        figures = highlight_metrics(truth, *pad(scores["val"]))["HL-min-VeryGood"]
         return figures["HL-mAP"], figures["HL-Hit1"]
 
     return validate
@@ -161,15 +150,16 @@ def _result_key(
     params: TrainParams,
     device: torch.device,
 ) -> str:
-    """Names a training by all that its result depends on; code is represented by its version."""
+    """A hash of everything that the result depends on; TRAINING_VERSION stands for the code."""
     rows = {
         split: [row.model_dump(mode="json") for row in index.queries.get(split, [])]
         for split in ("train", "val")
     }
     facts = [
         rows,
-        images.as_json(),
-        texts.as_json(),
+        # Reasons of failure are messages: they do not change what is trained.
+        images.as_json() | {"failed": {}},
+        texts.as_json() | {"failed": {}},
         encoder.model_dump(include={"model", "pretrained", "cached_blocks"}),
         params.model_dump(exclude={"device"}),
         version("torch"),

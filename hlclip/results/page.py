@@ -12,10 +12,11 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hlclip.formats import pooled
 from hlclip.results import page_charts as charts
 from hlclip.results import page_tables as tables
 from hlclip.results.page_queries import SCALE, pack_split
-from hlclip.results.run import SP, Run
+from hlclip.results.run import Run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
 from hlclip.system import write_whole
 
@@ -159,11 +160,11 @@ def _headlines(run: Run) -> list[dict[str, Any]]:
         if not part.figures:
             continue
         maps = {name: figures["VeryGood"]["mAP"] for name, figures in part.figures.items()}
-        gains = {"from pooling": maps[last + SP] - maps[last]}
+        gains = {"from pooling": maps[pooled(last)] - maps[last]}
         if first != last:
-            gains = {"from fine-tuning": maps[last + SP] - maps[first + SP], **gains}
-        figures = part.figures[last + SP]["VeryGood"]
-        headlines.append({"split": split, "name": last + SP, **figures, "gains": gains})
+            gains = {"from fine-tuning": maps[pooled(last)] - maps[pooled(first)], **gains}
+        figures = part.figures[pooled(last)]["VeryGood"]
+        headlines.append({"split": split, "name": pooled(last), **figures, "gains": gains})
     return headlines
 
 
@@ -171,7 +172,7 @@ def _data(run: Run, figures: Sequence[Figure], thumbnails: Thumbnails) -> dict[s
     """What the page's script reads."""
     rated = any(part.precision for part in run.splits.values())
     return {
-        "clipSeconds": run.clip_seconds,
+        "clipSeconds": run.index.clip_seconds,
         "scale": SCALE,
         "variants": run.variants,
         "charts": {figure.name: figure.spec for figure in figures},

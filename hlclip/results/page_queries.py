@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import peaks
-from hlclip.results.run import SP, Run, SplitRun
+from hlclip.formats import pooled
+from hlclip.results.run import Run, SplitRun
 
 SCALE = 30_000
 """Scores travel as int16, in units of 1 / SCALE: a cosine to four digits."""
@@ -30,9 +30,9 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
     """
     part = run.splits[split]
     rows = part.scores.rows
-    clips = np.array([row.clips(run.clip_seconds) for row in rows])
+    clips = part.scores.clips
     rated = bool(part.precision)
-    ratings = [row.ratings(run.clip_seconds) for row in rows] if rated else []
+    ratings = [row.ratings() for row in rows] if rated else []
     return {
         "qids": [str(row.qid) for row in rows],
         "queries": [row.query for row in rows],
@@ -68,10 +68,10 @@ def orders(run: Run, part: SplitRun) -> dict[str, NDArray[np.float64]]:
     ap = part.precision
     able = part.scores.lengths > 0
     able &= np.array([4 in np.array(row.saliency_scores or ()) for row in part.scores.rows])
-    found = {"AP": ap[last + SP]}
+    found = {"AP": ap[pooled(last)]}
     if len(run.variants) > 1:
-        found["gain from fine-tuning"] = ap[last + SP] - ap[run.variants[0] + SP]
-    found["gain from pooling"] = ap[last + SP] - ap[last]
+        found["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
+    found["gain from pooling"] = ap[pooled(last)] - ap[last]
     return {name: np.where(able, 100 * values, np.nan) for name, values in found.items()}
 
 
@@ -79,9 +79,26 @@ def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:
     """Clips of the highest peaks of the last variant with SP; none without video."""
     if part.scores.lengths[query] == 0:
         return []
-    count = part.scores.rows[query].clips(run.clip_seconds)
-    curve = part.predictions[run.variants[-1] + SP][query, :count]
+    count = part.scores.rows[query].clips
+    curve = part.predictions[pooled(run.variants[-1])][query, :count]
     return peaks(curve, count=PEAKS, apart=APART)
+
+
+def peaks(scores: NDArray[np.floating], *, count: int, apart: int) -> list[int]:
+    """The highest local maxima of one query's scores [clips], highest first.
+
+    Args:
+        count: at most so many.
+        apart: a peak is nowhere surpassed within so many clips, and no two peaks are as near.
+    """
+    found: list[int] = []
+    for clip in np.argsort(-scores, kind="stable").tolist():
+        if len(found) == count:
+            break
+        around = scores[max(clip - apart, 0) : clip + apart + 1]
+        if scores[clip] >= around.max() and all(abs(clip - other) > apart for other in found):
+            found.append(clip)
+    return found
 
 
 def favourite(ratings: NDArray[np.int64]) -> int | None:

@@ -98,7 +98,7 @@ def coverage(run: Run) -> Table:
     for split, queries in run.index.queries.items():
         vids = {row.vid for row in queries}
         absent = vids & run.frames.failed.keys()
-        clips = {row.vid: row.clips(run.index.clip_seconds) for row in queries}
+        clips = {row.vid: row.clips for row in queries}
         short = [
             vid
             for vid, count in clips.items()

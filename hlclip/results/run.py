@@ -16,17 +16,16 @@ from hlclip.formats import (
     Manifest,
     SplitScores,
     in_order,
+    pooled,
     read_facts,
     read_index,
     read_manifests,
     read_scores,
     read_submission,
+    submission_name,
 )
 from hlclip.params import Params, load_params
 from hlclip.system import HlclipError
-
-SP = " (SP)"
-"""Ends the name of a variant with saliency pooling."""
 
 _Content = TypeVar("_Content")
 
@@ -58,7 +57,6 @@ class Run:
     windows: dict[str, int]
     """Variant -> pooling window of its SP figures."""
     splits: dict[str, SplitRun]
-    clip_seconds: float
     history: list[dict[str, float]]
     """One row an epoch, as in outputs/train.csv; what was not measured is left out."""
     kept_epoch: int | None
@@ -79,7 +77,7 @@ def read_run(folder: Path) -> Run:
     outputs = folder / "outputs"
     params = load_params(folder / "params.yaml")
     metrics = _read(folder / "metrics.json", lambda path: dict(json.loads(path.read_text())))
-    splits, clip_seconds = _read(outputs / "score.safetensors", read_scores)
+    splits = _read(outputs / "score.safetensors", read_scores)
     made_by = _read(outputs / "train.safetensors", read_facts)
     if made_by["train"] != params.train.model_dump(exclude={"device"}):
         raise ReportError(
@@ -93,10 +91,9 @@ def read_run(folder: Path) -> Run:
         variants=variants,
         windows={name: chosen.get(name, params.pool.window) for name in variants},
         splits={
-            split: _read_split(split, scores, clip_seconds, metrics.get(split, {}), folder)
+            split: _read_split(split, scores, metrics.get(split, {}), folder)
             for split, scores in splits.items()
         },
-        clip_seconds=clip_seconds,
         history=_read(outputs / "train.csv", _read_numbers),
         kept_epoch=made_by.get("chosen", {}).get("epoch"),
         sweep=_read(outputs / "window.csv", _read_sweep),
@@ -109,22 +106,19 @@ def _read_frames(path: Path) -> Manifest:
     return read_manifests(path, "frames")["frames"]
 
 
-def _read_split(
-    split: str, scores: SplitScores, clip_seconds: float, metrics: dict[str, Any], folder: Path
-) -> SplitRun:
-    clips = [row.clips(clip_seconds) for row in scores.rows]
+def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
     predictions: dict[str, NDArray[np.float32]] = {}
     for variant in scores.cosines:
-        for name, stem in ((variant, variant), (variant + SP, f"{variant}-SP")):
-            path = folder / "outputs" / "predictions" / f"{split}-{stem}.jsonl"
+        for name in (variant, pooled(variant)):
+            path = folder / "outputs" / "predictions" / submission_name(split, name)
             rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
-            if lengths.tolist() != clips:
+            if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score a clip; run `dvc repro evaluate`")
             predictions[name] = matrix.astype(np.float32)
     precision: dict[str, NDArray[np.float64]] = {}
     if all(row.saliency_scores is not None for row in scores.rows):
-        truth = ground_truth(scores.rows, clip_seconds)
+        truth = ground_truth(scores.rows)
         precision = {name: query_precision(truth, m) for name, m in predictions.items()}
     for name, each in precision.items():
         figure = metrics.get(name, {}).get("VeryGood", {}).get("mAP")

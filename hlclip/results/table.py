@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hlclip.formats import ZERO_SHOT
+from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.experiments import Experiment, ExperimentsError
 
-Level = Literal["Fair", "Good", "VeryGood"]
 METRICS = ("mAP", "HIT@1")
 
 PAPER = {
@@ -160,8 +159,8 @@ def _trains(variant: str) -> bool:
 def _order(split: str, variant: str, setting: str) -> tuple[int, str, bool, str, str]:
     """val before test, CLIP before HL-CLIP-1 before HL-CLIP-2, each before its SP."""
     splits = ("train", "val", "test")
-    model = variant.removesuffix(" (SP)") if _trains(variant) else ""
-    return splits.index(split), model, variant.endswith("(SP)"), setting, variant
+    model = unpooled(variant) if _trains(variant) else ""
+    return splits.index(split), model, variant != unpooled(variant), setting, variant
 
 
 def _values(runs: Sequence[Experiment], value: Callable[[Experiment], str]) -> dict[str, list[str]]:

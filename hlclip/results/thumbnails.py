@@ -58,7 +58,7 @@ def make_thumbnails(run: Run, *, store: Path, queries: int) -> Thumbnails:
             continue
         clips = query_peaks(run, part, query)
         if part.precision:
-            best = favourite(part.scores.rows[query].ratings(run.clip_seconds))
+            best = favourite(part.scores.rows[query].ratings())
             clips += [best] if best is not None else []
         made.pictures.setdefault(split, {})[str(query)] = {
             str(clip): _jpeg(pictures[clip]) for clip in clips if clip < len(pictures)

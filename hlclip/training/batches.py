@@ -71,7 +71,6 @@ class CachedQueries:
         rows = index.queries[split]
         self.rows = [row for row in rows if row.vid in images.items]
         self.absent = len(rows) - len(self.rows)
-        self.clip_seconds = index.clip_seconds
         self._images = images
         self._texts = texts
         self._store = store
@@ -112,10 +111,7 @@ class CachedQueries:
         images = [self._images.items[row.vid] for row in rows]
         texts = [self._texts.items[row.query] for row in rows]
         # A video may be shorter or longer than its annotation.
-        frames = [
-            min(row.clips(self.clip_seconds), image.length)
-            for row, image in zip(rows, images, strict=True)
-        ]
+        frames = [min(row.clips, image.length) for row, image in zip(rows, images, strict=True)]
         lengths = [text.length for text in texts]
         image_source, text_source = self._sources
         # Queries are a few kilobytes each: handing them to threads takes longer than reading them.
@@ -131,8 +127,8 @@ class CachedQueries:
     def _targets(self, row: Annotation) -> Tensor:
         """float32 [clips], 0..1; zeros where there is no ground truth."""
         if row.saliency_scores is None:
-            return torch.zeros(row.clips(self.clip_seconds))
-        return rating_target(row.ratings(self.clip_seconds), self._target)
+            return torch.zeros(row.clips)
+        return rating_target(row.ratings(), self._target)
 
 
 def rating_target(ratings: np.ndarray, target: Target) -> Tensor:

@@ -125,7 +125,7 @@ def test_threads_change_a_score_by_no_more_than_is_said(
         for stage in ("activations", "train", "score"):
             project.run("python", "-m", f"stages.{stage}", OMP_NUM_THREADS=threads)
         assert before.items() <= identities(project).items()
-        splits, _ = read_scores(project.root / "outputs" / "score.safetensors")
+        splits = read_scores(project.root / "outputs" / "score.safetensors")
         cosines.append(
             np.concatenate([m.ravel() for s in splits.values() for m in s.cosines.values()])
         )

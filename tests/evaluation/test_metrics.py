@@ -17,6 +17,7 @@ from hlclip.evaluation.metrics import (
     ground_truth,
     highlight_metrics,
     pad,
+    query_precision,
 )
 from hlclip.evaluation.moment_retrieval import moment_metrics
 from hlclip.formats.annotations import LEVELS, Annotation
@@ -219,6 +220,15 @@ def test_queries_without_moments_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         moments(truth, predictions)
+
+
+def test_the_mean_over_the_queries_is_the_official_map() -> None:
+    random = np.random.default_rng(0)
+    rows = [annotation(random.integers(0, 5, (8, 3)).tolist(), qid=qid) for qid in range(20)]
+    truth = ground_truth(rows)
+    scores = random.normal(size=(20, 8))
+    official = highlight_metrics(truth, scores, truth.clips)["HL-min-VeryGood"]["HL-mAP"]
+    assert query_precision(truth, scores).mean() * 100 == pytest.approx(official, abs=0.005)
 
 
 def test_importing_the_metrics_imports_numpy_alone() -> None:

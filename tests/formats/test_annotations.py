@@ -38,7 +38,7 @@ def test_reads_a_row(tmp_path: Path) -> None:
     (row,) = read_annotations(path)
     assert (row.qid, row.query, row.duration) == (7, "a cat jumps", 10.0)
     assert row.relevant_windows == ((2.0, 4.0), (6.0, 8.0))
-    assert row.clips() == 5
+    assert row.clips == 5
     np.testing.assert_array_equal(
         row.ratings(), [[0, 0, 0], [4, 3, 0], [0, 0, 0], [1, 2, 2], [0, 0, 0]]
     )
@@ -46,8 +46,9 @@ def test_reads_a_row(tmp_path: Path) -> None:
 
 def test_clips_are_whole_ones() -> None:
     row = Annotation.model_validate(ROW | {"duration": 149.9})
-    assert row.clips() == 74
-    assert row.ratings(clip_seconds=1.0).shape == (149, 3)
+    assert row.clips == 74
+    row = Annotation.model_validate(ROW | {"duration": 149.9}, context={"clip_seconds": 1.0})
+    assert row.ratings().shape == (149, 3)
 
 
 def test_ground_truth_may_be_absent(tmp_path: Path) -> None:
@@ -178,8 +179,8 @@ def test_names_what_came_and_what_was_expected(
             b'{"qid": 1',
             "1: got '{\"qid\": 1', expected JSON (EOF while parsing an object, column 9)",
         ),
-        (b"[1, 2]", "1: got [1, 2], expected a JSON object"),
-        (b"null", "1: got None, expected a JSON object"),
+        (b"[1, 2]", "1: got [1, 2], expected an object of keys and values"),
+        (b"null", "1: got None, expected an object of keys and values"),
         (b'{"qid": "\xff"}', "1: got bytes that are not UTF-8 (column 10), expected UTF-8 text"),
     ],
 )
@@ -231,7 +232,7 @@ def test_an_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
 
 def test_clip_seconds_decides_what_is_past_the_end(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ROW)
-    assert read_annotations(path, clip_seconds=2.5)[0].clips(2.5) == 4
+    assert read_annotations(path, clip_seconds=2.5)[0].clips == 4
     assert problems(path, clip_seconds=5.0) == [
         "1: relevant_clip_ids: got [3], expected 0 <= id < 2 (clips)"
     ]

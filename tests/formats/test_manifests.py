@@ -110,7 +110,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damaged: bytes) -> None:
             read(path)
         what, to_do = str(caught.value).splitlines()
         assert what.startswith(f"{path}: damaged, or not written by hlclip (")
-        assert to_do == f"`dvc repro --force {name}` makes it anew"
+        assert to_do == f"`dvc repro --force {name}` makes it again"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])

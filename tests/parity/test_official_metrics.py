@@ -255,7 +255,7 @@ def test_random_scores_find_what_chance_finds(qvhighlights_dir: Path) -> None:
     rows = read_annotations(qvhighlights_dir / "highlight_val_release.jsonl")
     truth = ground_truth(rows)
     random = np.random.default_rng(0)
-    clips = [row.clips() for row in rows]
+    clips = [row.clips for row in rows]
     found = [
         evaluate(truth, scores=[random.random(count) for count in clips])["HL-min-VeryGood"]
         for _ in range(5)

@@ -99,7 +99,7 @@ def train_full_model(
                 group["lr"] = params.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
             cosines, targets = [], []
             for row in [rows[i] for i in order[start : start + params.batch]]:
-                pictures = data.frames[row.vid][: row.clips()]
+                pictures = data.frames[row.vid][: row.clips]
                 image = F.normalize(model.encode_image(normalised(encoder, pictures)), dim=-1)
                 text = F.normalize(model.encode_text(encoder.tokenizer([row.query])), dim=-1)
                 cosines.append(image @ text[0])

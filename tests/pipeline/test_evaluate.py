@@ -14,7 +14,7 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import ScoresError, SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import in_order, read_submission
 from hlclip.params import PoolParams
-from hlclip.pipeline.evaluate import SWEEP, EvaluateError, complete, evaluate_splits, table
+from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours")
 
@@ -46,7 +46,6 @@ def run(folder: Path, splits: dict[str, SplitScores], pool: PoolParams = POOL):
     return evaluate_splits(
         splits,
         pool,
-        clip_seconds=2.0,
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",
         plot=folder / "window.csv",
@@ -96,7 +95,7 @@ def test_complete_pads_with_the_lowest_and_cuts():
 def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: SplitScores):
     measured = run(tmp_path, {"val": scores})
     lines = list(csv.DictReader((tmp_path / "window.csv").open()))
-    assert len(lines) == 2 * len(SWEEP)
+    assert len(lines) == 2 * len(WINDOWS)
     by_window = {(line["variant"], int(line["window"])): line for line in lines}
     for window, variant in ((1, "zero-shot"), (3, "zero-shot (SP)")):
         figures = measured["val"][variant]["VeryGood"]
@@ -159,10 +158,9 @@ def test_a_split_without_any_video_is_still_measured(tmp_path: Path):
 
 def test_scores_survive_the_file_and_its_bytes_are_fixed(tmp_path: Path, scores: SplitScores):
     for name in ("a.safetensors", "b.safetensors"):
-        write_scores(tmp_path / name, {"val": scores}, clip_seconds=2.0)
+        write_scores(tmp_path / name, {"val": scores})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    splits, clip_seconds = read_scores(tmp_path / "a.safetensors")
-    assert clip_seconds == 2.0
+    splits = read_scores(tmp_path / "a.safetensors")
     assert splits["val"].rows == scores.rows
     assert list(splits["val"].cosines) == ["zero-shot", "HL-CLIP-2"]
     np.testing.assert_array_equal(splits["val"].lengths, scores.lengths)
@@ -171,20 +169,28 @@ def test_scores_survive_the_file_and_its_bytes_are_fixed(tmp_path: Path, scores:
         assert splits["val"].cosines[variant].dtype == np.float32
 
 
+def test_rows_keep_the_length_of_their_clips(tmp_path: Path):
+    content = {"qid": 1, "query": "q", "vid": "v", "duration": 4}
+    rows = [Annotation.model_validate(content, context={"clip_seconds": 0.5})]
+    write_scores(tmp_path / "s.safetensors", {"val": pack(rows, {"zero-shot": {}})})
+    (read,) = read_scores(tmp_path / "s.safetensors")["val"].rows
+    assert (read.clip_seconds, read.clips) == (0.5, 8)
+
+
 def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores):
     path = tmp_path / "a.safetensors"
-    write_scores(path, {"val": scores}, clip_seconds=2.0)
+    write_scores(path, {"val": scores})
     whole = path.read_bytes()
-    expected = read_scores(path)[0]["val"]
+    expected = read_scores(path)["val"]
     refused = 0
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         try:
-            splits, clip_seconds = read_scores(path)
+            splits = read_scores(path)
         except ScoresError:
             refused += 1
         else:  # safetensors pads its header with spaces
-            assert (clip_seconds, splits["val"].rows) == (2.0, expected.rows)
+            assert splits["val"].rows == expected.rows
             assert all(
                 np.array_equal(splits["val"].cosines[name], matrix)
                 for name, matrix in expected.cosines.items()
@@ -193,7 +199,7 @@ def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores
     for half in (b"", whole[: len(whole) // 2], whole[:-1], b"null"):
         path.write_bytes(half)
         with pytest.raises(
-            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it anew"
+            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it again"
         ):
             read_scores(path)
 

@@ -130,7 +130,7 @@ def test_two_files_for_one_vid(data: DataSet) -> None:
 
 def test_no_folder_of_videos(data: DataSet) -> None:
     data.annotate("val", "a")
-    with pytest.raises(DataError, match=r"no folder .*elsewhere; data.root must hold elsewhere/"):
+    with pytest.raises(DataError, match=r"no folder .*elsewhere\ndata.root must hold elsewhere/"):
         data.index(videos="elsewhere")
 
 
@@ -143,7 +143,7 @@ def test_an_absolute_folder_of_videos(data: DataSet) -> None:
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "videos"])
 def test_no_annotation_file(data: DataSet, name: str) -> None:
-    with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*data.annotations.val"):
+    with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*\ndata.annotations.val"):
         data.index(annotations={"val": name})
 
 

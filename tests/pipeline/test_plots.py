@@ -9,8 +9,8 @@ import vl_convert
 from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
-from hlclip.evaluation.examples import COLUMNS
-from hlclip.pipeline.evaluate import SWEEP
+from hlclip.pipeline.evaluate import WINDOWS
+from hlclip.pipeline.examples import COLUMNS
 from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +30,11 @@ HISTORY = text(
         for epoch in range(1, 5)
     ]
 )
-WINDOWS = text(
+WINDOW_LINES = text(
     [
         {"split": "val", "variant": variant, "window": window, "mAP": 40 - window, "HIT@1": 50}
         for variant in ("zero-shot", "HL-CLIP-2")
-        for window in SWEEP
+        for window in WINDOWS
     ]
 )
 SALIENCY = text(
@@ -52,7 +52,7 @@ DATA = {
         for row in HISTORY
         for field in ("val_mAP", "val_HIT@1")
     ],
-    "outputs/window.csv": WINDOWS,
+    "outputs/window.csv": WINDOW_LINES,
     "outputs/saliency.csv": SALIENCY,
 }
 SAYS = {

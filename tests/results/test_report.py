@@ -16,8 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hlclip.cli import app
-from hlclip.evaluation.examples import query_precision
-from hlclip.evaluation.metrics import ground_truth
+from hlclip.evaluation.metrics import ground_truth, query_precision
 from hlclip.results import page_charts as charts
 from hlclip.results.page import render, write_report
 from hlclip.results.page_queries import SCALE, orders, pack_split, shown_first

@@ -63,7 +63,7 @@ def by_hand(data: CachedData) -> list[Batch]:
         for start in range(0, len(order), 2):
             rows = [queries.rows[n] for n in order[start : start + 2]]
             tokens = [
-                torch.from_numpy(images.read(data.images.items[row.vid]))[: row.clips(2.0)]
+                torch.from_numpy(images.read(data.images.items[row.vid]))[: row.clips]
                 for row in rows
             ]
             words = [torch.from_numpy(texts.read(data.texts.items[row.query])) for row in rows]
@@ -79,7 +79,7 @@ def by_hand(data: CachedData) -> list[Batch]:
                     torch.tensor(list(map(len, words))),
                     torch.cat(
                         [
-                            torch.tensor(row.ratings(2.0)).float().mean(1)[: len(video)] / 4
+                            torch.tensor(row.ratings()).float().mean(1)[: len(video)] / 4
                             for row, video in zip(rows, tokens, strict=True)
                         ]
                     ),

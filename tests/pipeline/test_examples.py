@@ -1,28 +1,17 @@
-"""One query at a time: its AP is the official one, its peaks are peaks, its rows can be plotted."""
+"""Example queries: which they are, and what stands in the rows of their plot."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from hlclip.evaluation.examples import (
-    COLUMNS,
-    EXAMPLES,
-    example_rows,
-    peaks,
-    query_precision,
-    write_examples,
-)
-from hlclip.evaluation.metrics import ground_truth, highlight_metrics
-from hlclip.evaluation.pooling import pool_padded
-from hlclip.formats.annotations import Annotation
-from hlclip.formats.scores import SplitScores, pack
+from hlclip.evaluation import ground_truth, pool_padded, query_precision
+from hlclip.formats import Annotation, SplitScores, pack
+from hlclip.params import PoolParams
+from hlclip.pipeline.evaluate import evaluate_splits
+from hlclip.pipeline.examples import COLUMNS, EXAMPLES, example_rows
 
 CLIPS = 8
 
@@ -58,39 +47,8 @@ def variants(scores: SplitScores) -> dict[str, NDArray[np.float32]]:
 
 
 def by_column(scores: SplitScores) -> list[dict[str, Any]]:
-    rows = example_rows(scores, variants(scores), clip_seconds=2.0)
+    rows = example_rows(scores, ground_truth(scores.rows), variants(scores))
     return [dict(zip(COLUMNS, values, strict=True)) for values in rows]
-
-
-def test_the_mean_of_the_queries_is_the_official_map():
-    scores = split([row(qid) for qid in range(20)])
-    truth = ground_truth(scores.rows)
-    matrix = scores.cosines["zero-shot"]
-    official = highlight_metrics(truth, matrix, truth.clips)["HL-min-VeryGood"]["HL-mAP"]
-    assert query_precision(truth, matrix).mean() * 100 == pytest.approx(official, abs=0.005)
-
-
-@pytest.mark.parametrize(
-    ("curve", "expected"),
-    [
-        ([0, 1, 0, 0, 3, 0, 0, 2, 0], [4, 7, 1]),
-        ([5, 4, 3, 2, 1], [0]),
-        ([1, 1, 1, 1], [0, 2]),
-        ([2], [0]),
-    ],
-)
-def test_peaks_by_hand(curve: list[float], expected: list[int]):
-    assert peaks(np.array(curve, np.float32), count=3, apart=1) == expected
-
-
-@given(arrays(np.float32, st.integers(1, 30), elements=st.floats(-1, 1, width=32)))
-def test_peaks_stand_out(curve: NDArray[np.float32]):
-    found = peaks(curve, count=4, apart=2)
-    assert curve[found[0]] == curve.max()
-    assert len(found) <= 4
-    for clip in found:
-        assert curve[clip] == curve[max(clip - 2, 0) : clip + 3].max()
-    assert all(abs(a - b) > 2 for a in found for b in found if a != b)
 
 
 def test_examples_are_queries_that_zero_shot_clip_finds_hard_and_easy():
@@ -135,17 +93,26 @@ def test_queries_without_video_or_very_good_clips_are_no_example():
     assert by_column(split([row(2, very_good=False)])) == []
 
 
+def write(folder: Path, scores: SplitScores) -> Path:
+    evaluate_splits(
+        {"val": scores},
+        PoolParams(window=3, mode="mean", border="neighbours"),
+        metrics=folder / "metrics.json",
+        predictions=folder / "predictions",
+        plot=folder / "window.csv",
+        examples=folder / "saliency.csv",
+    )
+    return folder / "saliency.csv"
+
+
 def test_a_blind_split_leaves_the_header(tmp_path: Path):
     blind = Annotation(qid=1, query="q", vid="v", duration=16, relevant_clip_ids=None)
-    scores = split([blind])
-    write_examples(tmp_path / "s.csv", scores, variants(scores), clip_seconds=2.0)
-    assert (tmp_path / "s.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert write(tmp_path, split([blind])).read_text() == ",".join(COLUMNS) + "\n"
 
 
 def test_a_query_cannot_end_the_script_that_dvc_puts_it_into(tmp_path: Path):
     scores = split([row(1, '</script><script>alert(1)</script>, "quoted"')])
-    write_examples(tmp_path / "s.csv", scores, variants(scores), clip_seconds=2.0)
-    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
+    with write(tmp_path, scores).open(newline="", encoding="utf-8") as file:
         queries = {line["query"] for line in csv.DictReader(file)}
     (written,) = queries
     assert "<" not in written
