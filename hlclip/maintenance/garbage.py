@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from hlclip.maintenance.inventory import StoredFile, stored_files
 from hlclip.store import hold_alone
-from hlclip.system import being_written, remove_left
+from hlclip.system import being_written, remove_leftover
 
 _DAY_SECONDS = 86400
 
@@ -75,7 +75,7 @@ def remove_garbage(root: Path, find: Callable[[], Garbage]) -> Garbage:
         garbage = find()
         for file in tqdm(garbage.files, desc="gc", unit="file", disable=None):
             if file.sort == "temporary":
-                remove_left(file.path)
+                remove_leftover(file.path)
             else:
                 file.path.unlink(missing_ok=True)
     return garbage

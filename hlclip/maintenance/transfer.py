@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hlclip.maintenance.inventory import StoredFile, stored_files
 from hlclip.maintenance.verify import check_is_file, check_item
 from hlclip.store import DamagedItemError, item_path, key_lock
-from hlclip.system import HlclipError, replacing, sweep
+from hlclip.system import HlclipError, remove_leftovers, replacing
 
 _FICLONE = 0x40049409
 """Linux: share the blocks of another file until one of the two changes."""
@@ -81,7 +81,9 @@ def transfer_items(
     }
     wanted = [file for name, file in files.items() if only is None or name in only]
     for folder in {item_path(target / file.kind, file.key).parent for file in wanted}:
-        sweep(folder)  # also beside whole items: of a writer that was killed after its rename
+        remove_leftovers(
+            folder
+        )  # also beside whole items: of a writer that was killed after its rename
     copied = copied_bytes = there = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(partial(_enter, target=target), wanted)

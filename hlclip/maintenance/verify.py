@@ -75,7 +75,7 @@ def audit(
     for file, seen in found:
         item = named.get((file.kind, file.key))
         if isinstance(seen, StoredArray):
-            if item and (item.digest, item.length) != (seen.seal.array, seen.shape[0]):
+            if item and (item.digest, item.length) != (seen.checksums.array, seen.shape[0]):
                 reason = "whole, but not what the manifest speaks of: made on another machine"
                 unmet.append(Problem(file.path, reason, how_to_make(file.kind)))
         elif isinstance(seen, UnsealedError) and (file.kind, file.key[28:]) not in today:
@@ -98,9 +98,9 @@ def check_item(file: StoredFile) -> StoredArray:
     key = header.pop("key", None)
     if key != file.key:
         raise DamagedItemError(f"it holds the item {key}")
-    if header_key(header, found.seal.format_version) != file.key[28:]:
+    if header_key(header, found.checksums.format_version) != file.key[28:]:
         raise DamagedItemError(
-            f"its header (format {found.seal.format_version}, {_some(header)}) is not its key's"
+            f"its header (format {found.checksums.format_version}, {_some(header)}) is not its key's"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Locks between processes. The system lets go of a lock when its holder ends, however it ends."""
+"""Locks between processes. The system releases a lock when its holder ends, however it ends."""
 
 import fcntl
 import os
@@ -7,26 +7,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hlclip.system.disk import DiskError
-from hlclip.system.files import make_folder
 
 
-def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int:
-    """Lock a file, which is made if need be; threads of one process exclude each other, too.
+def acquire(path: Path, *, shared: bool = False, wait: bool = True, create: bool = True) -> int:
+    """Lock a file or folder; two threads of one process exclude each other, too.
 
     Args:
-        shared: held together with others that share it.
-        wait: until others let go.
+        shared: several holders may share the lock.
+        wait: wait until other holders release it.
+        create: make the lock file and its folder if they do not exist.
 
     Returns:
-        A file descriptor; closing it lets go.
+        A file descriptor; closing it releases the lock.
 
     Raises:
-        BlockingIOError: others hold it and `wait` is false.
-        OSError: the file cannot be made, or its file system has no locks.
+        BlockingIOError: another holder has it and `wait` is false.
+        OSError: the file cannot be made or opened, or its file system has no locks.
     """
-    make_folder(path.parent)
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Read-only is enough for a lock, and another user's lock file may be no more than readable.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDONLY | (os.O_CREAT if create else 0), 0o666)
     try:
         mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
@@ -37,9 +38,11 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int:
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
+) -> Iterator[None]:
     """Hold the lock of `acquire` in a context."""
-    descriptor = acquire(path, shared=shared, wait=wait)
+    descriptor = acquire(path, shared=shared, wait=wait, create=create)
     try:
         yield
     finally:
@@ -48,10 +51,10 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[N
 
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Be the only process that makes `path`; the lock file beside it goes with its holder.
+    """Be the only process that writes `path`; the lock file next to it is removed at the end.
 
     Raises:
-        DiskError: another process is at work.
+        DiskError: another process is writing it.
     """
     lock = path.with_name(f".{path.name}.lock")
     while True:
@@ -65,7 +68,7 @@ def sole_writer(path: Path) -> Iterator[None]:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), lock.stat()):
                 break
-        os.close(descriptor)  # the last holder removed the file after it was opened here
+        os.close(descriptor)  # the last holder removed this file after it was opened here
     try:
         yield
     finally:

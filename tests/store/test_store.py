@@ -177,7 +177,9 @@ def damaged(store: Store, item: Item, content: bytes) -> None:
     """With `content` in its file the item is refused by name, removed, and then made anew."""
     path = store.path(item.key)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"damaged, removed.*dvc repro --force frames") as caught:
+    with pytest.raises(
+        StoreError, match=r"damaged, removed.*\n`dvc repro --force frames"
+    ) as caught:
         afresh(store).read(item)
     assert str(path) in str(caught.value)
     assert not path.exists()
@@ -289,7 +291,7 @@ def test_a_field_that_the_file_lacks(store: Store, item: Item) -> None:
 def test_a_missing_item_names_file_and_remedy(tmp_path: Path, kind: str, stage: str) -> None:
     store = Store(tmp_path, kind, HEADER)
     with pytest.raises(
-        StoreError, match=f"not in the store; `dvc repro --force {stage}`"
+        StoreError, match=rf"not in the store\n`dvc repro --force {stage}`"
     ) as caught:
         store.read(Item("ab12", "0" * 32, 1))
     assert str(store.path("ab12")) in str(caught.value)
@@ -297,7 +299,7 @@ def test_a_missing_item_names_file_and_remedy(tmp_path: Path, kind: str, stage: 
 
 def test_a_whole_item_that_is_not_the_manifests_stays(store: Store, item: Item) -> None:
     elsewhere = Item(item.key, "0" * 32, item.length)  # made by a processor that rounds otherwise
-    with pytest.raises(StoreError, match=r"whole, but not what the manifest.*dvc repro --force"):
+    with pytest.raises(StoreError, match=r"whole, but not what the manifest.*\n`dvc repro --force"):
         store.read(elsewhere)
     np.testing.assert_array_equal(afresh(store).read(item), array())
 
@@ -305,7 +307,7 @@ def test_a_whole_item_that_is_not_the_manifests_stays(store: Store, item: Item) 
 def test_an_item_that_goes_away_during_a_run(store: Store, item: Item) -> None:
     store.read(item)
     store.path(item.key).unlink()
-    with pytest.raises(StoreError, match=r"No such file.*dvc repro"):
+    with pytest.raises(StoreError, match=r"No such file.*\n`dvc repro"):
         store.read(item)
 
 

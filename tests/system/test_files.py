@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.system.files import replacing, sweep, write_json
+from hlclip.system.files import remove_leftovers, replacing, write_json
 
 
 def test_replaces_whole_and_makes_the_folder(tmp_path: Path) -> None:
@@ -72,14 +72,14 @@ def test_what_a_killed_writer_left_goes_when_the_path_is_written_again(tmp_path:
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
 
 
-def test_sweeping_a_folder_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+def test_removing_leftovers_of_a_folder_spares_living_writers(tmp_path: Path) -> None:
     kept = [tmp_path / name for name in (".a.tmp", "b.tmp", ".c.12345678.tmp")]
     for path in kept:  # names like ours, but files
         path.write_text("")
     living, dead = writer(tmp_path / "living"), writer(tmp_path / "dead")
     dead.kill()
     dead.communicate()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert [p.name[:8] for p in tmp_path.iterdir() if p not in kept] == [".living."]
     living.communicate("\n", timeout=30)
     assert (tmp_path / "living").read_text() == "theirs"
