@@ -98,10 +98,9 @@ def check_item(file: StoredFile) -> StoredArray:
     key = header.pop("key", None)
     if key != file.key:
         raise DamagedItemError(f"it holds the item {key}")
-    if header_key(header, found.checksums.format_version) != file.key[28:]:
-        raise DamagedItemError(
-            f"its header (format {found.checksums.format_version}, {_some(header)}) is not its key's"
-        )
+    version = found.checksums.format_version
+    if header_key(header, version) != file.key[28:]:
+        raise DamagedItemError(f"its header (format {version}, {_some(header)}) is not its key's")
     return found
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import hlclip.pipeline.frames
 import hlclip.video.ffmpeg_process
+import hlclip.video.frames
 from hlclip.formats.annotations import Annotation
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
@@ -239,10 +239,10 @@ def test_a_gap_of_an_hour_is_filled(tmp_path: Path) -> None:
 
 def test_frames_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 200))
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_BYTES", 99 * 32 * 32 * 3)
+    monkeypatch.setattr(hlclip.video.frames, "MOST_BYTES", 99 * 32 * 32 * 3)
     with pytest.raises(VideoError, match="more than 304,128 bytes of memory"):
         extract_frames(path, HEADER)
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_BYTES", 100 * 32 * 32 * 3)
+    monkeypatch.setattr(hlclip.video.frames, "MOST_BYTES", 100 * 32 * 32 * 3)
     assert len(extract_frames(path, HEADER)) == 100
 
 
@@ -299,7 +299,7 @@ def test_an_ffmpeg_that_never_ends_is_ended(
     path = numbered_film(tmp_path / "a.mkv", constant(10, 4))
     script, said = STUCK[kind]
     pid = stand_in(script)
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_SECONDS", 360)
+    monkeypatch.setattr(hlclip.video.frames, "MOST_SECONDS", 360)
     with quickly(), pytest.raises(VideoError, match=said):
         extract_frames(path, HEADER)
     with pytest.raises(ProcessLookupError):
@@ -393,7 +393,7 @@ def test_damage_is_survived_or_named(tmp_path: Path, name: str, encoder: str) ->
 
 def indexed(root: Path, vids: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """vid -> file of those that are taken, vid -> reason of those that are not."""
-    index = build_index(annotated(root, vids), cache=root / "cache.sqlite")
+    index = build_index(annotated(root, vids), cache=root / "videos.json")
     return {vid: video.path for vid, video in index.videos.items()}, index.missing
 
 
@@ -459,7 +459,7 @@ def test_good_ones_are_all_there_and_bad_ones_all_named(
     }
     for vid, make in bad.items():
         make(folder / f"{vid}.mp4")
-    index = build_index(annotated(tmp_path, [*good, *bad]), cache=tmp_path / "cache.sqlite")
+    index = build_index(annotated(tmp_path, [*good, *bad]), cache=tmp_path / "videos.json")
     store = tmp_path / "store"
     with quickly():
         manifest = make_frames(index, PARAMS, data_root=tmp_path, store=store, max_missing=1.0)
