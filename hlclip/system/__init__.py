@@ -1,11 +1,11 @@
-"""What every wing stands on: errors, whole files, locks, disk and memory, start-up.
+"""The base of every wing: errors, whole files, locks, disk, memory, start-up.
 
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
 files      files that are either whole or not there
 locks      locks between processes
-disk       room on a disk
+disk       free space on a disk
 memory     memory of the machine and of this process
-startup    processes that start and end in less time
+startup    faster start and end of a process that loads torch
 """
 
 from hlclip.system.disk import free_bytes, in_words, nearest_folder, require_space, same_disk

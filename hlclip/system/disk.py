@@ -1,4 +1,4 @@
-"""Room on a disk."""
+"""Free space on a disk."""
 
 import os
 import shutil
@@ -12,25 +12,25 @@ class DiskError(HlclipError):
 
 
 def nearest_folder(path: Path) -> Path:
-    """`path` itself, or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    """`path` itself if it exists, else its nearest parent that does."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def free_bytes(path: Path) -> int:
-    """Free space where `path` is or will be."""
+    """Free bytes on the disk of `path`, which need not exist yet."""
     return shutil.disk_usage(nearest_folder(path)).free
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check free space before a long task.
 
     Args:
-        folder: where it will be written; it need not exist yet.
+        folder: where the task writes; it need not exist yet.
         needed: bytes.
-        purpose: what for, as the message says it.
+        purpose: the task, for the message.
 
     Raises:
-        DiskError: less than `needed` is free.
+        DiskError: fewer bytes than `needed` are free.
     """
     free = free_bytes(folder)
     if free < needed:
@@ -41,12 +41,12 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def same_disk(one: Path, other: Path) -> bool:
-    """Do two existing folders share their free space?"""
+    """Whether two existing folders lie on one disk."""
     return os.stat(one).st_dev == os.stat(other).st_dev
 
 
 def in_words(size: int) -> str:
-    """Bytes as a person reads them: in units of 10^9, 10^6 or as they are."""
+    """A number of bytes for people: in GB (10^9), MB (10^6) or bytes."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6)):
         if size >= factor:
             return f"{size / factor:,.1f} {unit}"

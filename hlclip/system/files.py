@@ -23,9 +23,6 @@ _PREFIX_LETTERS = 40
 
 _DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
-_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
-"""Why a folder cannot be made in /proc, or below a file."""
-
 
 class WriteError(HlclipError):
     """The system refuses to write a file; says which, why, how much is free, and what to do."""
@@ -35,11 +32,10 @@ class WriteError(HlclipError):
 def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes `path`, on failure it is removed.
 
-    The temporary path lies in a private folder, which may hold other temporary files as well.
-
-    A reader sees the old file or the new one, never a part. Several processes may write one path:
-    each has a temporary folder next to `path`, and the last one wins. The folder of a writer that
-    was killed is removed when the same path is written again.
+    A reader sees the old file or the new one, never a part. The temporary path lies in a folder
+    next to `path` that each writer has for itself, and that may hold other temporary files. Of
+    several writers of one path the last one wins. The folder of a killed writer is removed when
+    the same path is written again.
 
     Args:
         path: its folder is made if it does not exist.
@@ -193,11 +189,12 @@ def _disk_refusal(error: BaseException | None) -> int | None:
 def _write_error(path: Path, number: int | None, needed: int | None) -> WriteError:
     reason = os.strerror(number) if number else "refused"
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        size = f"{in_words(needed)} or more" if needed else "more than nothing"
-        # A quota or a limit on a file's size says nothing about its own free bytes.
-        where = "" if number == errno.ENOSPC else " on the disk"
-        reason += f" ({size} needed, {in_words(free_bytes(path))} free{where})"
-    remedy = "choose another place" if number in _NO_FOLDER else system_remedy(number)
+        size = f"{in_words(needed)} or more needed, " if needed else ""
+        where = "" if number == errno.ENOSPC else " on the disk"  # and not within the quota
+        reason += f" ({size}{in_words(free_bytes(path))} free{where})"
+    # A folder cannot be made in /proc, or below a file.
+    no_folder = number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+    remedy = "choose another place" if no_folder else system_remedy(number)
     return WriteError(f"{path}: cannot be written: {reason}", remedy)
 
 
