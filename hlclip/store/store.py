@@ -14,7 +14,7 @@ import json
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hlclip.formats import Header, Item
 from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
 from hlclip.store.locks import LOCK
-from hlclip.system import HlclipError, acquire, locked, write_whole
+from hlclip.system import HlclipError, locked, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
@@ -67,7 +67,7 @@ def item_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.h5"
 
 
-def key_lock(folder: Path, key: str) -> AbstractContextManager[None]:
+def key_lock(folder: Path, key: str) -> AbstractContextManager[object]:
     """The lock of a key; keys with the same first two digits share one."""
     return locked(folder / "locks" / f"{key[:2]}.lock")
 
@@ -98,7 +98,9 @@ class Store:
         orphan of a killed run. From the first call on, this object holds the store, see `holding`.
         """
         if not self._held:
-            weakref.finalize(self, os.close, acquire(self.folder.parent / LOCK, shared=True))
+            stack = ExitStack()
+            stack.enter_context(locked(self.folder.parent / LOCK, shared=True))
+            weakref.finalize(self, stack.close)
             self._held = True
         with key_lock(self.folder, key):
             try:

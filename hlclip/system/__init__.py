@@ -23,6 +23,6 @@ from hlclip.system.files import (
     write_table,
     write_whole,
 )
-from hlclip.system.locks import acquire, locked, sole_writer
+from hlclip.system.locks import locked, sole_writer
 from hlclip.system.memory import free_host_bytes, memory_bytes, peak_bytes
 from hlclip.system.startup import quick_process

@@ -9,14 +9,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from hlclip.system.disk import free_bytes, in_words
 from hlclip.system.errors import HlclipError, system_remedy
-from hlclip.system.locks import acquire, locked
+from hlclip.system.locks import locked
 
 _PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
@@ -155,25 +155,19 @@ def being_written(temporary: Path) -> bool:
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """A new, locked folder next to `path`; it is removed at the end."""
-    while True:
-        folder = Path(
-            mkdtemp(prefix=f".{path.name[:_PREFIX_LETTERS]}.", suffix=".tmp", dir=path.parent)
-        ).absolute()
-        lock = None
-        # A file system without locks is fine: there, nobody removes leftovers either.
-        with suppress(OSError):
-            lock = acquire(folder, shared=True, create=False)
-        if folder.exists():  # else another writer removed it before it was locked
-            break
-        if lock is not None:
-            os.close(lock)
-    try:
+    names = {"prefix": f".{path.name[:_PREFIX_LETTERS]}.", "suffix": ".tmp"}
+    with ExitStack() as stack:
+        while True:
+            folder = Path(mkdtemp(**names, dir=path.parent)).absolute()
+            # A file system without locks is fine: there, nobody removes leftovers either.
+            with suppress(OSError):
+                stack.enter_context(locked(folder, shared=True, create=False))
+            if folder.exists():
+                break
+            stack.close()  # another writer removed the folder before it was locked
+        # While it is locked; what cannot be removed now is a leftover.
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
-    finally:
-        # What cannot be removed now is a leftover; an error on its way says more.
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
 
 
 def _disk_refusal(error: BaseException | None) -> int | None:

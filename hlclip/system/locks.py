@@ -3,25 +3,28 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hlclip.system.disk import DiskError
 
 
-def acquire(path: Path, *, shared: bool = False, wait: bool = True, create: bool = True) -> int:
-    """Lock a file or folder; two threads of one process exclude each other, too.
+@contextmanager
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
+) -> Iterator[int]:
+    """Hold the lock of a file or folder; two threads of one process exclude each other, too.
 
     Args:
         shared: several holders may share the lock.
         wait: wait until other holders release it.
         create: make the lock file and its folder if they do not exist.
 
-    Returns:
-        A file descriptor; closing it releases the lock.
+    Yields:
+        The descriptor of the open file or folder.
 
     Raises:
-        BlockingIOError: another holder has it and `wait` is false.
+        BlockingIOError: another holder has the lock and `wait` is false.
         OSError: the file cannot be made or opened, or its file system has no locks.
     """
     if create:
@@ -31,20 +34,7 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True, create: bool
     try:
         mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-@contextmanager
-def locked(
-    path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
-) -> Iterator[None]:
-    """Hold the lock of `acquire` in a context."""
-    descriptor = acquire(path, shared=shared, wait=wait, create=create)
-    try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -57,20 +47,18 @@ def sole_writer(path: Path) -> Iterator[None]:
         DiskError: another process is writing it.
     """
     lock = path.with_name(f".{path.name}.lock")
-    while True:
-        try:
-            descriptor = acquire(lock, wait=False)
-        except BlockingIOError as error:
-            raise DiskError(
-                f"{path} is being written by another run",
-                "wait for it, or end it and run again",
-            ) from error
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                break
-        os.close(descriptor)  # the last holder removed this file after it was opened here
-    try:
+    with ExitStack() as stack:
+        while True:
+            try:
+                descriptor = stack.enter_context(locked(lock, wait=False))
+            except BlockingIOError as error:
+                raise DiskError(
+                    f"{path} is being written by another run",
+                    "wait for it, or end it and run again",
+                ) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                    break
+            stack.close()  # the last holder removed this file after it was opened here
+        stack.callback(lock.unlink, missing_ok=True)  # before the lock is released
         yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hlclip.system.disk import DiskError
-from hlclip.system.locks import acquire, locked, sole_writer
+from hlclip.system.locks import locked, sole_writer
 
 HOLD = """
 import sys
@@ -98,8 +98,8 @@ def test_an_error_releases_the_lock(tmp_path: Path) -> None:
 def test_a_lock_file_of_another_user_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch(mode=0o444)
-    os.close(acquire(path))
-    assert path.read_bytes() == b""
+    with locked(path):
+        assert path.read_bytes() == b""
 
 
 def test_nothing_is_created_where_that_is_not_asked_for(tmp_path: Path) -> None:
