@@ -1,7 +1,7 @@
 """The base of every wing: errors, whole files, locks, disk, memory, start-up.
 
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
-files      files that are either whole or not there
+files      write files whole or not at all
 locks      locks between processes
 disk       free space on a disk
 memory     memory of the machine and of this process

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary file, fsync, rename."""
+"""Write a file whole or not at all: to a temporary file, fsync, rename."""
 
 import csv
 import errno
@@ -159,7 +159,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         while True:
             folder = Path(mkdtemp(**names, dir=path.parent)).absolute()
-            # A file system without locks is fine: there, nobody removes leftovers either.
+            # A file system without locks is fine: no writer removes leftovers there.
             with suppress(OSError):
                 stack.enter_context(locked(folder, shared=True, create=False))
             if folder.exists():

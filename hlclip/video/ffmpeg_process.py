@@ -27,7 +27,7 @@ MEMORY_BYTES = 4 * 2**30
 """Memory of an ffmpeg that decodes: 8K keeps up to 17 pictures of 100 MB for reference."""
 
 _COMPLAINTS_BYTES = 64 * 1024
-"""The last complaints, which are kept: those of hours of damage would fill the memory."""
+"""Only the last complaints are stored: those of hours of damage would fill the memory."""
 
 
 def time_limit_seconds(seconds: float) -> float:
@@ -112,17 +112,17 @@ class FFmpegProcess:
         """
         self._limit_seconds += SECONDS_A_SECOND * seconds
         last_byte = time.monotonic()
-        start = last_byte - self._waited_seconds
+        start = last_byte - self._waited_seconds  # the clock stands still between two reads
         content = bytearray()
         while len(content) < size and self._pipes.get_map():
             now = time.monotonic()
-            left = start + self._limit_seconds - now
-            left_to_stall = last_byte + self._stall_seconds - now
-            if left <= 0:
+            remaining = start + self._limit_seconds - now
+            remaining_to_stall = last_byte + self._stall_seconds - now
+            if remaining <= 0:
                 raise VideoError(f"ffmpeg was ended: not done after {self._limit_seconds:g} s")
-            if left_to_stall <= 0:
+            if remaining_to_stall <= 0:
                 raise VideoError(f"ffmpeg was ended: no frame for {self._stall_seconds:g} s")
-            for key, _ in self._pipes.select(min(left, left_to_stall)):
+            for key, _ in self._pipes.select(min(remaining, remaining_to_stall)):
                 pipe = cast("FileIO", key.fileobj)
                 if key.data == "stderr":
                     chunk = pipe.read(_COMPLAINTS_BYTES)

@@ -162,7 +162,7 @@ def _decode(
     with open_video(path) as container:
         stream = video_stream(container)
         stream.thread_count = 1
-        # An error at any damage: ffmpeg conceals it, and other pictures would be seen.
+        # Any damage is an error here, because ffmpeg conceals it with pixels of its choice.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
         scaler: _Scaler | None = None
         packets = (packet for packet in container.demux(stream) if packet.size)

@@ -195,16 +195,16 @@ def _with_duration(path: Path, seconds: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "reason"),
     [
         (MOST_SECONDS + 1, r"24\.0 hours"),
         (1e9, r"277,777\.8 hours"),
         (-1.0, "no duration"),
     ],
 )
-def test_a_header_that_claims_years(tmp_path: Path, seconds: float, said: str) -> None:
+def test_a_header_that_claims_years(tmp_path: Path, seconds: float, reason: str) -> None:
     path = _with_duration(numbered_film(tmp_path / "a.mkv", constant(10, 4)), seconds)
-    with quickly(), pytest.raises(VideoError, match=said):
+    with quickly(), pytest.raises(VideoError, match=reason):
         probe(path)
     assert numbers(extract_frames(path, HEADER)) == [9, 29]  # which reads no claim
 
@@ -297,10 +297,10 @@ def test_an_ffmpeg_that_never_ends_is_ended(
     kind: str,
 ) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 4))
-    script, said = STUCK[kind]
+    script, reason = STUCK[kind]
     pid = stand_in(script)
     monkeypatch.setattr(hlclip.video.frames, "MOST_SECONDS", 360)
-    with quickly(), pytest.raises(VideoError, match=said):
+    with quickly(), pytest.raises(VideoError, match=reason):
         extract_frames(path, HEADER)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
@@ -346,9 +346,9 @@ def test_an_ffmpeg_that_needs_more_memory_says_so(tmp_path: Path) -> None:
     output = video_input(path, threads=1)["V:0"].output("pipe:", format="rawvideo")
     with FFmpegProcess(output, path, stall_seconds=60, memory=64 * 2**20) as running:
         running.read(2**30, seconds=1)
-        status, said = running.end()
+        status, complaints = running.end()
     assert status != 0
-    assert "allocate" in " ".join(said) or status < 0
+    assert "allocate" in " ".join(complaints) or status < 0
 
 
 # Damage
@@ -466,10 +466,10 @@ def test_good_ones_are_all_there_and_bad_ones_all_named(
     assert manifest.items.keys() == set(good)
     assert manifest.failed.keys() == bad.keys()
     assert f"{len(bad)} of {len(good) + len(bad)} videos" in caplog.text
-    for vid, said in manifest.failed.items():
-        assert vid in said
-        assert len(said) > len(f"videos/{vid}.mp4: ")
-        assert str(tmp_path) not in said
+    for vid, reason in manifest.failed.items():
+        assert vid in reason
+        assert len(reason) > len(f"videos/{vid}.mp4: ")
+        assert str(tmp_path) not in reason
     frames = Store(store, "frames", manifest.header)
     for n, vid in enumerate(good):
         assert numbers(frames.read(manifest.items[vid])) == [100 * n + 9, 100 * n + 29]
