@@ -57,7 +57,7 @@ def content_key(header: Header, content: str) -> str:
 
 
 def header_key(header: Header, format_version: int) -> str:
-    """The last 12 digits of a key: whether a file bears the right key shows without its source."""
+    """The last 12 digits of a key, from header and format alone: a file is checked by itself."""
     facts = {"format_version": format_version, "header": dict(header)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
