@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from tabulate import tabulate
 from tqdm import tqdm
 
-from hlclip.datasets import ANNOTATIONS, identify
+from hlclip.datasets import ANNOTATIONS, identify_release
 from hlclip.formats import Annotation, read_annotations
 from hlclip.system import replacing, write_json
 from hlclip.video import ffmpeg_executable
@@ -71,7 +71,7 @@ def main(
 ) -> None:
     """Run the pipeline at QVHighlights' shape and report what each stage costs."""
     rows = {r.split: read_annotations(annotations / r.name) for r in ANNOTATIONS}
-    unknown = [r.name for r in ANNOTATIONS if identify(annotations / r.name) is None]
+    unknown = [r.name for r in ANNOTATIONS if identify_release(annotations / r.name) is None]
     if unknown:
         sys.exit(f"{annotations}: {', '.join(unknown)}: not the released files")
     data = folder.absolute() / "data"

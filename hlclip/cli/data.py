@@ -16,9 +16,9 @@ from hlclip.datasets import (
     DownloadError,
     Release,
     VideoArchive,
+    dataset_status,
     download,
     extract_videos,
-    look,
 )
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
 
@@ -102,7 +102,7 @@ def qvhighlights(
     """
     with plain_errors(context):
         show = _print_json if json else _show
-        holdings = look(root, ANNOTATIONS)
+        holdings = dataset_status(root, ANNOTATIONS)
         if check:
             show(root, holdings)
             raise typer.Exit(0 if holdings.whole else 1)
@@ -115,7 +115,7 @@ def qvhighlights(
         different: list[str] = []
         if extract and holdings.missing:
             different = _get_videos(root, holdings, archive, mirror)
-            holdings = look(root, ANNOTATIONS)
+            holdings = dataset_status(root, ANNOTATIONS)
         show(root, holdings)
         if different or holdings.different or (extract and holdings.missing):
             raise typer.Exit(1)
@@ -138,7 +138,7 @@ def _get_annotations(root: Path, holdings: DatasetStatus, mirror: str | None) ->
             download(_at(mirror, release), path, sha256=release.sha256)
         except DownloadError as error:
             raise DownloadError(f"{error}\nOr place the file yourself: {path}") from error
-    return look(root, ANNOTATIONS)
+    return dataset_status(root, ANNOTATIONS)
 
 
 def _get_videos(

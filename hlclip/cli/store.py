@@ -15,7 +15,7 @@ from hlclip.cli.terminal import plain_errors
 from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance import Problem
+    from hlclip.maintenance import Defect
 
 store = typer.Typer(no_args_is_help=True)
 store.command("gc")(gc)
@@ -102,25 +102,24 @@ def verify(
       hlclip store verify --named             what this workspace needs, in less time
       hlclip store verify --remove            asks, then deletes what is damaged
     """
-    from hlclip.maintenance import audit, remove_damaged, workspace_manifests  # noqa: PLC0415
+    from hlclip.maintenance import (  # noqa: PLC0415
+        remove_damaged,
+        verify_store,
+        workspace_manifests,
+    )
     from hlclip.store import repository, store_root  # noqa: PLC0415
 
     with plain_errors(context):
         if remove and as_json and not yes:
             raise HlclipError("--json asks nothing: --remove then needs --yes")
         root = store_root()
-        found = audit(root, workspace_manifests(repository()), everything=not named)
+        found = verify_store(root, workspace_manifests(repository()), everything=not named)
         if as_json:
             _print_json({"store": str(root), **asdict(found)})
         else:
             typer.echo(f"{root}: {found.whole:,} files are whole, {len(found.damaged):,} damaged")
             _complaints("damaged", found.damaged)
             _complaints("named by outputs/ here, but", found.unmet)
-            if found.older:
-                typer.echo(
-                    f"{len(found.older):,} files are of an older format, which nothing reads: "
-                    "`hlclip store gc`"
-                )
         if remove and found.damaged:
             if not yes:
                 typer.confirm(f"Delete these {len(found.damaged):,} files?", abort=True)
@@ -136,7 +135,7 @@ def _why() -> str:
     return "DVC_ROOT" if os.environ.get("DVC_ROOT") else "the default, in the folder here"
 
 
-def _complaints(what: str, complaints: "Iterable[Problem]") -> None:
+def _complaints(what: str, complaints: "Iterable[Defect]") -> None:
     for each in complaints:
         typer.echo(f"{what}: {each.path}: {each.reason}; {each.remedy}")
 

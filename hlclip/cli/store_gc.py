@@ -10,7 +10,7 @@ from hlclip.cli.terminal import plain_errors
 from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance import Keep
+    from hlclip.maintenance import Keep, StoredFile
 
 
 def gc(
@@ -66,14 +66,14 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance import Garbage, find_garbage, remove_garbage  # noqa: PLC0415
+    from hlclip.maintenance import find_garbage, remove_garbage  # noqa: PLC0415
     from hlclip.store import store_root  # noqa: PLC0415
 
     with plain_errors(context):
         root = store_root()
         unreadable: dict[str, str] = {}
 
-        def find() -> Garbage:
+        def find() -> "list[StoredFile]":
             items, gaps = _named_anywhere(root, keep, clones or [])
             if not skip_unreadable:
                 unreadable.update(gaps)
@@ -82,7 +82,7 @@ def gc(
             return find_garbage(root, items, features=features, older_than_days=older_than)
 
         garbage = remove_garbage(root, find) if force else find()
-        files = [(file.path, file.size) for file in garbage.files]
+        files = [(file.path, file.size) for file in garbage]
         total = sum(size for _, size in files)
         if as_json:
             listed = [{"path": str(path), "bytes": size} for path, size in files]
@@ -90,7 +90,7 @@ def gc(
             typer.echo(json.dumps({**found, "unreadable": unreadable}, indent=1))
             return
         by_kind: dict[str, list[int]] = {}
-        for file in garbage.files:
+        for file in garbage:
             name = "half-written" if file.sort == "temporary" else file.kind
             by_kind.setdefault(name, []).append(file.size)
         for name, sizes in by_kind.items():

@@ -70,7 +70,7 @@ def import_items(
 def _tell(moved: "Transfer", target: Path) -> None:
     typer.echo(
         f"{target}: {moved.copied:,} files ({in_words(moved.copied_bytes)}) came, "
-        f"{moved.there:,} were there"
+        f"{moved.present:,} were there"
     )
     for path, reason in moved.refused.items():
         typer.echo(f"left out: {path}: {reason}", err=True)

@@ -1,8 +1,8 @@
-"""Public data sets: where they are published, and how they are obtained.
+"""Public data sets: where they are published, how they are downloaded and recognised.
 
-qvhighlights    QVHighlights' files, and what a folder holds of them
+qvhighlights    QVHighlights' files, and which of them a folder holds
 download        one file over HTTP, resumed and verified
-archive         videos out of one large archive
+archive         videos extracted from one large archive
 """
 
 from hlclip.datasets.archive import extract_videos
@@ -13,7 +13,6 @@ from hlclip.datasets.qvhighlights import (
     DatasetStatus,
     Release,
     VideoArchive,
-    identify,
-    look,
-    named,
+    dataset_status,
+    identify_release,
 )

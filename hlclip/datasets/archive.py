@@ -1,7 +1,7 @@
-"""The videos out of an archive: known names only, each whole, and nothing outside the folder.
+"""Extract videos from an archive: known names only, each file whole, nothing outside the folder.
 
-The checksum of a gzip file stands at its end. Until it was read and found right, videos wait in
-`.extracting` inside the folder; what is whole there need not be extracted again after a kill.
+The checksum of a gzip file is at its end. Until the checksum has been read and is right, videos
+wait in `.extracting` inside the folder. A run after a kill does not extract complete ones again.
 """
 
 import gzip
@@ -23,25 +23,23 @@ _CHUNK = 1 << 20
 
 
 class ArchiveError(HlclipError):
-    """An archive is truncated, damaged or none; says what to do."""
+    """An archive is truncated, damaged or of another format."""
 
 
 @dataclass
 class Extraction:
-    """What became of the members of an archive."""
+    """What happened to the members of an archive."""
 
     extracted: list[str] = field(default_factory=list)
-    """Vids that were not in the folder before."""
-    present: list[str] = field(default_factory=list)
-    """Vids that were: with the archive's size, or under another suffix."""
+    """Vids whose file was extracted."""
     different: list[str] = field(default_factory=list)
-    """Vids that were with another size than the archive's; those files were left alone."""
+    """Vids whose existing file has another size than the archive's; it was left alone."""
     ignored: dict[str, str] = field(default_factory=dict)
-    """Member's name -> why nothing was made of it."""
+    """Name of a member -> why it was not extracted."""
 
 
 def videos_in(folder: Path, vids: Collection[str]) -> dict[str, Path]:
-    """vid -> its file in `folder`, under whatever suffix; empty and hidden files are none."""
+    """vid -> its file in `folder`, with any suffix; empty and hidden files do not count."""
     if not folder.is_dir():
         return {}
     return {
@@ -57,26 +55,25 @@ def videos_in(folder: Path, vids: Collection[str]) -> dict[str, Path]:
 def extract_videos(
     archive: Path, folder: Path, vids: Collection[str], *, suffix: str = ".mp4"
 ) -> Extraction:
-    """Extract `<vid><suffix>` for every one of `vids`, from wherever it lies in a .tar.gz.
+    """Extract `<vid><suffix>` for each of `vids`, from any folder of a .tar.gz.
 
-    Of a member only the last part of its name is looked at, and only to find it among `vids`: where
-    it is written does not depend on the archive. Only empty files are ever replaced.
+    Only the last part of a member's name is compared with `vids`, so the archive cannot choose
+    where a file is written. Existing files are replaced only if they are empty.
 
     Args:
         archive: gzip-compressed tar.
-        folder: made if need be; what is extracted appears there when all of `archive` was read.
-        vids: what to extract.
+        folder: created if necessary; videos appear in it when all of `archive` has been read.
 
     Raises:
-        ArchiveError: `archive` is truncated, damaged or something else.
-        DiskError: no room for the next video, or another run is extracting here.
+        ArchiveError: `archive` is truncated, damaged or of another format.
+        DiskError: too little room for the next video, or another process extracts to `folder`.
         OSError: `archive` cannot be read or `folder` not written.
     """
     waiting = folder / ".extracting"
     with sole_writer(waiting):
-        _take_up(waiting, archive)
+        _keep_if_of(archive, waiting)
         result = Extraction()
-        there, seen = videos_in(folder, vids), set[str]()
+        existing, handled = videos_in(folder, vids), set[str]()
         with _members(archive, waiting) as tar:
             for member in tar:
                 if member.isdir():
@@ -87,24 +84,22 @@ def extract_videos(
                     result.ignored[member.name] = "not a plain file"
                 elif vid not in vids or vid == name:
                     result.ignored[member.name] = "not among the videos of the annotations"
-                elif vid in seen:
-                    result.ignored[member.name] = "one more file of its name"
-                elif vid not in there:
+                elif vid in handled:
+                    result.ignored[member.name] = "a second file of this name"
+                elif vid not in existing:
                     _extract(tar, member, waiting / name)
                     result.extracted.append(vid)
-                elif there[vid].name == name and there[vid].stat().st_size != member.size:
+                elif existing[vid].name == name and existing[vid].stat().st_size != member.size:
                     result.different.append(vid)
-                else:
-                    result.present.append(vid)
-                seen.add(vid)
+                handled.add(vid)
         for vid in result.extracted:
             os.replace(waiting / f"{vid}{suffix}", folder / f"{vid}{suffix}")
         shutil.rmtree(waiting)
     return result
 
 
-def _take_up(waiting: Path, archive: Path) -> None:
-    """Keep what an interrupted run extracted from this very file; begin with nothing otherwise."""
+def _keep_if_of(archive: Path, waiting: Path) -> None:
+    """Keep the files that an interrupted run extracted from this archive; delete any others."""
     status = archive.stat()
     origin = f"{archive.resolve()}\n{status.st_size} {status.st_mtime_ns}\n"
     note = waiting / "origin"
@@ -115,7 +110,7 @@ def _take_up(waiting: Path, archive: Path) -> None:
 
 @contextmanager
 def _members(archive: Path, waiting: Path) -> Iterator[tarfile.TarFile]:
-    """The archive as a stream. At the end the rest is read too: that checks gzip's checksum."""
+    """Open the archive as a stream; afterwards read it to its end, which checks gzip's checksum."""
     size = archive.stat().st_size
     try:
         with (
@@ -127,18 +122,13 @@ def _members(archive: Path, waiting: Path) -> Iterator[tarfile.TarFile]:
             yield tar
             while unpacked.read(_CHUNK):
                 pass
-    except EOFError as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         shutil.rmtree(waiting)
-        raise ArchiveError(
-            f"{archive} ends too early, at byte {size:,}: it was not downloaded to its end. Finish "
-            "or delete it and run again; nothing of it was kept"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        shutil.rmtree(waiting)
-        raise ArchiveError(
-            f"{archive} is damaged, or it is no .tar.gz ({error}). Delete it and download it "
-            "again; nothing of it was kept"
-        ) from error
+        reason = f"is damaged, or it is no .tar.gz ({error})"
+        if isinstance(error, EOFError):
+            reason = f"ends too early, at byte {size:,}: its download was not finished"
+        remedy = "finish its download, or delete it and run again; no video was extracted"
+        raise ArchiveError(f"{archive} {reason}", remedy) from error
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""One file over HTTP: resumed where it was cut, never spliced, verified before it has its name.
+"""Download one file over HTTP: resumed after an interruption, verified before it gets its name.
 
-`<name>.part` holds what came so far, `<name>.part.json` what it came from. A range is asked for
-with `If-Range`, and the answer is compared with what came before: when the file on the server has
-changed, the download begins anew. Proxies and certificates are those of the environment
-(`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`), as `requests` reads them.
+`<name>.part` holds the bytes received so far, and `<name>.part.json` says which file they are the
+beginning of. A range is requested with `If-Range`, and the answer must continue exactly that file.
+If the file on the server has changed, the download starts over. Proxies and certificates are those
+of the environment (`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`), as `requests` reads them.
 """
 
 import hashlib
@@ -12,188 +12,181 @@ import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import requests
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3 import BaseHTTPResponse, Retry
-from urllib3.connectionpool import ConnectionPool
+from urllib3 import Retry
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
 from hlclip.system import HlclipError, require_space, sole_writer, write_json
 
 log = logging.getLogger(__name__)
 
-
-class Patience(Retry):
-    """urllib3's retries, told: where nothing answers they take a minute."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: ConnectionPool | None = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> Self:
-        left = super().increment(method, url, response, error, _pool, _stacktrace)
-        why = _reason(error) if response is None else f"the server answers {response.status}"
-        log.warning("%s: %s; trying again", url, why)
-        return left
-
-
-PATIENT = Patience(
-    total=7,  # without a byte between them: pauses of 0, 1, 2, 4, 8, 16 and 32 seconds
+PATIENT = Retry(
+    total=7,  # consecutive failures without a new byte: pauses of 0, 1, 2, 4, 8, 16, 32 seconds
     backoff_factor=0.5,
     retry_after_max=300,
     status_forcelist=(408, 429, 500, 502, 503, 504),
-    raise_on_status=False,  # the last answer is worth more in a message
 )
 _TIMEOUT_SECONDS = (15, 60)  # to connect; between two bytes
 _CHUNK = 1 << 16
+_FAILURES = (requests.ConnectionError, requests.Timeout, requests.HTTPError, HTTPError)
+"""What another try may help against, unless the server's answer is final."""
 
 
 class DownloadError(HlclipError):
-    """A file could not be obtained, or it is not what it should be; says what to do."""
+    """A file could not be downloaded, or its bytes are not the expected ones."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What the bytes of a `.part` came from."""
+    """The file on a server that a `.part` is the beginning of."""
 
     url: str
-    validator: str | None
-    """Strong ETag or date; without one nothing can be resumed."""
-    size: int | None
-    """Bytes of the whole file, where the server says."""
+    validator: str
+    """Strong ETag or date."""
+    size: int
+    """Bytes of the whole file."""
 
 
-def download(url: str, path: Path, *, sha256: str | None = None, retry: Patience = PATIENT) -> None:
-    """Download `url` to `path`, going on where an earlier call was cut or killed.
+def download(url: str, path: Path, *, sha256: str | None = None, retry: Retry = PATIENT) -> None:
+    """Download `url` to `path`, and resume what an earlier call left unfinished.
 
-    A `path` that is there is left as it is. Otherwise it appears whole and verified or not at all:
-    by its checksum where one is given, else by its length alone.
+    An existing `path` is left as it is. Otherwise `path` appears whole and verified, or not at all:
+    verified by its checksum if one is given, else by its length.
 
     Args:
         sha256: hexadecimal; a file with another checksum is removed.
-        retry: how often and how patiently; tries count anew when bytes have come in between.
+        retry: how often to try again, and after which pauses. The count restarts whenever new
+            bytes have arrived.
 
     Raises:
-        DownloadError: the server has no such file, stays unreachable, or sends another one.
-        DiskError: no room for what is still to come, or another run is at it.
+        DownloadError: the server has no such file, stays unreachable, or sends another file.
+        DiskError: too little room for the rest of the file, or another process downloads it.
     """
     part = path.with_name(f"{path.name}.part")
     with sole_writer(path):
         if path.exists():
             return
         try:
-            with requests.Session() as session:
-                adapter = HTTPAdapter(max_retries=retry)
-                session.mount("https://", adapter)
-                session.mount("http://", adapter)
-                _fetch(session, url, part, retry=retry, checked=sha256 is not None)
+            _complete(url, part, retry=retry, checked=sha256 is not None)
         except (requests.RequestException, HTTPError) as error:
-            came = part.stat().st_size if part.exists() else 0
-            kept = f"; run again to go on from byte {came:,}" if came else ""
-            raise DownloadError(f"{url}: {_reason(error)}{kept}") from error
-        if sha256 is not None:
-            _verify(part, sha256, url)
+            size = _size(part)
+            remedy = f"run again to go on from byte {size:,}" if size else ""
+            raise DownloadError(f"{url}: {_cause(error)}", remedy) from error
         with part.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest() if sha256 else None
             os.fsync(file.fileno())
+        if actual != sha256:
+            size = _size(part)
+            part.unlink()
+            _note(part).unlink(missing_ok=True)
+            raise DownloadError(
+                f"{url}: received {size:,} bytes with sha256 {actual}, expected {sha256}; they "
+                "were removed",
+                "run again, or take the file from another place",
+            )
         os.replace(part, path)
         _note(part).unlink(missing_ok=True)
 
 
-def _fetch(
-    session: requests.Session, url: str, part: Path, *, retry: Patience, checked: bool
-) -> None:
-    """Complete `part`. The session repeats requests; bodies that break off are resumed here."""
-    patience = retry
+def _complete(url: str, part: Path, *, retry: Retry, checked: bool) -> None:
+    """Send requests until `part` is complete, or as long as `retry` allows."""
+    attempts = retry
     while True:
-        before = part.stat().st_size if part.exists() else 0
+        before = _size(part)
         try:
-            if _go_on(session, url, part, checked=checked):
+            if _request(url, part, checked=checked):
                 return
-        except HTTPError as error:
-            fresh = part.stat().st_size > before
-            patience = (retry if fresh else patience).increment("GET", url, error=error)
-            patience.sleep()
+        except _FAILURES as error:
+            response = error.response if isinstance(error, requests.HTTPError) else None
+            if response is not None and response.status_code not in retry.status_forcelist:
+                raise
+            attempts = retry if _size(part) > before else attempts
+            if not attempts.total:
+                raise
+            log.warning("%s: %s; trying again", url, _cause(error))
+            attempts = attempts.increment("GET", url, error=error)
+            attempts.sleep(None if response is None else response.raw)
 
 
-def _go_on(session: requests.Session, url: str, part: Path, *, checked: bool) -> bool:
-    """One request, for what `part` still lacks or for the whole file; is `part` whole then?"""
+def _request(url: str, part: Path, *, checked: bool) -> bool:
+    """Request the rest of `part`, or the whole file; False if the rest is of another file."""
     begun = _begun(part, url, checked=checked)
-    offset = part.stat().st_size if begun is not None else 0
-    if begun is not None and offset == begun.size:
+    offset = _size(part) if begun else 0
+    if begun and offset == begun.size:
         return True
-    # Compressed on the way, a range would be one of other bytes.
-    headers = {"Accept-Encoding": "identity"}
-    if begun is not None and begun.validator is not None and offset > 0:
+    headers = {"Accept-Encoding": "identity"}  # a range of compressed content is other bytes
+    if begun and offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": begun.validator}
-    with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
-        if response.status_code == 200:
-            source = _source(response, url)
-            if offset > 0:
-                why = "does not resume it" if source == begun else "has another file now"
-                log.warning("%s: the server %s; beginning anew", url, why)
-            offset = 0
-            part.write_bytes(b"")
-            write_json(_note(part), asdict(source))
-        elif begun is not None and response.status_code in (206, 416):
-            if response.status_code == 416 or not _continues(response, begun, offset):
-                log.warning("%s: the server has another file now; beginning anew", url)
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
+        if begun and response.status_code in (206, 416):
+            if not _continues(response, begun, offset):
+                log.warning("%s: the server has another file now; starting over", url)
                 part.unlink()
                 return False
-            source = begun
+            size = begun.size
+        elif response.status_code == 200:
+            size = _start(response, url, part, begun)
         else:
+            reason = f"the server answers {response.status_code} ({response.reason})"
+            raise requests.HTTPError(reason, response=response)
+        if size is None and not checked:
             raise DownloadError(
-                f"{url}: the server answers {response.status_code} ({response.reason})"
+                f"{url}: the server does not say how long the file is, so a download that was cut "
+                "off could not be told from a complete one",
+                "take the file from another place",
             )
-        if source.size is None and not checked:
-            raise DownloadError(
-                f"{url}: the server does not say how long the file is, so nobody could tell "
-                "whether all of it has come; take the file from another place"
-            )
-        if source.size is not None:
-            require_space(part.parent, source.size - offset, f"downloading {url}")
-        _append(response, part, offset=offset, size=source.size)
+        if size is not None:
+            require_space(part.parent, size - _size(part), f"downloading {url}")
+        _append(response, part, size)
     return True
 
 
-def _append(response: requests.Response, part: Path, *, offset: int, size: int | None) -> None:
+def _start(response: requests.Response, url: str, part: Path, begun: _Source | None) -> int | None:
+    """Empty `part` and write down its new source; the size of the file, if the server says it."""
+    length, validator = response.headers.get("Content-Length", ""), _validator(response)
+    size = int(length) if length.isdecimal() else None
+    source = _Source(url, validator, size) if validator and size else None
+    if begun and _size(part):
+        reason = "does not resume it" if source == begun else "has another file now"
+        log.warning("%s: the server %s; starting over", url, reason)
+    part.write_bytes(b"")
+    if source:
+        write_json(_note(part), asdict(source))
+    else:  # without a validator and a size nothing can be resumed
+        _note(part).unlink(missing_ok=True)
+    return size
+
+
+def _append(response: requests.Response, part: Path, size: int | None) -> None:
     with (
         part.open("ab") as file,
         tqdm(
-            desc=part.stem, initial=offset, total=size, unit="B", unit_scale=True, disable=None
+            desc=part.stem, initial=_size(part), total=size, unit="B", unit_scale=True, disable=None
         ) as bar,
     ):
-        # Undecoded: some servers label a .gz as an encoding, and its bytes are what is wanted.
+        # Not decoded: some servers label a .gz file itself as a content encoding.
         for chunk in response.raw.stream(_CHUNK, decode_content=False):
             file.write(chunk)
             bar.update(len(chunk))
 
 
 def _continues(response: requests.Response, begun: _Source, offset: int) -> bool:
-    """Is this the rest of what was begun? Not every server heeds If-Range."""
-    if begun.size is None:
-        return False
+    """Is this the rest of the file that was begun? Some servers ignore If-Range."""
     rest = f"bytes {offset}-{begun.size - 1}/{begun.size}"
     same = _validator(response) in (None, begun.validator)
     return same and response.headers.get("Content-Range") == rest
 
 
-def _source(response: requests.Response, url: str) -> _Source:
-    length = response.headers.get("Content-Length", "")
-    return _Source(url, _validator(response), int(length) if length.isdecimal() else None)
-
-
 def _validator(response: requests.Response) -> str | None:
-    """A strong ETag, else the date; a weak ETag (`W/`) promises no equal bytes."""
+    """A strong ETag, else the date; a weak ETag (`W/`) does not promise equal bytes."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified") or None
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _note(part: Path) -> Path:
@@ -201,40 +194,27 @@ def _note(part: Path) -> Path:
 
 
 def _begun(part: Path, url: str, *, checked: bool) -> _Source | None:
-    """What `part` is the beginning of; None where it has to be begun anew."""
+    """The file that `part` is the beginning of; None if the download has to start over."""
     if not part.exists() or not _note(part).exists():
         return None
     try:
         begun = _Source(**json.loads(_note(part).read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        log.warning("%s is not readable; beginning anew", _note(part))
+        log.warning("%s is not readable; starting over", _note(part))
         return None
     if begun.url == url:
         return begun
     if checked:
         return None
     raise DownloadError(
-        f"{part} was begun from {begun.url}: go on from there, or delete it to begin anew "
-        f"from {url}"
+        f"{part} was begun from {begun.url}",
+        f"finish it from there, or delete it to start over from {url}",
     )
 
 
-def _verify(part: Path, sha256: str, url: str) -> None:
-    with part.open("rb") as file:
-        came = hashlib.file_digest(file, "sha256").hexdigest()
-    if came != sha256:
-        size = part.stat().st_size
-        part.unlink()
-        _note(part).unlink(missing_ok=True)
-        raise DownloadError(
-            f"{url}: {size:,} bytes with sha256 {came} came, expected {sha256}; they were removed. "
-            "Run again, or take the file from another place"
-        )
-
-
-def _reason(error: Exception | None) -> object:
-    """The cause under the wrappings that requests and urllib3 put around it."""
+def _cause(error: Exception) -> object:
+    """The cause inside the exceptions that requests and urllib3 wrap around it."""
     inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
     cause = inner.reason if isinstance(inner, MaxRetryError) else inner
-    # An error of a body that breaks off is a pair: words, and what they are about.
+    # The error of a body that breaks off is a pair: a text and the error that it describes.
     return cause.args[0] if isinstance(cause, ProtocolError) else cause

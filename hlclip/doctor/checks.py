@@ -1,179 +1,175 @@
-"""What would stop a run, found in minutes instead of hours; looks, and changes nothing."""
+"""Find in minutes what would stop a run after hours; nothing is changed."""
 
 import math
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
-from hlclip.datasets import identify, named
-from hlclip.doctor.finding import Finding, note, ok, problem
-from hlclip.doctor.forecast import Workload, disk_needed, measure, seconds_needed
-from hlclip.doctor.machine import (
-    check_device,
-    check_ffmpeg,
-    check_repository,
-    check_store,
-    held_bytes,
-)
+from hlclip.datasets import ANNOTATIONS, identify_release
+from hlclip.doctor.finding import Check, Finding
+from hlclip.doctor.forecast import Workload, forecast_seconds, store_bytes
+from hlclip.doctor.machine import check_device, check_ffmpeg, check_repository, check_store
 from hlclip.formats import Annotation, AnnotationError, read_annotations
 from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
 from hlclip.store import store_root
-from hlclip.system import free_bytes, in_words, memory_bytes
+from hlclip.system import free_bytes, in_words, memory_bytes, peak_bytes
 from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
 _LESS_MEMORY = "-S train.micro_batch=25, or lower still"
 
 
-def examine(params: Params, *, measured: bool = True) -> Iterator[Finding]:
-    """Look at everything that a run needs, cheap things first.
+def examine(params: Params, *, measured: bool = True) -> Check[None]:
+    """Check everything that a run needs, cheap checks first.
 
     Args:
-        params: what is to be run.
-        measured: also decode a few videos and make a training step, to foretell time and memory.
+        params: of the run.
+        measured: also decode a few videos and make a training step, to forecast time and memory.
     """
-    yield check_ffmpeg()
+    yield from check_ffmpeg()
     yield from check_repository()
-    found, device = check_device(params.train.device)
-    yield found
-    yield check_store(store_root())
-    yield _check_weights(params.encoder)
-    found, encoder = _check_model(params)
-    yield found
-    findings, rows = _check_annotations(params.data)
-    yield from findings
-    findings, videos = _check_videos(params.data, rows)
-    yield from findings
+    device = yield from check_device(params.train.device)
+    yield from check_store(store_root())
+    yield from _check_weights(params.encoder)
+    encoder = yield from _check_model(params)
+    rows = yield from _check_annotations(params.data)
+    videos = yield from _check_videos(params.data, rows)
     if encoder is None or device is None or not rows:
         return
-    work = _workload(params, rows)
-    yield _check_disk(params, encoder, work)
+    every = [row for part in rows.values() for row in part]
+    work = Workload(
+        clips={row.vid: row.clips(params.data.clip_seconds) for row in every},
+        rows={split: len(part) for split, part in rows.items()},
+        queries=sorted({row.query for row in every}),
+    )
+    yield from _check_disk(store_bytes(work, params, encoder), store_root())
     if measured:
-        yield from _foretell(params, encoder, work, videos, device)
+        yield from _forecast(params, encoder, work, videos, device)
 
 
-def _check_weights(given: EncoderParams) -> Finding:
-    """Are the weights here, or at least within reach."""
-    status = weights_status(given.model, given.pretrained)
-    if status.place == "nowhere":
-        return problem("weights", status.where, status.remedy)
+def _check_weights(params: EncoderParams) -> Check[None]:
+    """Are the weights on this machine, or can they be fetched?"""
+    status = weights_status(params.model, params.pretrained)
     size = "" if status.size is None else f", {in_words(status.size)}"
-    if status.place == "hub":
-        return note("weights", f"not here yet; the first run fetches {status.where}{size}")
-    return ok("weights", f"{status.where}{size}")
+    if status.place == "nowhere":
+        yield Finding("weights", "problem", status.where, status.remedy)
+    elif status.place == "hub":
+        found = f"not on this machine yet; the first run fetches {status.where}{size}"
+        yield Finding("weights", "note", found)
+    else:
+        yield Finding("weights", "ok", f"{status.where}{size}")
 
 
-def _check_model(params: Params) -> tuple[Finding, Encoder | None]:
-    """Can the model be cut, and are the frames those that it takes."""
-    given = params.encoder
+def _check_model(params: Params) -> Check[Encoder | None]:
+    """Can the model be cut, and are the frames in the form that it takes?"""
+    model = params.encoder.model
     try:
         encoder = untrained_encoder(
-            given.model, given.pretrained, cached_blocks=given.cached_blocks
+            model, params.encoder.pretrained, cached_blocks=params.encoder.cached_blocks
         )
-        wanted = encoder.preprocess
     except EncoderError as error:
-        remedy = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists models"
-        return problem("model", str(error), remedy), None
-    differing = {
-        f"frames.{name}": getattr(wanted, name)
+        models = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists models"
+        yield Finding("model", "problem", error.reason, error.remedy() or models)
+        return None
+    settings = {
+        f"frames.{name}": getattr(encoder.preprocess, name)
         for name in ("size", "resize", "interpolation")
-        if getattr(params.frames, name) != getattr(wanted, name)
+        if getattr(params.frames, name) != getattr(encoder.preprocess, name)
     }
-    if differing:
-        remedy = " ".join(f"-S {key}={value}" for key, value in differing.items())
-        return problem("model", f"{given.model} takes other frames than frames says", remedy), None
+    if settings:
+        remedy = " ".join(f"-S {key}={value}" for key, value in settings.items())
+        yield Finding("model", "problem", f"{model} takes other frames than frames says", remedy)
+        return None
     tokens, width = encoder.image_shape
-    return ok("model", f"{given.model}, {tokens} tokens of width {width} a frame"), encoder
+    yield Finding("model", "ok", f"{model}, {tokens} tokens of width {width} a frame")
+    return encoder
 
 
-def _check_annotations(data: DataParams) -> tuple[list[Finding], dict[str, list[Annotation]]]:
-    """Every annotation file: there, well-formed, and a known release where it bears its name."""
-    findings: list[Finding] = []
+def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
+    """Is each annotation file well-formed, and the release if it has a release's name?"""
     rows: dict[str, list[Annotation]] = {}
     for split, name in data.annotations.items():
         path = Path(data.root) / name
         about = f"annotations {split}"
         remedy = (
-            f"`hlclip data qvhighlights {data.root}` gets QVHighlights'; docs/data.md shows the "
-            "format of your own"
+            f"`hlclip data qvhighlights {data.root}` downloads QVHighlights' files; docs/data.md "
+            "shows the format of your own"
         )
         try:
             rows[split] = read_annotations(path, data.clip_seconds)
-            release, meant = identify(path), named(path.name)
+            identified = identify_release(path)
         except OSError as error:
-            findings.append(problem(about, f"{path}: {error.strerror}", remedy))
+            yield Finding(about, "problem", f"{path}: {error.strerror}", remedy)
             continue
         except AnnotationError as error:
-            found = f"{path} is malformed"
-            findings.append(problem(about, found, remedy, str(error).splitlines()))
+            names = str(error).splitlines()
+            yield Finding(about, "problem", f"{path} is malformed", remedy, names)
             continue
+        namesake = next((release for release in ANNOTATIONS if release.name == path.name), None)
         size = f"{len(rows[split])} rows on {len({row.vid for row in rows[split]})} videos"
-        if release is not None:
-            findings.append(ok(about, f"{size}, the release of QVHighlights ({release.name})"))
-        elif meant is not None:
-            findings.append(
-                problem(
-                    about,
-                    f"{path}: {size}, not the release of this name ({meant.rows} rows on "
-                    f"{meant.vids} videos, sha256 {meant.sha256[:12]}...)",
-                    "get the file again, or give it a name of its own",
-                )
+        if identified is not None:
+            found = f"{size}, the release of QVHighlights ({identified.name})"
+            yield Finding(about, "ok", found)
+        elif namesake is not None:
+            found = (
+                f"{path}: {size}, not the release of this name ({namesake.rows} rows on "
+                f"{namesake.vids} videos, sha256 {namesake.sha256[:12]}...)"
             )
+            remedy = "download the file again, or give it another name"
+            yield Finding(about, "problem", found, remedy)
         else:
-            findings.append(ok(about, f"{size}, {path.name}"))
+            yield Finding(about, "ok", f"{size}, {path.name}")
     vids = {split: {row.vid for row in part} for split, part in rows.items()}
     shared = sorted(vids.get("train", set()) & (vids.get("val", set()) | vids.get("test", set())))
     if shared:
-        found = f"{len(shared)} videos are in train and in val or test: figures will flatter"
-        findings.append(note("annotations", found, names=shared))
-    return findings, rows
+        found = f"{len(shared)} videos are in train and in val or test: figures will be too high"
+        yield Finding("annotations", "note", found, names=shared)
+    return rows
 
 
-def _check_videos(
-    data: DataParams, rows: Mapping[str, list[Annotation]]
-) -> tuple[list[Finding], dict[str, Path]]:
-    """Every video's container; decoding is left to the run."""
+def _check_videos(data: DataParams, rows: Mapping[str, list[Annotation]]) -> Check[dict[str, Path]]:
+    """Does every video exist with a readable container? Nothing is decoded."""
     vids = {row.vid for part in rows.values() for row in part}
     folder = Path(data.root) / data.videos
     try:
         files = find_videos(folder, vids)
     except (OSError, DataError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        wanted = f"{len(vids)} of them" if vids else "the annotations say which"
-        remedy = f"put the videos there as <vid>.<extension>, {wanted}"
-        return [problem("videos", f"{folder}: {reason}", remedy)], {}
-    reasons = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
-    with ThreadPoolExecutor() as pool:
-        answers = pool.map(_reason, files.values())
-        bar = tqdm(answers, total=len(files), desc="videos", unit="video", disable=None)
-        unreadable = {vid: reason for vid, reason in zip(files, bar, strict=True) if reason}
-    reasons |= unreadable
-    good = {vid: path for vid, path in files.items() if vid not in unreadable}
-    linked = []
+        number = f"{len(vids)} of them" if vids else "the annotations name them"
+        remedy = f"put the videos there as <vid>.<extension>, {number}"
+        yield Finding("videos", "problem", f"{folder}: {reason}", remedy)
+        return {}
     if folder.is_symlink():
         remedy = "make it a folder and link the files in it"
-        linked = [note("videos", f"{folder} is a link: DVC does not look behind it", remedy)]
-    if not reasons:
-        return [*linked, ok("videos", f"all {len(vids)} found in {folder}")], good
-    share = len(reasons) / len(vids)
-    missing = len(reasons) - len(unreadable)
+        found = f"{folder} is a link: DVC does not follow it"
+        yield Finding("videos", "note", found, remedy)
+    reasons = thread_map(_unreadable, files.values(), desc="videos", unit="video", disable=None)
+    unreadable = {vid: reason for vid, reason in zip(files, reasons, strict=True) if reason}
+    readable = {vid: path for vid, path in files.items() if vid not in unreadable}
+    unusable = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()} | unreadable
+    if not unusable:
+        yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
+        return readable
+    share = len(unusable) / len(vids)
+    missing = len(unusable) - len(unreadable)
     found = f"{missing} of {len(vids)} missing, {len(unreadable)} unreadable ({share:.2%})"
-    names = [f"{vid}: {reasons[vid]}" for vid in sorted(reasons)]
+    names = [f"{vid}: {unusable[vid]}" for vid in sorted(unusable)]
     if share <= data.max_missing:
-        return [*linked, note("videos", f"{found}; tolerated", names=names)], good
+        yield Finding("videos", "note", f"{found}; tolerated", names=names)
+        return readable
     remedy = "add or repair them"
-    if good:
+    if readable:
         tolerant = math.ceil(share * 1e4) / 1e4  # rounded up, so that the advice works
         remedy += f", or go on without: -S data.max_missing={tolerant:g}, their rows then score 0"
-    return [*linked, problem("videos", found, remedy, names)], good
+    yield Finding("videos", "problem", found, remedy, names)
+    return readable
 
 
-def _reason(path: Path) -> str | None:
+def _unreadable(path: Path) -> str | None:
     try:
         probe(path)
     except VideoError as error:
@@ -181,60 +177,49 @@ def _reason(path: Path) -> str | None:
     return None
 
 
-def _workload(params: Params, rows: Mapping[str, list[Annotation]]) -> Workload:
-    """The whole data set, also what is not there yet."""
-    every = [row for part in rows.values() for row in part]
-    return Workload(
-        clips={row.vid: row.clips(params.data.clip_seconds) for row in every},
-        rows={split: len(part) for split, part in rows.items()},
-        queries=sorted({row.query for row in every}),
-    )
-
-
-def _check_disk(params: Params, encoder: Encoder, work: Workload) -> Finding:
-    store = store_root()
-    needed = disk_needed(work, params, encoder)
-    total = needed.frames + needed.images + needed.texts
-    held = sum(held_bytes(store / kind) for kind in ("frames", "images", "texts"))
-    free = free_bytes(store)
+def _check_disk(needed: Mapping[str, int], store: Path) -> Check[None]:
+    """Is there room for the whole data set in the store?"""
+    total, free = sum(needed.values()), free_bytes(store)
+    held = sum(path.stat().st_size for kind in needed for path in store.glob(f"{kind}/*/*.h5"))
     found = (
-        f"{in_words(total)} for the whole data set (frames {in_words(needed.frames)}, activations "
-        f"{in_words(needed.images)}, queries {in_words(needed.texts)}); it holds {in_words(held)}, "
-        f"{in_words(free)} free"
+        f"{in_words(total)} for the whole data set (frames {in_words(needed['frames'])}, "
+        f"activations {in_words(needed['images'])}, queries {in_words(needed['texts'])}); the "
+        f"store holds {in_words(held)}, {in_words(free)} are free"
     )
     if total - held > free:
         remedy = f"free {in_words(total - held - free)}, or set HLCLIP_STORE to a larger disk"
-        return problem("disk", found, remedy)
-    return ok("disk", found)
+        yield Finding("disk", "problem", found, remedy)
+    else:
+        yield Finding("disk", "ok", found)
 
 
-def _foretell(
+def _forecast(
     params: Params,
     encoder: Encoder,
     work: Workload,
     videos: Mapping[str, Path],
     device: torch.device,
-) -> Iterator[Finding]:
-    """Time and memory, from a few videos out of the whole and one training step."""
-    some = [videos[vid] for vid in sorted(videos)[:: max(1, len(videos) // _MEASURED_VIDEOS)]]
-    some = some[:_MEASURED_VIDEOS]
+) -> Check[None]:
+    """Forecast time and memory from a few videos across the data set and one training step."""
+    every = [videos[vid] for vid in sorted(videos)]
+    sample = every[:: max(1, len(every) // _MEASURED_VIDEOS)][:_MEASURED_VIDEOS]
     encoder.model.to(device)
     try:
-        speeds = measure(some, work, params, encoder, device)
+        seconds = forecast_seconds(sample, work, params, encoder, device)
     except VideoError as error:
-        yield problem("time", f"a video cannot be decoded: {error}", "replace it")
+        yield Finding("time", "problem", f"a video cannot be decoded: {error}", "replace it")
         return
     except torch.OutOfMemoryError as error:
-        yield problem("memory", str(error).splitlines()[0], _LESS_MEMORY)
+        yield Finding("memory", "problem", str(error).splitlines()[0], _LESS_MEMORY)
         return
-    seconds = seconds_needed(work, params, speeds)
-    shown = ", ".join(f"{stage} {timedelta(seconds=round(s))}" for stage, s in seconds.items())
-    basis = f"{len(some)} videos and a training step"
-    if not some:
-        basis = "a training step; without a video, nothing can be said about frames"
-    yield ok("time", f"about {shown} for the whole data set, from {basis}")
-    found = f"{in_words(speeds.peak_bytes)} for a step of {params.train.batch} videos"
-    if speeds.peak_bytes > memory_bytes():
-        yield problem("memory", f"{found}, {in_words(memory_bytes())} there", _LESS_MEMORY)
+    stages = ", ".join(f"{stage} {timedelta(seconds=round(s))}" for stage, s in seconds.items())
+    basis = f"{len(sample)} videos and a training step"
+    if not sample:
+        basis = "a training step; without a video there is no forecast for frames"
+    yield Finding("time", "ok", f"about {stages} for the whole data set, from {basis}")
+    peak, memory = peak_bytes(), memory_bytes()
+    found = f"{in_words(peak)} for a step of {params.train.batch} videos, of {in_words(memory)}"
+    if peak > memory:
+        yield Finding("memory", "problem", found, _LESS_MEMORY)
     else:
-        yield ok("memory", f"{found}, {in_words(memory_bytes())} there")
+        yield Finding("memory", "ok", found)

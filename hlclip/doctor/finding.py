@@ -1,31 +1,25 @@
-"""What an examination finds."""
+"""The result of one check."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     about: str
     state: Literal["ok", "note", "problem"]
-    """A problem stops a run or makes its figures wrong; a note is good to know."""
+    """A problem stops a run or makes its figures wrong; a note is worth knowing."""
     found: str
     remedy: str = ""
     """What to do about it."""
-    names: tuple[str, ...] = ()
-    """All that `found` counts, each with its reason."""
+    names: Sequence[str] = ()
+    """Everything that `found` counts, each with its reason."""
 
 
-def ok(about: str, found: str) -> Finding:
-    return Finding(about, "ok", found)
-
-
-def note(about: str, found: str, remedy: str = "", names: Sequence[str] = ()) -> Finding:
-    return Finding(about, "note", found, remedy, tuple(names))
-
-
-def problem(about: str, found: str, remedy: str, names: Sequence[str] = ()) -> Finding:
-    return Finding(about, "problem", found, remedy, tuple(names))
+Check: TypeAlias = Generator[Finding, None, T]
+"""A check yields its findings and returns what later checks need."""

@@ -1,10 +1,11 @@
-"""What a run will need: disk from the shapes, time and memory from a few videos that are run."""
+"""What a run will need: disk space from the shapes, time and memory from a few measurements."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params
-from hlclip.system import peak_bytes
 from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
 from hlclip.video import extract_frames, frames_header
 
@@ -23,60 +23,37 @@ _ENOUGH_FRAMES = 75
 
 @dataclass(frozen=True)
 class Workload:
-    """The size of a data set."""
+    """The size of a data set, videos that are missing included."""
 
     clips: dict[str, int]
-    """vid -> clips, of the videos that are there."""
+    """vid -> clips."""
     rows: dict[str, int]
-    """split -> queries whose video is there."""
+    """split -> queries."""
     queries: list[str]
     """Different texts."""
 
 
-@dataclass(frozen=True)
-class Disk:
-    """Bytes that the store will hold."""
-
-    frames: int
-    images: int
-    texts: int
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """Measured on this machine, in seconds."""
-
-    decode_clip: float | None
-    """One frame of a video, all cores at work; None when there was no video."""
-    encode_frame: float
-    encode_query: float
-    train_step: float
-    """`train.batch` videos of the usual length, forward, backward and update."""
-    score_step: float
-    """The same, forward only."""
-    peak_bytes: int
-    """Most memory that this process held meanwhile."""
-
-
-def disk_needed(work: Workload, params: Params, encoder: Encoder) -> Disk:
-    """Size of the store when everything is in it; headers, half a kilobyte an item, not counted."""
+def store_bytes(work: Workload, params: Params, encoder: Encoder) -> dict[str, int]:
+    """Kind -> bytes of all its items in the store, without headers (half a kilobyte an item)."""
     clips = sum(work.clips.values())
-    size = np.dtype(params.encoder.dtype).itemsize
+    itemsize = np.dtype(params.encoder.dtype).itemsize
     tokens, width = encoder.image_shape
     lengths = sum(encoder.text_length(query) for query in work.queries)
-    return Disk(
-        frames=clips * params.frames.size**2 * 3,
-        images=clips * tokens * width * size,
-        texts=lengths * encoder.text_width * size,
-    )
+    return {
+        "frames": clips * params.frames.size**2 * 3,
+        "images": clips * tokens * width * itemsize,
+        "texts": lengths * encoder.text_width * itemsize,
+    }
 
 
-def measure(
+def forecast_seconds(
     videos: Sequence[Path], work: Workload, params: Params, encoder: Encoder, device: torch.device
-) -> Speeds:
-    """Decode the given videos, run the trunk on one of them, and make one training step.
+) -> dict[str, float]:
+    """Stage -> seconds for an empty store, extrapolated from what this machine does with a sample.
 
-    The weights do not matter to speed: `encoder` may be untrained.
+    Decodes the given videos on all cores, runs the trunk on one of them, makes one training step.
+    The weights do not change the speed: `encoder` may be untrained. Without a video there is no
+    forecast for frames.
 
     Raises:
         VideoError: a video cannot be decoded.
@@ -87,59 +64,45 @@ def measure(
         interpolation=params.frames.interpolation,
         clip_seconds=params.data.clip_seconds,
     )
-    frames: list[NDArray[np.uint8]] = []
-    decode_clip = None
-    if videos:
-        start = time.perf_counter()
-        with ThreadPoolExecutor() as pool:
-            frames = list(pool.map(lambda path: extract_frames(path, header), videos))
-        decode_clip = (time.perf_counter() - start) / sum(map(len, frames))
-    some = frames[0] if frames else _noise(encoder, params)
-    some = some[:_ENOUGH_FRAMES]
-    encoder.image_tokens(some[:2], batch=params.encoder.batch)  # first use of the device is slow
-    start = time.perf_counter()
-    encoder.image_tokens(some, batch=params.encoder.batch)
-    encode_frame = (time.perf_counter() - start) / len(some)
-    texts = work.queries[:16]
-    start = time.perf_counter()
-    for query in texts:
-        encoder.text_tokens(query)
-    encode_query = (time.perf_counter() - start) / len(texts)
-    train_step, score_step = _steps(work, params, encoder, device)
-    return Speeds(decode_clip, encode_frame, encode_query, train_step, score_step, peak_bytes())
-
-
-def seconds_needed(work: Workload, params: Params, speeds: Speeds) -> dict[str, float]:
-    """Stage -> seconds, extrapolated; without what the store already holds being subtracted."""
     clips = sum(work.clips.values())
+    forecast: dict[str, float] = {}
+    batch, size = params.encoder.batch, encoder.preprocess.size
+    if videos:
+        decoded: list[NDArray[np.uint8]] = []
+        with ThreadPoolExecutor() as pool:
+            extract = partial(extract_frames, header=header)
+            seconds = _seconds(lambda: decoded.extend(pool.map(extract, videos)))
+        forecast["frames"] = clips * seconds / sum(map(len, decoded))
+        frames = decoded[0][:_ENOUGH_FRAMES]
+    else:
+        frames = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+
+    encoder.image_tokens(frames[:2], batch=batch)  # first use of the device is slow
+    encode_frame = _seconds(lambda: encoder.image_tokens(frames, batch=batch)) / len(frames)
+    texts = work.queries[:16]
+    encode_query = _seconds(lambda: [encoder.text_tokens(text) for text in texts]) / len(texts)
+    forecast["activations"] = clips * encode_frame + len(work.queries) * encode_query
 
     def steps(*splits: str) -> int:
         return sum(math.ceil(work.rows.get(split, 0) / params.train.batch) for split in splits)
 
-    needed = {} if speeds.decode_clip is None else {"frames": clips * speeds.decode_clip}
-    needed["activations"] = clips * speeds.encode_frame + len(work.queries) * speeds.encode_query
-    epoch = steps("train") * speeds.train_step + steps("val") * speeds.score_step
-    needed["train"] = params.train.epochs * epoch if params.train.blocks else 0.0
+    train_step, score_step = _step_seconds(work, params, encoder, device)
+    epoch = steps("train") * train_step + steps("val") * score_step
+    forecast["train"] = params.train.epochs * epoch if params.train.blocks else 0.0
     tails = 2 if params.train.blocks else 1
-    needed["score"] = tails * steps(*params.evaluate.splits) * speeds.score_step
-    return needed
+    forecast["score"] = tails * steps(*params.evaluate.splits) * score_step
+    return forecast
 
 
-def _noise(encoder: Encoder, params: Params) -> NDArray[np.uint8]:
-    size = encoder.preprocess.size
-    shape = (params.encoder.batch, size, size, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def _steps(
+def _step_seconds(
     work: Workload, params: Params, encoder: Encoder, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of a training step and of a scoring step, on random activations."""
     tail = (
         build_tail(encoder).to(device).train_only(max(params.train.blocks, 1), params.train.heads)
     )
-    clips = int(np.median(list(work.clips.values()))) if work.clips else _ENOUGH_FRAMES
-    queries = min(params.train.batch, max(work.rows.values(), default=1))
+    clips = int(np.median(list(work.clips.values())))
+    queries = min(params.train.batch, max(work.rows.values()))
     tokens, width = encoder.image_shape
     length = max(encoder.text_length(query) for query in work.queries[:256])
     images = torch.randn(queries * clips, tokens, width, device=device)
@@ -147,27 +110,29 @@ def _steps(
     lengths = torch.full((queries,), length, device=device)
     owner = torch.arange(queries, device=device).repeat_interleave(clips)
     target = torch.rand(queries * clips, device=device)
+    batch = Batch(images, owner, texts, lengths, target)
     regression = Regression("literal").to(device)
     optimizer = torch.optim.AdamW(list(tail.trained().values()), lr=1e-9)
-
-    batch = Batch(images, owner, texts, lengths, target)
     precision = autocast(device, params.train.precision)
-    pieces = micro_batch_frames(params.train.micro_batch, device)
+    frames = micro_batch_frames(params.train.micro_batch, device)
 
-    def train() -> float:
+    def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(tail, regression, batch, frames=pieces, autocast=precision)
+        loss = accumulate_gradients(tail, regression, batch, frames=frames, autocast=precision)
         optimizer.step()
-        return loss.item()
+        loss.item()  # waits for the device
 
-    def scored() -> float:
+    def score() -> None:
         with torch.inference_mode(), precision:
-            return tail(images, owner, texts, lengths).sum().item()
+            tail(images, owner, texts, lengths).sum().item()
 
-    seconds = []
-    for step in (train, scored):
-        step()  # the first step allocates
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return seconds[0], seconds[1]
+    train()  # the first step of each sort allocates memory
+    train_seconds = _seconds(train)
+    score()
+    return train_seconds, _seconds(score)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,16 +1,17 @@
-"""The store looked after: what it holds, whether it is whole, what may go.
+"""Maintenance of the store: its status, damaged files, garbage, export and import.
 
-inventory     the files that lie in a store
-status        how much it holds, and how much of that is named
+inventory     the files in a store
+status        how much a store holds, and how much of it manifests name
 verify        every file read to its last byte
-references    which items manifests name, in all of git's revisions
+references    the items that manifests name, in all revisions of git
 git           git's working trees and commits
-garbage       what may go, and its removal
-transfer      items from one store into another
+garbage       files that can be removed, and their removal
+transfer      items copied from one store to another
 """
 
-from hlclip.maintenance.garbage import Garbage, find_garbage, remove_garbage
+from hlclip.maintenance.garbage import find_garbage, remove_garbage
+from hlclip.maintenance.inventory import StoredFile
 from hlclip.maintenance.references import Keep, named_items, workspace_items, workspace_manifests
 from hlclip.maintenance.status import store_status
 from hlclip.maintenance.transfer import Transfer, transfer_items
-from hlclip.maintenance.verify import Problem, audit, remove_damaged
+from hlclip.maintenance.verify import Defect, remove_damaged, verify_store

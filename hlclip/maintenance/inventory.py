@@ -1,6 +1,5 @@
-"""What lies in a store: its items, what a killed run left, and what does not belong there."""
+"""The files in a store: items, training states, remains of killed runs, and foreign files."""
 
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -9,19 +8,28 @@ from pathlib import Path
 from typing import Literal
 
 from hlclip.store import LOCK
+from hlclip.system import being_written
 
-Sort = Literal["item", "temporary", "training", "foreign"]
+Sort = Literal["item", "training", "temporary", "being written", "foreign"]
+"""`temporary`: half-written by a process that is gone. `foreign`: not a file of hlclip."""
 
 KINDS = ("frames", "images", "texts", "features")
 
-_ITEM = re.compile(r"([0-9a-f]{40})\.h5")
-_TEMPORARY = re.compile(r"\.([0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
-_TRAINING = re.compile(r"[0-9a-f]{40}\.(pt|safetensors)")
+ItemName = tuple[str, str]
+"""Kind and key of an item."""
+
+# Paths below the root of the store.
+_KIND = f"({'|'.join(KINDS)})"
+_FOLDER = re.compile(f"training|{_KIND}(/[^/]+)?")
+_AUXILIARY = re.compile(f"{LOCK}|videos.json|{_KIND}/locks")
+_ITEM = re.compile(_KIND + r"/([0-9a-f]{2})/(?P<key>\2[0-9a-f]{38})\.h5")
+_TRAINING = re.compile(r"training/(?P<key>[0-9a-f]{40})\.(pt|safetensors)")
+_TEMPORARY = re.compile(r".*/\.(?P<key>[0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """Something in a store."""
+    """A directory entry in a store."""
 
     path: Path
     kind: str
@@ -29,56 +37,48 @@ class StoredFile:
     key: str
     sort: Sort
     regular: bool
-    """A file: not a folder (as what is temporary), a link or something stranger."""
+    """A file: not a folder (which temporary entries are), a link or a device."""
     size: int
     """Bytes."""
     modified: float
     """Seconds since the epoch."""
 
+    @property
+    def name(self) -> ItemName:
+        return self.kind, self.key
+
 
 def stored_files(root: Path) -> Iterator[StoredFile]:
-    """All that lies in a store, except its own locks and the cache of video hashes."""
-    for entry in _entries(root):
-        if entry.name == "training" and entry.is_dir(follow_symlinks=False):
-            yield from (_classified(found, "training") for found in _entries(entry.path))
-        elif entry.name in KINDS and entry.is_dir(follow_symlinks=False):
-            for part in _entries(entry.path):
-                if part.name != "locks" and part.is_dir(follow_symlinks=False):
-                    yield from (_classified(found, entry.name) for found in _entries(part.path))
-                elif part.name != "locks":
-                    yield _classified(part, entry.name)
-        elif entry.name not in (LOCK, "videos.json"):
-            yield _classified(entry, "")
+    """All entries of a store, except its locks and the cache of video hashes."""
+    return _stored_files(root, "") if root.is_dir() else iter(())
 
 
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
+def stored_items(root: Path) -> dict[ItemName, StoredFile]:
+    """The items of a store."""
+    return {file.name: file for file in stored_files(root) if file.sort == "item"}
 
 
-def _classified(entry: os.DirEntry[str], kind: str) -> StoredFile:
-    status = entry.stat(follow_symlinks=False)
-    path = Path(entry.path)
-    found = _ITEM.fullmatch(entry.name)
-    sort: Sort = "foreign"
-    if found and kind in KINDS and path.parent.name == found[1][:2]:
-        sort = "item"
-    elif (found := _TEMPORARY.fullmatch(entry.name)) and stat.S_ISDIR(status.st_mode):
-        sort = "temporary"
-    elif kind == "training" and _TRAINING.fullmatch(entry.name):
-        sort = "training"
+def _stored_files(folder: Path, prefix: str) -> Iterator[StoredFile]:
+    for path in sorted(folder.iterdir()):
+        name = prefix + path.name
+        if _AUXILIARY.fullmatch(name):
+            continue
+        if _FOLDER.fullmatch(name) and path.is_dir() and not path.is_symlink():
+            yield from _stored_files(path, f"{name}/")
+        else:
+            yield _stored_file(path, name)
+
+
+def _stored_file(path: Path, name: str) -> StoredFile:
+    status = path.lstat()
     size = status.st_size
-    if sort == "temporary":
-        size = sum(part.stat(follow_symlinks=False).st_size for part in _entries(path))
-    return StoredFile(
-        path,
-        kind,
-        found[1] if found else "",
-        sort,
-        stat.S_ISREG(status.st_mode),
-        size,
-        status.st_mtime,
-    )
+    sort: Sort = "foreign"
+    if match := _ITEM.fullmatch(name):
+        sort = "item"
+    elif match := _TRAINING.fullmatch(name):
+        sort = "training"
+    elif stat.S_ISDIR(status.st_mode) and (match := _TEMPORARY.fullmatch(name)):
+        sort = "being written" if being_written(path) else "temporary"
+        size = sum(part.lstat().st_size for part in path.iterdir())
+    kind, key = name.partition("/")[0], match["key"] if match else ""
+    return StoredFile(path, kind, key, sort, stat.S_ISREG(status.st_mode), size, status.st_mtime)

@@ -1,135 +1,112 @@
-"""Items from one store into another: reflinked, hard-linked or copied, and checked there."""
+"""Transfer items from one store to another: reflinked, hard-linked or copied, then checked."""
 
-import errno
 import fcntl
-import os
 import shutil
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
-from hlclip.maintenance.inventory import StoredFile, stored_files
+from hlclip.maintenance.inventory import ItemName, StoredFile, stored_items
 from hlclip.maintenance.verify import check_is_file, check_item
 from hlclip.store import DamagedItemError, item_path, key_lock
 from hlclip.system import HlclipError, remove_leftovers, replacing
 
 _FICLONE = 0x40049409
 """Linux: share the blocks of another file until one of the two changes."""
-_IMPOSSIBLE = (
-    errno.EOPNOTSUPP,
-    errno.ENOSYS,
-    errno.EXDEV,
-    errno.EINVAL,
-    errno.ENOTTY,
-    errno.EPERM,
-    errno.EMLINK,
-)
-"""How file systems say that they cannot link, or not these two files."""
 
 
 class TransferError(HlclipError):
-    """There is no store to take from, or no place to put it."""
+    """The source holds no items, or it is the target."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of each item."""
+    """The result of a transfer."""
 
     copied: int
     """Files."""
     copied_bytes: int
-    there: int
-    """Files that the target had already."""
+    present: int
+    """Files that the target already had."""
     refused: dict[Path, str]
-    """File of the source -> why it did not enter."""
+    """File of the source -> why it was not transferred."""
 
 
 def transfer_items(
-    source: Path,
-    target: Path,
-    *,
-    only: Collection[tuple[str, str]] | None = None,
-    desc: str,
+    source: Path, target: Path, *, only: Collection[ItemName] | None = None, desc: str
 ) -> Transfer:
-    """Bring items into another store; what is there already is passed over.
+    """Copy items to another store; items that are already in it are skipped.
 
-    An item has its name in the target only when every byte of it was checked there, so this can
-    end at any moment and be called again.
+    An item gets its name in the target only after every byte of it was checked there. An
+    interrupted transfer can be run again.
 
     Args:
-        only: (kind, key) of the items wanted; all of them by default.
-        desc: what the bar on a terminal calls it.
+        only: the items to transfer; all of them by default.
+        desc: label of the progress bar.
 
     Raises:
-        TransferError: `source` holds no item.
+        TransferError: `source` holds no items, or it is `target`.
     """
-    files = {(file.kind, file.key): file for file in stored_files(source) if file.sort == "item"}
-    if not files:
+    items = stored_items(source)
+    if not items:
         raise TransferError(
-            f"{source}: expected a store or what `hlclip store export` left, a folder with "
+            f"{source}: expected a store or the result of `hlclip store export`, a folder with "
             "frames/, images/ or texts/ that hold <key>.h5; found none"
         )
     if source.resolve() == target.resolve():
-        raise TransferError(f"{target} is the store itself; name another folder")
+        raise TransferError(f"{target} is the store itself", "name another folder")
     refused = {
         item_path(source / kind, key): "not in the store"
-        for kind, key in sorted(set(only or ()) - files.keys())
+        for kind, key in sorted(set(only or ()) - items.keys())
     }
-    wanted = [file for name, file in files.items() if only is None or name in only]
-    for folder in {item_path(target / file.kind, file.key).parent for file in wanted}:
+    files = [file for name, file in items.items() if only is None or name in only]
+    for folder in {item_path(target / file.kind, file.key).parent for file in files}:
         remove_leftovers(
             folder
-        )  # also beside whole items: of a writer that was killed after its rename
-    copied = copied_bytes = there = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(partial(_enter, target=target), wanted)
-        bar = tqdm(results, total=len(wanted), desc=desc, unit="file", disable=None)
-        for file, reason in zip(wanted, bar, strict=True):
-            if reason == "":
-                copied, copied_bytes = copied + 1, copied_bytes + file.size
-            elif reason is None:
-                there += 1
-            else:
-                refused[file.path] = reason
-    return Transfer(copied, copied_bytes, there, refused)
+        )  # a writer killed after its rename leaves a temporary folder at a whole item
+    copied = copied_bytes = present = 0
+    transfer = partial(_transfer, target=target)
+    results = thread_map(transfer, files, desc=desc, unit="file", disable=None)
+    for file, result in zip(files, results, strict=True):
+        if isinstance(result, DamagedItemError):
+            refused[file.path] = str(result)
+        elif result:
+            copied, copied_bytes = copied + 1, copied_bytes + file.size
+        else:
+            present += 1
+    return Transfer(copied, copied_bytes, present, refused)
 
 
-def _enter(file: StoredFile, *, target: Path) -> str | None:
-    """Empty when the item has entered, None when it was there, else why it may not."""
+def _transfer(file: StoredFile, *, target: Path) -> bool | DamagedItemError:
+    """Whether the item was copied: False if the target already had it; the error if damaged."""
     folder = target / file.kind
     path = item_path(folder, file.key)
     if path.exists():
-        return None
+        return False
     try:
         check_is_file(file)
         with key_lock(folder, file.key):
             if path.exists():
-                return None
+                return False
             with replacing(path, needed=file.size) as temporary:
-                temporary.unlink(missing_ok=True)
                 _duplicate(file.path, temporary)
                 check_item(replace(file, path=temporary))
     except DamagedItemError as error:
-        return str(error)
-    return ""
+        return error
+    return True
 
 
 def _duplicate(source: Path, target: Path) -> None:
-    with source.open("rb") as given, target.open("wb") as made:
-        try:
-            fcntl.ioctl(made, _FICLONE, given.fileno())
-            return
-        except OSError as error:
-            if error.errno not in _IMPOSSIBLE:
-                raise
-    target.unlink()
-    try:
+    """Share the blocks of `source`, or link it, or copy it: the first that the disks can do."""
+    with suppress(OSError), source.open("rb") as original, target.open("wb") as duplicate:
+        fcntl.ioctl(duplicate, _FICLONE, original.fileno())
+        return
+    target.unlink(missing_ok=True)
+    with suppress(OSError):
         target.hardlink_to(source)
-    except OSError as error:
-        if error.errno not in _IMPOSSIBLE:
-            raise
-        shutil.copyfile(source, target)
+        return
+    shutil.copyfile(source, target)

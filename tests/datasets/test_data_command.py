@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import hlclip.cli.data as command
 from hlclip.cli import app
-from hlclip.datasets.qvhighlights import ANNOTATIONS, VIDEOS, Release, look
+from hlclip.datasets.qvhighlights import ANNOTATIONS, VIDEOS, Release, dataset_status
 from tests.datasets.test_archive import pack, tree
 from tests.web import Web, serving
 
@@ -37,7 +37,7 @@ def release(known: Release) -> Release:
     """Generated rows under the name of the real file."""
     content, vids = rows(known.split), len(VIDS[known.split])
     sha256 = hashlib.sha256(content).hexdigest()
-    return replace(known, sha256=sha256, size=len(content), rows=vids + 1, vids=vids)
+    return replace(known, sha256=sha256, rows=vids + 1, vids=vids)
 
 
 RELEASES = tuple(release(known) for known in ANNOTATIONS)
@@ -177,7 +177,10 @@ def test_check_changes_nothing(web: Web, root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (FILES[RELEASES[0].name] + b"\n", "3 queries on 2 videos as there, but other bytes"),
+        (
+            FILES[RELEASES[0].name] + b"\n",
+            "3 queries on 2 videos like the release, but other bytes",
+        ),
         (b"\n".join(FILES[RELEASES[0].name].split(b"\n")[1:]), "2 queries on 2 videos, expected 3"),
         (FILES[RELEASES[1].name], f"this is {RELEASES[1].name}"),
         (b"{}", "not readable as annotations"),
@@ -207,7 +210,7 @@ def test_other_annotations_from_a_mirror_are_refused(web: Web, root: Path) -> No
     web.files[name] += b"\n"
     result = run(root, "--yes")
     assert result.exit_code == 2
-    assert f"/{name}: {RELEASES[1].size + 1} bytes with sha256" in result.stderr
+    assert f"/{name}: received {len(web.files[name])} bytes with sha256" in result.stderr
     assert f"Or place the file yourself: {root}/annotations/{name}\n" in result.stderr
     assert tree(root).keys() == {f"annotations/{RELEASES[0].name}"}
 
@@ -307,7 +310,7 @@ import sys
 from dataclasses import replace
 import hlclip.cli.data as command
 from hlclip.cli import app
-from tests.test_data import RELEASES
+from tests.datasets.test_data_command import RELEASES
 command.ANNOTATIONS = RELEASES
 command.VIDEOS = replace(command.VIDEOS, size=1)
 app(["data", "qvhighlights", sys.argv[1], "--yes", "--videos"])
@@ -368,9 +371,9 @@ def test_looks_at_the_real_files(
     assert result.exit_code == 0, result.output
     assert "1,550 queries on 1,519 videos, as released\n" in result.stdout
     assert "0 of the 10,148 that the annotations name\n" in result.stdout
-    holdings = look(tmp_path, ANNOTATIONS)
-    assert len(holdings.missing) == 10_148
-    assert (holdings.absent, holdings.different, holdings.whole) == ((), (), False)
+    status = dataset_status(tmp_path)
+    assert len(status.missing) == 10_148
+    assert (status.absent, status.different, status.whole) == ((), (), False)
 
 
 def test_help_teaches_by_example() -> None:

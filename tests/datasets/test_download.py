@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from urllib3 import Retry
 
-from hlclip.datasets.download import PATIENT, DownloadError, Patience, download
+from hlclip.datasets.download import PATIENT, DownloadError, download
 from hlclip.system.disk import DiskError
 from tests.web import Web, serving
 
 CONTENT = random.Random(1).randbytes(500_000)  # noqa: S311
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = random.Random(2).randbytes(500_000)  # noqa: S311
-IMPATIENT = Patience(total=2, backoff_factor=0, status_forcelist=(503,), raise_on_status=False)
+IMPATIENT = Retry(total=2, backoff_factor=0, status_forcelist=(503,))
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def leave_a_part(web: Web, path: Path, length: int = 200_000) -> None:
         fetch(web, path)
     web.requests.clear()
     assert not path.exists()
-    assert names(path) == ["file.bin.part", "file.bin.part.json"]
+    assert "file.bin.part" in names(path)
 
 
 def names(path: Path) -> list[str]:
@@ -104,7 +105,7 @@ def test_tries_count_anew_when_bytes_have_come(web: Web, path: Path) -> None:
 
 def test_a_server_that_always_cuts_is_given_up(web: Web, path: Path) -> None:
     web.cuts += [100_000, 0, 0, 0]
-    with pytest.raises(DownloadError, match=r"/file: .*; run again to go on from byte [0-9,]+$"):
+    with pytest.raises(DownloadError, match=r"/file: .*\nrun again to go on from byte [0-9,]+$"):
         fetch(web, path)
     assert not path.exists()
     fetch(web, path)
@@ -153,7 +154,7 @@ def test_a_server_without_ranges_sends_all_again(
     fetch(web, path)
     assert path.read_bytes() == CONTENT
     assert starts(web)[0] > 0
-    assert "does not resume it; beginning anew" in caplog.text
+    assert "does not resume it; starting over" in caplog.text
 
 
 @pytest.mark.parametrize("if_range", [True, False])
@@ -169,7 +170,7 @@ def test_a_file_that_changed_is_not_spliced(
     web.if_range = if_range
     fetch(web, path)
     assert path.read_bytes() == OTHER[:length]
-    assert "has another file now; beginning anew" in caplog.text
+    assert "has another file now; starting over" in caplog.text
     assert names(path) == ["file.bin"]
 
 
@@ -210,7 +211,9 @@ def test_a_range_that_was_not_asked_for(web: Web, path: Path) -> None:
 def test_another_place_does_not_continue_a_file_without_checksum(web: Web, path: Path) -> None:
     leave_a_part(web, path)
     web.files["copy"] = CONTENT
-    with pytest.raises(DownloadError, match=r"file.bin.part was begun from .*/file: go on from"):
+    with pytest.raises(
+        DownloadError, match=r"file.bin.part was begun from .*/file\nfinish it from there"
+    ):
         download(f"{web.url}/copy", path, retry=IMPATIENT)
     assert web.requests == []
     download(f"{web.url}/copy", path, sha256=SHA256, retry=IMPATIENT)
@@ -267,7 +270,9 @@ def test_a_busy_server_is_asked_again(
     fetch(web, path)
     assert path.read_bytes() == CONTENT
     assert len(web.requests) == 3
-    assert caplog.text.count("/file: the server answers 503; trying again") == 2
+    assert (
+        caplog.text.count("/file: the server answers 503 (Service Unavailable); trying again") == 2
+    )
 
 
 def test_a_server_that_stays_busy(web: Web, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.maintenance.verify import audit
+from hlclip.maintenance import verify_store
 from tests.disks import fill, small_disk
 from tests.e2e.conftest import Project, stages_run
 from tests.e2e.killing import ended
@@ -73,7 +73,7 @@ def test_a_stage_whose_disk_fills_up_goes_on_to_the_same_bytes(
             assert FULL.search(said), said
             stops += [line for line in said.splitlines() if "cannot be written" in line]
             assert_whole(whole_outputs(project), expected)
-            assert audit(project.root / ".hlclip/store", {}, everything=True).damaged == []
+            assert verify_store(project.root / ".hlclip/store", {}, everything=True).damaged == []
             assert not list(project.root.rglob("*.tmp"))
             now = identities(project)
             assert kept.items() <= now.items()
@@ -106,7 +106,7 @@ def test_dvc_repro_whose_disk_fills_up_goes_on_to_the_same_bytes(
         assert "Traceback" not in said
         assert FULL.search(said), said
         assert place in said
-        assert audit(project.root / STORE, {}, everything=True).damaged == []
+        assert verify_store(project.root / STORE, {}, everything=True).damaged == []
         assert not list(disk.rglob("*.tmp"))
         assert kept.items() <= identities(project, store=STORE).items()
         kept = identities(project, store=STORE)

@@ -14,9 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.maintenance.garbage import find_garbage, remove_garbage
+from hlclip.maintenance import find_garbage, remove_garbage, store_status
 from hlclip.maintenance.inventory import KINDS
-from hlclip.maintenance.status import store_status
 from hlclip.store.locks import StoreInUseError
 from tests.stored import commit, files, git, make_repository, paths, put, put_data_set, run_stages
 
@@ -155,7 +154,8 @@ def test_what_another_process_makes_is_left_alone(tmp_path: Path) -> None:
     (half / "new").write_bytes(b"half")
     lock = os.open(half, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_SH)  # as its writer holds it
-    assert find_garbage(root, []).temporary == []
+    assert half not in [file.path for file in find_garbage(root, [])]
+    assert store_status(root, []).being_written == [half]
     assert store_status(root, []).in_use
     with pytest.raises(StoreInUseError, match="in use by a run"):
         remove_garbage(root, lambda: find_garbage(root, []))
@@ -213,5 +213,5 @@ def test_ten_thousand_items_take_seconds(tmp_path: Path) -> None:
     status = store_status(tmp_path, [])
     garbage = remove_garbage(tmp_path, lambda: find_garbage(tmp_path, [], features=True))
     assert time.perf_counter() - start < 15
-    assert sum(kind.files for kind in status.kinds.values()) == len(garbage.files) == 10_000
+    assert sum(kind.files for kind in status.kinds.values()) == len(garbage) == 10_000
     assert not files(tmp_path)

@@ -193,7 +193,7 @@ def test_damage_is_said_and_nothing_else_believed(project: Path) -> None:
     (project / "outputs/frames.json").write_text('{"frames": {}}')
     unreadable = named_items(project, "workspace").unreadable
     assert "damaged in DVC's cache" in unreadable[str(project)]
-    with pytest.raises(ReferencesError, match=r"frames\.json: not a manifest.*dvc checkout"):
+    with pytest.raises(ReferencesError, match=r"frames\.json: not a manifest.*\n`dvc checkout"):
         workspace_manifests(project)
     (project / "dvc.lock").write_text("stages: [1")
     assert "dvc.lock cannot be read" in named_items(project, "workspace").unreadable[str(project)]

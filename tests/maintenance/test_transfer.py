@@ -1,6 +1,7 @@
 """What one machine has computed enters another's store whole, or not at all."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,9 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.maintenance import transfer as store_transfer
-from hlclip.maintenance.transfer import transfer_items
-from hlclip.maintenance.verify import audit
+from hlclip.maintenance import transfer_items, verify_store
 from tests.cached import cached_data
 from tests.models import save_model, tiny_config
 from tests.stored import files, paths, put, put_data_set
@@ -76,7 +75,7 @@ def test_every_way_to_duplicate(
     if "link" in impossible:
         monkeypatch.setattr(os, "link", refuse)
     if "ioctl" in impossible:
-        monkeypatch.setattr(store_transfer.fcntl, "ioctl", refuse)
+        monkeypatch.setattr(fcntl, "ioctl", refuse)
     assert transfer_items(root, tmp_path / "other", desc="import").copied == 9
     assert contents(tmp_path / "other") == contents(root)
 
@@ -119,7 +118,7 @@ def test_damage_does_not_enter(root: Path, tmp_path: Path) -> None:
         (path,) = paths(there, vid, kinds=("texts",))
         assert f"left out: {path}: " in ended.stderr
     assert files(root) - before == paths(root, "whole", kinds=("frames",))
-    assert audit(root, {}, everything=True).damaged == []
+    assert verify_store(root, {}, everything=True).damaged == []
     assert not list(root.rglob("*.tmp"))
 
 
@@ -179,6 +178,6 @@ def test_killed_anywhere_it_goes_on(root: Path, tmp_path: Path) -> None:
     there = len(files(target))
     assert 0 < there < 49
     moved = transfer_items(root, target, desc="import")
-    assert (moved.copied, moved.there) == (49 - there, there)
+    assert (moved.copied, moved.present) == (49 - there, there)
     assert contents(target) == contents(root)
     assert not list(target.rglob("*.tmp"))
