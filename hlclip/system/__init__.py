@@ -3,18 +3,24 @@
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
 files      write files whole or not at all
 locks      locks between processes
-disk       free space on a disk
+disk       free space, folders, the errors of a disk
 memory     memory of the machine and of this process
 startup    faster start and end of a process that loads torch
 """
 
-from hlclip.system.disk import free_bytes, in_words, nearest_folder, require_space, same_disk
+from hlclip.system.disk import (
+    WriteError,
+    free_bytes,
+    in_words,
+    make_folder,
+    nearest_folder,
+    require_space,
+    same_disk,
+)
 from hlclip.system.errors import HlclipError, Options, print_error
 from hlclip.system.files import (
-    WriteError,
     being_written,
     file_state,
-    make_folder,
     remove_leftover,
     remove_leftovers,
     replacing,

@@ -1,14 +1,19 @@
-"""Free space on a disk."""
+"""Free space on a disk, folders, and the errors of a disk that refuses."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
-from hlclip.system.errors import HlclipError
+from hlclip.system.errors import HlclipError, system_remedy
 
 
 class DiskError(HlclipError):
     """The disk has too little room, or another run is writing the same thing."""
+
+
+class WriteError(HlclipError):
+    """The system refuses to write a file; says which, why, how much is free, and what to do."""
 
 
 def nearest_folder(path: Path) -> Path:
@@ -38,6 +43,35 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
             f"{folder.absolute()}: {purpose} needs {in_words(needed)}, {in_words(free)} are free",
             "make room or choose another disk, then run again",
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, unless they exist.
+
+    Raises:
+        WriteError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error.errno) from error
+
+
+def write_error(path: Path, number: int | None, needed: int | None = None) -> WriteError:
+    """The error for a path that the system refused to write, with this errno.
+
+    Args:
+        needed: bytes that were to be written, where known.
+    """
+    reason = os.strerror(number) if number else "refused"
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        size = f"{in_words(needed)} or more needed, " if needed else ""
+        where = "" if number == errno.ENOSPC else " on the disk"  # and not within the quota
+        reason += f" ({size}{in_words(free_bytes(path))} free{where})"
+    # A folder cannot be made in /proc, or below a file.
+    no_folder = number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+    remedy = "choose another place" if no_folder else system_remedy(number)
+    return WriteError(f"{path}: cannot be written: {reason}", remedy)
 
 
 def same_disk(one: Path, other: Path) -> bool:

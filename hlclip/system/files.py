@@ -14,18 +14,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from hlclip.system.disk import free_bytes, in_words
-from hlclip.system.errors import HlclipError, system_remedy
+from hlclip.system.disk import WriteError, make_folder, write_error
 from hlclip.system.locks import locked
 
 _PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
 
 _DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
-class WriteError(HlclipError):
-    """The system refuses to write a file; says which, why, how much is free, and what to do."""
 
 
 @contextmanager
@@ -70,7 +65,7 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
             number = _disk_refusal(error)
         if number is None:
             raise
-        raise _write_error(path, number, needed or written) from error
+        raise write_error(path, number, needed or written) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -94,18 +89,6 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with replacing(path, needed=len(content)) as temporary:
         temporary.write_bytes(content)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, unless they exist.
-
-    Raises:
-        WriteError: the system refuses.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _write_error(folder, error.errno, None) from error
 
 
 def file_state(path: Path) -> str:
@@ -178,18 +161,6 @@ def _disk_refusal(error: BaseException | None) -> int | None:
                 return number
         error = error.__cause__ or error.__context__
     return None
-
-
-def _write_error(path: Path, number: int | None, needed: int | None) -> WriteError:
-    reason = os.strerror(number) if number else "refused"
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        size = f"{in_words(needed)} or more needed, " if needed else ""
-        where = "" if number == errno.ENOSPC else " on the disk"  # and not within the quota
-        reason += f" ({size}{in_words(free_bytes(path))} free{where})"
-    # A folder cannot be made in /proc, or below a file.
-    no_folder = number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
-    remedy = "choose another place" if no_folder else system_remedy(number)
-    return WriteError(f"{path}: cannot be written: {reason}", remedy)
 
 
 def _fsync(path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from hlclip.system.disk import DiskError
+from hlclip.system.disk import DiskError, make_folder
 
 
 @contextmanager
@@ -26,9 +26,10 @@ def locked(
     Raises:
         BlockingIOError: another holder has the lock and `wait` is false.
         OSError: the file cannot be made or opened, or its file system has no locks.
+        WriteError: its folder cannot be made.
     """
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     # Read-only is enough for a lock, and another user's lock file may be no more than readable.
     descriptor = os.open(path, os.O_RDONLY | (os.O_CREAT if create else 0), 0o666)
     try:

@@ -27,8 +27,9 @@ from hlclip.highlights.film import cut_moments
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.model.checkpoint import save_tail
 from hlclip.store.store import Store
+from hlclip.system.disk import WriteError
 from hlclip.system.errors import print_error
-from hlclip.system.files import WriteError, replacing, write_json
+from hlclip.system.files import replacing, write_json
 from hlclip.training.fit import write_history
 from hlclip.training.state import TrainingState
 from tests.disks import disk_with_quota, exhausted, fill, make_read_only, small_disk
