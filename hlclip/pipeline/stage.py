@@ -1,4 +1,4 @@
-"""How a DVC stage runs: alone in its folder, no longer than its run; errors are lines on stderr."""
+"""How a DVC stage starts and ends: alone in its folder, not outliving DVC, errors on stderr."""
 
 import logging
 import os
@@ -16,20 +16,20 @@ from hlclip.system import locked, print_error, quick_process
 log = logging.getLogger(__name__)
 
 LOCK = Path(".hlclip/stage.lock")
-"""Held by the stage that runs in this folder; says which, and its process."""
+"""Held by the stage that runs in this folder; its text is the stage's name and process."""
 
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 10
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; exit status 1 and the message on stderr when the user can put it right.
+    """Run a stage; an error that the user can correct is a message on stderr and exit status 1.
 
     Args:
-        main: the whole stage; it imports what takes seconds itself, so that Ctrl-C and the end of
-            its run reach it during the imports, too.
+        main: the whole stage. It contains the slow imports, so that Ctrl-C and the end of DVC stop
+            the stage during the imports, too.
     """
-    if "DVC_STAGE" in os.environ:  # started by hand, it may well outlive its shell
+    if "DVC_STAGE" in os.environ:  # a stage started by hand may outlive its shell
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)
@@ -41,14 +41,16 @@ def run(main: Callable[[], None]) -> None:
             with _alone():
                 main()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # all is done: nothing interrupts the way out
+                signal.signal(
+                    number, signal.SIG_IGN
+                )  # the work is done: nothing interrupts the exit
         except (Exception, KeyboardInterrupt) as error:
             sys.exit(print_error(error, status=1))
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One stage at a time in a folder: an orphan of a killed run and the next run do not mix."""
+    """One stage at a time in a folder, also when a killed run left one that still works."""
     with ExitStack() as stack:
         try:
             try:
@@ -59,14 +61,14 @@ def _alone() -> Iterator[None]:
                 stack.enter_context(locked(LOCK))
         except OSError as error:
             log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
-        with suppress(OSError):  # a full disk: the name is for others to read, the lock holds
+        with suppress(OSError):  # a full disk: only the name is lost
             name = f"{Path(sys.argv[0]).stem} (process {os.getpid()})"
             LOCK.write_text(name, encoding="utf-8")
         yield
 
 
 def _end_with(parent: int) -> None:
-    """End this process, cleanly, when its parent has died: nobody waits for its result."""
+    """End this process cleanly when its parent has died: nobody reads its result."""
     while os.getppid() == parent:
         time.sleep(_LOOK_SECONDS)
     while True:
@@ -75,5 +77,5 @@ def _end_with(parent: int) -> None:
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    """Leave as an exception does: temporary files go, locks are given back."""
+    """Exit by an exception, so that temporary files are removed and locks released."""
     sys.exit(128 + number)
