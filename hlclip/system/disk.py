@@ -65,9 +65,9 @@ def write_error(path: Path, number: int | None, needed: int | None = None) -> Wr
     """
     reason = os.strerror(number) if number else "refused"
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        size = f"{in_words(needed)} or more needed, " if needed else ""
+        size = f"{in_words(needed)} or more" if needed else "more than nothing"
         where = "" if number == errno.ENOSPC else " on the disk"  # and not within the quota
-        reason += f" ({size}{in_words(free_bytes(path))} free{where})"
+        reason += f" ({size} needed, {in_words(free_bytes(path))} free{where})"
     # A folder cannot be made in /proc, or below a file.
     no_folder = number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
     remedy = "choose another place" if no_folder else system_remedy(number)
