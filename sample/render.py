@@ -27,6 +27,8 @@ SEED = 6
 """Drawn anew after the world was settled, so that no choice was made by looking at these films."""
 LONG_SECONDS = 150
 """Duration of every split's first film, as in QVHighlights; the others last 60 to 150 s."""
+X264_PARAMS = "cpu-independent=1"
+"""Without it x264 chooses its algorithms by the processor, and the bytes with them."""
 
 
 def main() -> None:
@@ -68,19 +70,21 @@ def render(out: Path, videos: Mapping[str, int], *, workers: int | None = None) 
 def encode(film: Film, folder: Path) -> None:
     """Encode a film as H.264: the same film gives the same bytes."""
     with replacing(folder / f"{film.vid}.mp4") as temporary:
-        command = [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-y"),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS)),
-            *("-i", "pipe:0", "-c:v", "libx264", "-preset", "veryfast", "-crf", "30"),
-            *("-pix_fmt", "yuv420p", "-threads", "1"),
-            # x264 otherwise chooses its algorithms by the processor, and the bytes with them.
-            *("-x264-params", "cpu-independent=1"),
-            # No version and no time of day in the file.
-            *("-flags", "+bitexact", "-fflags", "+bitexact"),
-            *("-f", "mp4", str(temporary)),
-        ]
         pixels = b"".join(frame.tobytes() for frame in draw_film(film))
-        subprocess.run(command, input=pixels, check=True)
+        subprocess.run(encoder_command(temporary), input=pixels, check=True)
+
+
+def encoder_command(out: Path, *, x264_params: str = X264_PARAMS) -> list[str]:
+    """Command of the pinned ffmpeg; its stdin is uint8 [frames, height, width, RGB]."""
+    return [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-y"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS)),
+        *("-i", "pipe:0", "-c:v", "libx264", "-preset", "veryfast", "-crf", "30"),
+        *("-pix_fmt", "yuv420p", "-threads", "1", "-x264-params", x264_params),
+        # No version and no time of day in the file.
+        *("-flags", "+bitexact", "-fflags", "+bitexact"),
+        *("-f", "mp4", str(out)),
+    ]
 
 
 if __name__ == "__main__":

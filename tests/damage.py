@@ -44,7 +44,7 @@ def of_another_key(path: Path, random: Random) -> None:
 
 
 def made_otherwise(path: Path, version: int, **changes: str) -> None:
-    """A whole file, sealed, under the name of another."""
+    """A whole file, with its checksums, under the name of another."""
     header = {**open_item(path).header, **changes}
     path.write_bytes(item_bytes(np.ones((3, 4), np.float16), header, format_version=version))
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from hlclip.maintenance.inventory import ItemName, StoredFile, stored_files
 from hlclip.store import hold_alone
-from hlclip.system import remove_left
+from hlclip.system import remove_leftover
 
 _DAY_SECONDS = 86400
 
@@ -56,7 +56,7 @@ def remove_garbage(root: Path, find: Callable[[], list[StoredFile]]) -> list[Sto
         garbage = find()
         for file in tqdm(garbage, desc="gc", unit="file", disable=None):
             if file.sort == "temporary":
-                remove_left(file.path)
+                remove_leftover(file.path)
             else:
                 file.path.unlink(missing_ok=True)
     return garbage

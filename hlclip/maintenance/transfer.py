@@ -13,7 +13,7 @@ from tqdm.contrib.concurrent import thread_map
 from hlclip.maintenance.inventory import ItemName, StoredFile, stored_items
 from hlclip.maintenance.verify import check_item
 from hlclip.store import DamagedItemError, item_path, key_lock
-from hlclip.system import HlclipError, replacing, sweep
+from hlclip.system import HlclipError, remove_leftovers, replacing
 
 _FICLONE = 0x40049409
 """Linux: share the blocks of another file until one of the two changes."""
@@ -65,7 +65,9 @@ def transfer_items(
     }
     files = [file for name, file in items.items() if only is None or name in only]
     for folder in {item_path(target / file.kind, file.key).parent for file in files}:
-        sweep(folder)  # a writer killed after its rename leaves a temporary folder at a whole item
+        remove_leftovers(
+            folder
+        )  # a writer killed after its rename leaves a temporary folder at a whole item
     copied = copied_bytes = present = 0
     transfer = partial(_transfer, target=target)
     results = thread_map(transfer, files, desc=desc, unit="file", disable=None)

@@ -63,7 +63,7 @@ def verify_store(
         item = named.get(file.name)
         if isinstance(result, str):
             damaged.append(Defect(file.path, result, how_to_make(file.kind)))
-        elif item and (item.digest, item.length) != (result.seal.array, result.shape[0]):
+        elif item and (item.digest, item.length) != (result.checksums.array, result.shape[0]):
             reason = "whole, but not what the manifest names: made on another machine"
             unmet.append(Defect(file.path, reason, how_to_make(file.kind)))
     return Verification(len(files) - len(damaged), damaged, unmet)
@@ -83,7 +83,7 @@ def check_item(file: StoredFile) -> StoredArray:
     key = header.pop("key", None)
     if key != file.key:
         raise DamagedItemError(f"it holds the item {key}")
-    version = array.seal.format_version
+    version = array.checksums.format_version
     if header_key(header, version) != file.key[28:]:
         facts = [f"{name} {header[name]}" for name in ("model", "tower", "size") if name in header]
         described = ", ".join([f"format {version}", *facts])

@@ -7,11 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from hlclip.system import acquire, print_error, quick_process
+from hlclip.system import locked, print_error, quick_process
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +51,20 @@ def run(main: Callable[[], None]) -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One stage at a time in a folder, also when a killed run left one that still works."""
-    lock = None
-    try:
+    with ExitStack() as stack:
         try:
-            lock = acquire(LOCK, wait=False)
-        except BlockingIOError:
-            holder = LOCK.read_text(encoding="utf-8") or "a stage"
-            log.warning("waiting for %s, which runs in this folder", holder)
-            lock = acquire(LOCK)
-    except OSError as error:
-        log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
-    with suppress(OSError):  # a full disk: only the name is lost
-        name = f"{Path(sys.argv[0]).stem} (process {os.getpid()})"
-        LOCK.write_text(name, encoding="utf-8")
-    try:
+            try:
+                stack.enter_context(locked(LOCK, wait=False))
+            except BlockingIOError:
+                holder = LOCK.read_text(encoding="utf-8") or "a stage"
+                log.warning("waiting for %s, which runs in this folder", holder)
+                stack.enter_context(locked(LOCK))
+        except OSError as error:
+            log.warning("%s: %s; do not start two runs in this folder", LOCK, error.strerror)
+        with suppress(OSError):  # a full disk: only the name is lost
+            name = f"{Path(sys.argv[0]).stem} (process {os.getpid()})"
+            LOCK.write_text(name, encoding="utf-8")
         yield
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def _end_with(parent: int) -> None:

@@ -1,16 +1,15 @@
-"""Who works in a store: runs that add to it hold it together, garbage collection alone.
+"""Who works in a store: runs that add to it share a lock, garbage collection holds it alone.
 
-A run's items are named by no manifest until its stage ends, so nothing else can tell them from
-garbage; nor the state of a training.
+Until its stage ends, no manifest names the items of a run, nor the state of a training. Nothing
+else tells them from garbage.
 """
 
 import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hlclip.system import HlclipError, acquire, locked
+from hlclip.system import HlclipError, locked
 
 LOCK = "in-use.lock"
 
@@ -19,40 +18,27 @@ class StoreInUseError(HlclipError):
     """Another process adds to the store."""
 
 
-def hold(root: Path) -> int:
-    """Hold a store together with others; waits while `hold_alone` has it.
-
-    Returns:
-        A file descriptor; closing it lets go.
-    """
-    return acquire(root / LOCK, shared=True)
-
-
 @contextmanager
 def holding(root: Path) -> Iterator[Path]:
     """Hold a store, with others, while a stage runs, until its manifest names what it made.
 
-    A store that may only be read is not held: nothing can be removed from it here either.
+    A store that may only be read is not held: nothing can be removed from it either.
     """
-    try:
-        descriptor = hold(root)
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES):
-            raise
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(root / LOCK, shared=True))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
         yield root
-        return
-    try:
-        yield root
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def hold_alone(root: Path) -> Iterator[None]:
-    """Keep runs from adding to a store meanwhile.
+    """Keep runs from adding to a store.
 
     Raises:
-        StoreInUseError: one is at work.
+        StoreInUseError: a run is adding to it.
     """
     try:
         with locked(root / LOCK, wait=False):

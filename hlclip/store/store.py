@@ -1,12 +1,12 @@
 """The content-addressed store: one HDF5 file per item, written once, checked when read.
 
 Frames and activations (58 GB on QVHighlights) live here and not in DVC's cache, which would copy
-and rehash them at every growth. What DVC tracks is a small manifest that names the items.
+and rehash all of them whenever some are added. DVC tracks a small manifest that names the items.
 
     <root>/<kind>/<first two digits of key>/<key>.h5
 
-The key is a hash of everything the content depends on, so an item never changes once written, runs
-share items, and a rerun finds what an interrupted one left. Same content, same bytes.
+The key is a hash of everything that the content depends on. So an item never changes once written,
+runs share items, and a rerun finds the items of an interrupted run. Same content, same bytes.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ import json
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats import Header, Item
 from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
-from hlclip.store.locks import hold
+from hlclip.store.locks import LOCK
 from hlclip.system import HlclipError, locked, write_whole
 
 FORMAT_VERSION = 3
@@ -35,40 +35,40 @@ class StoreError(HlclipError):
 
 
 class StoreUnreadableError(StoreError):
-    """The file system refuses to open an item, which may well be whole: it stays."""
+    """The file system refuses to open an item; it may be whole, so it is not removed."""
 
 
 def repository() -> Path:
-    """The repository that started the run, else the folder here.
+    """The repository that started the run, else the working directory.
 
-    DVC sets `$DVC_ROOT` to it, also for experiments that run in a temporary copy.
+    DVC sets `$DVC_ROOT`, also for experiments that run in a temporary copy.
     """
     return Path(os.environ.get("DVC_ROOT", ".")).absolute()
 
 
 def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative one starts in `repository`."""
+    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`."""
     return repository() / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
 
 
 def content_key(header: Header, content: str) -> str:
-    """Key of an item: 40 hex digits, the first 28 over what the item is made from."""
+    """Key of an item: 40 hex digits, 28 for what it is made from and 12 for its header."""
     return hashlib.sha256(content.encode()).hexdigest()[:28] + header_key(header, FORMAT_VERSION)
 
 
 def header_key(header: Header, format_version: int) -> str:
-    """The last 12 digits of a key, over header and format: a file shows whether its own fits."""
+    """The last 12 digits of a key, from header and format alone: a file is checked by itself."""
     facts = {"format_version": format_version, "header": dict(header)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def item_path(folder: Path, key: str) -> Path:
-    """File of `key` in a kind's folder, whether it exists or not."""
+    """Path of the item `key` in the folder of its kind."""
     return folder / key[:2] / f"{key}.h5"
 
 
-def key_lock(folder: Path, key: str) -> AbstractContextManager[None]:
-    """The lock of a key (and of those that begin alike) in a kind's folder."""
+def key_lock(folder: Path, key: str) -> AbstractContextManager[object]:
+    """The lock of a key; keys with the same first two digits share one."""
     return locked(folder / "locks" / f"{key[:2]}.lock")
 
 
@@ -78,7 +78,7 @@ class Store:
     Args:
         root: folder of the store, see `store_root`.
         kind: `frames`, `images`, `texts` or `features`.
-        header: the contract: written to each file, and compared with each file that is read.
+        header: written to each file, and compared with the header of each file that is read.
     """
 
     def __init__(self, root: Path, kind: str, header: Header) -> None:
@@ -88,84 +88,84 @@ class Store:
         self._held = False
 
     def path(self, key: str) -> Path:
-        """File of `key`, whether it exists or not."""
+        """Path of the item `key`, whether it exists or not."""
         return item_path(self.folder, key)
 
     def get_or_make(self, key: str, make: Callable[[], NDArray[Any]]) -> Item:
-        """The item when it is there and whole, else what `make` gives, written whole or not at all.
+        """The item; if it is missing or damaged, `make` makes its array, written whole or not.
 
-        The key is locked meanwhile: two runs, or a run and an orphan of a killed one, never make
-        the same item twice. The store is held as long as this object lives, see `store_use`.
+        The key is locked meanwhile: two runs never make the same item twice, even if one is an
+        orphan of a killed run. From the first call on, this object holds the store, see `holding`.
         """
-        self._hold()
+        if not self._held:
+            stack = ExitStack()
+            stack.enter_context(locked(self.folder.parent / LOCK, shared=True))
+            weakref.finalize(self, stack.close)
+            self._held = True
         with key_lock(self.folder, key):
             try:
-                found = self._open(key)
+                stored = self._open(key)
             except StoreUnreadableError:
-                raise  # nothing says that the item is bad
+                raise  # the item may be whole
             except StoreError:
                 return self._write(key, make())
-        return Item(key, found.seal.array, found.shape[0])
+        return Item(key, stored.checksums.array, stored.shape[0])
 
     def read(self, item: Item) -> NDArray[Any]:
         """The item's array; its bytes are checked against the digest at the first read of a run.
 
         Raises:
-            StoreError: the file is missing or damaged, has another header, or is not the
-                manifest's.
+            StoreError: the file is missing or damaged, has another header, or is not the item
+                that the manifest names.
         """
-        known = self._verified.get(item.key)
-        if known is not None:
-            return self._array(item.key, known)
-        found = self._open(item.key)
-        array = self._array(item.key, found)
-        if digest(array) != found.seal.array:
-            self._damaged(item.key, "its bytes do not match their digest")
-        if found.seal.array != item.digest:
-            # Whole, but made elsewhere: floating point differs between processors.
-            raise StoreError(
-                f"{self.path(item.key)}: is whole, but not what the manifest names", self._remedy()
-            )
-        self._verified[item.key] = found
+        key, verified = item.key, self._verified.get(item.key)
+        stored = verified or self._open(key)
+        array = np.empty(stored.shape, stored.dtype)
+        self._fill(key, stored, array)
+        if verified:
+            return array
+        if digest(array) != stored.checksums.array:
+            raise self._remove_damaged(key, "its bytes do not match their digest")
+        if stored.checksums.array != item.digest:
+            # Whole, but made on another machine: floating point differs between processors.
+            raise self._error(key, "is whole, but not what the manifest names")
+        self._verified[key] = stored
         return array
 
     def read_into(self, item: Item, out: NDArray[Any]) -> None:
-        """Fill `out`, contiguous, with the item's first rows, at best straight from the file.
+        """Fill `out`, contiguous, with the item's first rows.
 
-        Only the first read of a run, which checks the whole item as `read` does, takes memory.
+        The first read of a run checks the whole item, as `read` does, and needs memory for it.
 
         Raises:
-            StoreError: as `read`, and where the item has other axes or another dtype than `out`.
+            StoreError: as `read`, or the item has other axes or another dtype than `out`.
         """
-        first = self.read(item) if item.key not in self._verified else None
-        found = self._verified[item.key]
-        if (found.dtype, found.shape[1:]) != (out.dtype, out.shape[1:]):
-            raise StoreError(
-                f"{self.path(item.key)}: {found.dtype} {list(found.shape)}, expected "
+        key = item.key
+        first = self.read(item) if key not in self._verified else None
+        stored = self._verified[key]
+        if (stored.dtype, stored.shape[1:]) != (out.dtype, out.shape[1:]):
+            raise self._error(
+                key,
+                f"{stored.dtype} {list(stored.shape)}, expected "
                 f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}",
-                self._remedy(),
             )
-        if first is not None:
+        if first is None:
+            self._fill(key, stored, out)
+        else:
             out[...] = first[: len(out)]
-            return
-        left = out.reshape(-1).view(np.uint8).data
+
+    def _fill(self, key: str, stored: StoredArray, out: NDArray[Any]) -> None:
+        """Read the first bytes of the array from its file straight into `out`."""
+        rest = out.reshape(-1).view(np.uint8).data
         try:
-            with self.path(item.key).open("rb", buffering=0) as file:
-                file.seek(found.seal.start)
-                while left and (count := file.readinto(left)):
-                    left = left[count:]
+            with self.path(key).open("rb", buffering=0) as file:
+                file.seek(stored.checksums.start)
+                while rest and (count := file.readinto(rest)):
+                    rest = rest[count:]
         except OSError as error:
-            raise StoreError(f"{self.path(item.key)}: {error.strerror}", self._remedy()) from error
-        if left:
-            self._damaged(item.key, "shorter than its header says")
-
-    def _remedy(self) -> str:
-        return how_to_make(self.folder.name)
-
-    def _hold(self) -> None:
-        if not self._held:
-            weakref.finalize(self, os.close, hold(self.folder.parent))
-            self._held = True
+            raise self._error(key, error.strerror or str(error)) from error
+        if rest:
+            raise self._remove_damaged(key, "shorter than its header says")
 
     def _write(self, key: str, array: NDArray[Any]) -> Item:
         if array.size == 0:
@@ -175,47 +175,37 @@ class Store:
         return Item(key, digest(array), len(array))
 
     def _open(self, key: str) -> StoredArray:
-        path = self.path(key)
         try:
-            found = open_item(path)
+            stored = open_item(self.path(key))
         except DamagedItemError as error:
-            self._damaged(key, str(error))
+            raise self._remove_damaged(key, str(error)) from error
         except FileNotFoundError as error:
-            raise StoreError(f"{path}: not in the store", self._remedy()) from error
+            raise self._error(key, "not in the store") from error
         except OSError as error:
             raise StoreUnreadableError(
-                f"{path}: cannot be opened: {error.strerror or error}",
+                f"{self.path(key)}: cannot be opened: {error.strerror or error}",
                 "`hlclip store verify` reads all files",
             ) from error
         expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
-        header = {"format_version": found.seal.format_version, **found.header}
+        header = {"format_version": stored.checksums.format_version, **stored.header}
         for name, value in expected.items():
             if header.get(name) != value:
-                raise StoreError(
-                    f"{path}: header field {name!r} is {header.get(name)!r}, expected {value!r}",
-                    self._remedy(),
+                raise self._error(
+                    key, f"header field {name!r} is {header.get(name)!r}, expected {value!r}"
                 )
-        return found
+        return stored
 
-    def _array(self, key: str, found: StoredArray) -> NDArray[Any]:
-        path, count = self.path(key), int(np.prod(found.shape))
-        try:
-            array = np.fromfile(path, found.dtype, count, offset=found.seal.start)
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}", self._remedy()) from error
-        if array.size != count:
-            self._damaged(key, "shorter than its header says")
-        return array.reshape(found.shape)
+    def _remove_damaged(self, key: str, reason: str) -> StoreError:
+        """Remove a damaged file, so that its stage makes it again."""
+        self.path(key).unlink(missing_ok=True)
+        return self._error(key, f"damaged, removed: {reason}")
 
-    def _damaged(self, key: str, reason: str) -> NoReturn:
-        """Take a damaged file out of the way, so that the stage that owns it remakes it."""
-        path = self.path(key)
-        path.unlink(missing_ok=True)
-        raise StoreError(f"{path}: damaged, removed: {reason}", self._remedy())
+    def _error(self, key: str, reason: str) -> StoreError:
+        return StoreError(f"{self.path(key)}: {reason}", how_to_make(self.folder.name))
 
 
 def how_to_make(kind: str) -> str:
-    """How items of a kind are made again."""
+    """Which command makes missing items of a kind."""
     if kind == "features":
         return "`hlclip highlight` makes what is missing"
     stage = "frames" if kind == "frames" else "activations"

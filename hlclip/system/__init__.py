@@ -1,27 +1,34 @@
-"""What every wing stands on: errors, whole files, locks, disk and memory, start-up.
+"""The base of every wing: errors, whole files, locks, disk, memory, start-up.
 
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
-files      files that are either whole or not there
+files      write files whole or not at all
 locks      locks between processes
-disk       room on a disk
+disk       free space, folders, the errors of a disk
 memory     memory of the machine and of this process
-startup    processes that start and end in less time
+startup    faster start and end of a process that loads torch
 """
 
-from hlclip.system.disk import free_bytes, in_words, nearest_folder, require_space, same_disk
+from hlclip.system.disk import (
+    WriteError,
+    free_bytes,
+    in_words,
+    make_folder,
+    nearest_folder,
+    require_space,
+    same_disk,
+)
 from hlclip.system.errors import HlclipError, Options, print_error
 from hlclip.system.files import (
-    WriteError,
     being_written,
     file_state,
-    make_folder,
-    remove_left,
+    remove_leftover,
+    remove_leftovers,
     replacing,
-    sweep,
+    sha256_of,
     write_json,
     write_table,
     write_whole,
 )
-from hlclip.system.locks import acquire, locked, sole_writer
+from hlclip.system.locks import locked, sole_writer
 from hlclip.system.memory import free_host_bytes, memory_bytes, peak_bytes
 from hlclip.system.startup import quick_process

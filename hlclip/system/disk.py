@@ -1,36 +1,41 @@
-"""Room on a disk."""
+"""Free space on a disk, folders, and the errors of a disk that refuses."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
-from hlclip.system.errors import HlclipError
+from hlclip.system.errors import HlclipError, system_remedy
 
 
 class DiskError(HlclipError):
     """The disk has too little room, or another run is writing the same thing."""
 
 
+class WriteError(HlclipError):
+    """The system refuses to write a file; says which, why, how much is free, and what to do."""
+
+
 def nearest_folder(path: Path) -> Path:
-    """`path` itself, or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    """`path` itself if it exists, else its nearest parent that does."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def free_bytes(path: Path) -> int:
-    """Free space where `path` is or will be."""
+    """Free bytes on the disk of `path`, which need not exist yet."""
     return shutil.disk_usage(nearest_folder(path)).free
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check free space before a long task.
 
     Args:
-        folder: where it will be written; it need not exist yet.
+        folder: where the task writes; it need not exist yet.
         needed: bytes.
-        purpose: what for, as the message says it.
+        purpose: the task, for the message.
 
     Raises:
-        DiskError: less than `needed` is free.
+        DiskError: fewer bytes than `needed` are free.
     """
     free = free_bytes(folder)
     if free < needed:
@@ -40,13 +45,42 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, unless they exist.
+
+    Raises:
+        WriteError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error.errno) from error
+
+
+def write_error(path: Path, number: int | None, needed: int | None = None) -> WriteError:
+    """The error for a path that the system refused to write, with this errno.
+
+    Args:
+        needed: bytes that were to be written, where known.
+    """
+    reason = os.strerror(number) if number else "refused"
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        size = f"{in_words(needed)} or more" if needed else "more than nothing"
+        where = "" if number == errno.ENOSPC else " on the disk"  # and not within the quota
+        reason += f" ({size} needed, {in_words(free_bytes(path))} free{where})"
+    # A folder cannot be made in /proc, or below a file.
+    no_folder = number in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+    remedy = "choose another place" if no_folder else system_remedy(number)
+    return WriteError(f"{path}: cannot be written: {reason}", remedy)
+
+
 def same_disk(one: Path, other: Path) -> bool:
-    """Do two existing folders share their free space?"""
+    """Whether two existing folders lie on one disk."""
     return os.stat(one).st_dev == os.stat(other).st_dev
 
 
 def in_words(size: int) -> str:
-    """Bytes as a person reads them: in units of 10^9, 10^6 or as they are."""
+    """A number of bytes for people: in GB (10^9), MB (10^6) or bytes."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6)):
         if size >= factor:
             return f"{size / factor:,.1f} {unit}"

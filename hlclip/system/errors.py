@@ -1,4 +1,4 @@
-"""Errors that a person can put right, and how a process that meets one ends.
+"""Errors that a user can correct, and how a process ends after an error.
 
     HlclipError                  the input, a parameter or a file is not what hlclip needs
       AnnotationError            an annotation file is malformed
@@ -6,13 +6,13 @@
       ManifestError              a file between two stages is damaged
       ScoresError                a scores file is damaged
       CheckpointError            a checkpoint is damaged, or belongs to another model
-      WriteError                 the system does not take a file: no room, no permission
-      DiskError                  too little room for what is to come, or a second writer
+      WriteError                 a file cannot be written: no room, no permission
+      DiskError                  too little room for a task, or a second writer of a file
       ParamsError                params.yaml has missing, unknown or contradictory keys
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
       TooManyMissingError        more videos failed than data.max_missing tolerates
-      EncoderError               a model cannot be loaded, or not be cut
+      EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
       DeviceError                the device is not on this machine
       StoreError                 an item is missing, damaged or not as expected
@@ -21,16 +21,16 @@
       TrainError                 there is nothing to train on, or training diverged
       ResumeError                a saved training state is damaged
       EvaluateError              the pooling window cannot be chosen on val
-      ExperimentsError           DVC has no finished runs, or they cannot stand in one table
-      ReportError                a run is not finished, or its files are not of one run
+      ExperimentsError           DVC has no finished runs, or they do not fit in one table
+      ReportError                a run is not finished, or its files are of several runs
       CutError                   a film of the best moments cannot be made
       ArchiveError               an archive of videos is damaged
       DownloadError              a file could not be obtained
       TransferError              there is no store to copy from, or no place to copy to
-      ReferencesError            nobody can say which items are named
+      ReferencesError            which items manifests name cannot be found out
       GitError                   git is missing, or refuses
 
-An `OSError` is the system's refusal. Every other exception is a bug and shows its traceback.
+An `OSError` comes from the system. Every other exception is a bug and shows its traceback.
 """
 
 import errno
@@ -40,13 +40,13 @@ import traceback
 from collections.abc import Mapping
 
 DEBUG = "HLCLIP_DEBUG"
-"""Set to anything, it makes every error show its traceback, as `hlclip --debug` does."""
+"""Environment variable: if set, every error shows its traceback, as with `hlclip --debug`."""
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""Exit status after Ctrl-C, as in shells: 128 + the number of the signal."""
 
 Options = Mapping[str, str]
-"""Key of params.yaml -> the option that a command has instead (`encoder.model` -> `--model`)."""
+"""Key of params.yaml -> the option of a command that sets it (`encoder.model` -> `--model`)."""
 
 _BUG = (
     "this is a bug of hlclip: please report it with the traceback above, the command and the "
@@ -70,10 +70,10 @@ class HlclipError(ValueError):
     """Input, parameters or files are not what hlclip needs.
 
     Args:
-        reason: what was expected, what came, and where.
+        reason: what is wrong: expected and actual value, and where.
         remedy: what to do.
-        settings: what the remedy sets, key of params.yaml -> value. Whoever shows the error says
-            how it is set: `-S key=value` of DVC, or the option of a command.
+        settings: parameters that the remedy sets, key of params.yaml -> value. The face that shows
+            the error says how: `-S key=value` of DVC, or the option of a command.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class HlclipError(ValueError):
         self._settings = dict(settings or {})
 
     def remedy(self, options: Options | None = None) -> str:
-        """What to do; empty where the reason says all.
+        """What to do; empty if there is nothing to add to the reason.
 
         Args:
-            options: of the command that shows it; `dvc exp run` by default.
+            options: of the command that shows the error; those of `dvc exp run` by default.
         """
-        ways = [
+        settings = [
             f"{options[key]} {value}" if options and key in options else f"-S {key}={value}"
             for key, value in self._settings.items()
         ]
-        return ": ".join(part for part in (self._remedy, " ".join(ways)) if part)
+        return ": ".join(part for part in (self._remedy, " ".join(settings)) if part)
 
     def message(self, options: Options | None = None) -> str:
-        """A line of what is wrong, and one of what to do."""
+        """The reason, and in the next line the remedy."""
         return "\n".join(part for part in (self.reason, self.remedy(options)) if part)
 
     def __str__(self) -> str:
@@ -105,25 +105,25 @@ class HlclipError(ValueError):
 
 
 def system_remedy(number: int | None) -> str:
-    """What to do when the system refuses with this errno."""
+    """What to do after the system's error of this number (errno)."""
     return _REMEDIES.get(number or 0, "correct that, then run again")
 
 
 def print_error(
     error: BaseException, *, status: int, debug: bool = False, options: Options | None = None
 ) -> int:
-    """Say on stderr why a command or stage ends.
+    """Print on stderr why a command or stage ends; only a bug shows its traceback.
 
     Args:
-        status: for what a person can put right, which comes without a traceback.
-        debug: show the traceback of that, too; `HLCLIP_DEBUG` does the same.
+        status: exit status for an error that a user can correct.
+        debug: show the traceback of every error; `HLCLIP_DEBUG` does the same.
         options: see `HlclipError.remedy`.
 
     Returns:
-        The exit status: `status`, `INTERRUPTED` after Ctrl-C, that of an exit that was under way,
-        1 for a bug.
+        The exit status: `status`, 1 for a bug, `INTERRUPTED` after Ctrl-C, or the status of a
+        `SystemExit` during which the error occurred.
     """
-    ending = _under_way(error)
+    ending = _interruption(error)
     if isinstance(ending, KeyboardInterrupt):
         sys.stderr.write("interrupted; what is finished is kept, the next run goes on from there\n")
         return INTERRUPTED
@@ -143,10 +143,10 @@ def print_error(
     return 1 if message is None else status
 
 
-def _under_way(error: BaseException | None) -> BaseException | None:
-    """What was ending the process when `error` came up: Ctrl-C or an exit, if any.
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or exit during which `error` occurred, if any.
 
-    One that hits Python 3.11's `shutil.rmtree` makes it close a file twice, which is an error.
+    Either of them within Python 3.11's `shutil.rmtree` makes it close a file twice: an error.
     """
     while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
         error = error.__context__

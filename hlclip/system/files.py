@@ -1,82 +1,71 @@
-"""Files that are either whole or not there: write aside, fsync, rename."""
+"""Write a file whole or not at all: to a temporary file, fsync, rename."""
 
 import csv
 import errno
-import fcntl
 import glob
+import hashlib
 import io
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from hlclip.system.disk import free_bytes, in_words
-from hlclip.system.errors import HlclipError, system_remedy
+from hlclip.system.disk import WriteError, make_folder, write_error
+from hlclip.system.locks import locked
 
-_NAMED = 40
+_PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-_NO_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
-"""What is said of a folder that cannot be made: in /proc, or below a file."""
-
-
-class WriteError(HlclipError):
-    """The system will not take a file; says which, why, how much is free, and what to do."""
+_DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
 def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
-    """Give a place to write to; on success that becomes `path`, on failure it goes.
+    """Give a temporary path to write to; on success it becomes `path`, on failure it is removed.
 
-    It lies in a folder of its own, which may hold what else is needed meanwhile.
-
-    A reader sees the old file or the new one, never a part. Writers of one path do not disturb
-    each other, whichever process they are in: each has a folder of its own beside `path`, and the
-    last one wins. What a killed one left goes when the same path is written again.
+    A reader sees the old file or the new one, never a part. The temporary path lies in a folder
+    next to `path` that each writer has for itself, and that may hold other temporary files. Of
+    several writers of one path the last one wins. The folder of a killed writer is removed when
+    the same path is written again.
 
     Args:
-        path: its folder is made when it is not there.
+        path: its folder is made if it does not exist.
         needed: bytes that will be written, where known: for the message.
 
     Raises:
         WriteError: no room, no permission, a read-only disk.
     """
     make_folder(path.parent)
+    written = 0
+    in_caller = False
     try:
-        sweep(path.parent, path.name)
-        folder, lock = _private_folder(path)
-    except OSError as error:
-        raise _write_error(path, error.errno, needed) from error
-    temporary = folder / "new"  # not by its own name: who looks for `**/*.h5` must not find it
-
-    def refused(number: int | None) -> WriteError:
-        written = temporary.stat().st_size if temporary.exists() else 0
-        shutil.rmtree(folder, ignore_errors=True)  # what it took is free for the next
-        return _write_error(path, number, needed or written)
-
-    try:
-        yield temporary
-        try:
-            _finish(temporary, path)
-        except OSError as error:
-            raise refused(error.errno) from error
+        remove_leftovers(path.parent, path.name)
+        with _temporary_folder(path) as folder:
+            temporary = folder / "new"  # another name than `path`: `**/*.h5` must not find it
+            try:
+                in_caller = True
+                yield temporary
+                in_caller = False
+            finally:
+                written = temporary.stat().st_size if temporary.exists() else 0
+            _fsync(temporary)
+            os.replace(temporary, path)
+            _fsync(path.parent)
     except WriteError:
         raise
     except Exception as error:
-        number = _refusal(error)
+        # The caller's errors stay what they are, unless the disk refused to take the content.
+        if isinstance(error, OSError) and not in_caller:
+            number = error.errno
+        else:
+            number = _disk_refusal(error)
         if number is None:
             raise
-        raise refused(number) from error
-    finally:
-        # What cannot be removed now is swept later; the error on its way says more.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        raise write_error(path, number, needed or written) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -86,14 +75,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write CSV, whole or not at all: the columns' names are the first of `rows`."""
+    """Write CSV, whole or not at all; the first of `rows` holds the names of the columns."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_whole(path, text.getvalue().encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write bytes whole or not at all; what they need is known where there is no room for them.
+    """Write bytes, whole or not at all.
 
     Raises:
         WriteError: see `replacing`.
@@ -102,20 +91,8 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
-
-    Raises:
-        WriteError: it cannot be there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _write_error(folder, error.errno, None) from error
-
-
 def file_state(path: Path) -> str:
-    """What changes when a file's content does, as a rule: size, time and inode.
+    """Size, modification time and inode of a file: they change when its content does, as a rule.
 
     Raises:
         OSError: there is no such file.
@@ -124,27 +101,33 @@ def file_state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what writers that were killed have left in `folder`: of the file `name`, or of all.
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    A writer locks its temporary folder while it lives, so those of others are not touched; nor is
-    any where the file system has no locks.
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary folders of killed writers in `folder`: of the file `name`, or of all.
+
+    A writer locks its temporary folder while it lives, so a living writer loses nothing. On a file
+    system without locks nothing is removed.
     """
-    named = "*" if name is None else glob.escape(name[:_NAMED])
-    for left in folder.glob(f".{named}.????????.tmp"):
-        remove_left(left)
+    prefix = "*" if name is None else glob.escape(name[:_PREFIX_LETTERS])
+    for temporary in folder.glob(f".{prefix}.????????.tmp"):
+        remove_leftover(temporary)
 
 
-def remove_left(left: Path) -> None:
+def remove_leftover(temporary: Path) -> None:
     """Remove one temporary folder, unless its writer lives."""
-    with suppress(OSError), _lock_of_the_dead(left):
-        shutil.rmtree(left)
+    with suppress(OSError), locked(temporary, wait=False, create=False):
+        shutil.rmtree(temporary)
 
 
-def being_written(left: Path) -> bool:
-    """Does the writer of a temporary folder live, as far as the file system can tell?"""
+def being_written(temporary: Path) -> bool:
+    """Whether the writer of a temporary folder lives; true where the file system has no locks."""
     try:
-        with _lock_of_the_dead(left):
+        with locked(temporary, wait=False, create=False):
             return False
     except FileNotFoundError:
         return False
@@ -153,55 +136,31 @@ def being_written(left: Path) -> bool:
 
 
 @contextmanager
-def _lock_of_the_dead(left: Path) -> Iterator[None]:
-    """Raises OSError where the writer of a temporary folder lives, or there are no locks."""
-    lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _private_folder(path: Path) -> tuple[Path, int]:
-    """A new folder beside `path`, and the descriptor that holds its lock."""
-    beside = path.parent.absolute()
-    while True:
-        folder = Path(mkdtemp(prefix=f".{path.name[:_NAMED]}.", suffix=".tmp", dir=beside))
-        with suppress(FileNotFoundError):  # swept by another writer before it was locked
-            lock = os.open(folder, os.O_RDONLY)
-            with suppress(OSError):  # no locks on this file system: then nobody sweeps either
-                fcntl.flock(lock, fcntl.LOCK_SH)
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """A new, locked folder next to `path`; it is removed at the end."""
+    names = {"prefix": f".{path.name[:_PREFIX_LETTERS]}.", "suffix": ".tmp"}
+    with ExitStack() as stack:
+        while True:
+            folder = Path(mkdtemp(**names, dir=path.parent)).absolute()
+            # A file system without locks is fine: no writer removes leftovers there.
+            with suppress(OSError):
+                stack.enter_context(locked(folder, shared=True, create=False))
             if folder.exists():
-                return folder, lock
-            os.close(lock)
+                break
+            stack.close()  # another writer removed the folder before it was locked
+        # While it is locked; what cannot be removed now is a leftover.
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
 
 
-def _finish(temporary: Path, path: Path) -> None:
-    _fsync(temporary)
-    os.replace(temporary, path)
-    _fsync(path.parent)
-
-
-def _refusal(error: BaseException | None) -> int | None:
-    """Why the system refused, whoever says it: HDF5, safetensors and ffmpeg do so in words."""
+def _disk_refusal(error: BaseException | None) -> int | None:
+    """The errno with which a disk refused, also where a library only quotes its words."""
     while error is not None:
-        for number in _REFUSALS:
+        for number in _DISK_REFUSALS:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return number
         error = error.__cause__ or error.__context__
     return None
-
-
-def _write_error(path: Path, number: int | None, needed: int | None) -> WriteError:
-    reason = os.strerror(number) if number else "refused"
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = free_bytes(path)
-        size = f"{in_words(needed)} or more" if needed else "more than nothing"
-        where = "" if number == errno.ENOSPC else " on the disk"  # a limit knows no "free"
-        reason += f" ({size} needed, {in_words(free)} free{where})"
-    to_do = "choose another place" if number in _NO_PLACE else system_remedy(number)
-    return WriteError(f"{path}: cannot be written: {reason}", to_do)
 
 
 def _fsync(path: Path) -> None:

@@ -13,15 +13,15 @@ def memory_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """Most memory that this process has held so far."""
+    """The most memory that this process has had so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 def free_host_bytes(system: Path = Path("/")) -> int:
-    """Memory that this process may still take: the machine's, or a control group's if less.
+    """Memory that this process may still use: free on the machine, or in a control group if less.
 
-    Batch systems and containers limit memory by the control group of a process, or one above.
+    Batch systems and containers limit the memory of a process's control group, or of a parent's.
     """
     facts = dict(
         line.split(":", 1) for line in (system / "proc/meminfo").read_text().splitlines() if line
@@ -33,14 +33,14 @@ def free_host_bytes(system: Path = Path("/")) -> int:
             used = int((folder / used_name).read_text())
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         except FileNotFoundError:
-            continue  # the root group has no limit, and a container does not see every group
+            continue  # the root group has no limit, and a container does not see all groups
         if limit != "max":
-            free.append(int(limit) - used + int(stat[files_name]))  # cached files give way
+            free.append(int(limit) - used + int(stat[files_name]))  # the system drops cached files
     return min(free)
 
 
 def _control_groups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """The folders of this process's group and of its parents, and the names of their files."""
+    """Folder of this process's control group and of each parent, and the names of their files."""
     root = system / "sys/fs/cgroup"
     for line in (system / "proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,8 +1,8 @@
 """A process that loads torch, started and ended in less time.
 
-Importing torch and open_clip makes a million objects that stay until the end. Python's garbage
-collector looks through them again and again while they are made, and Python takes each of them
-apart before it ends: together half of what a command of seconds costs.
+Importing torch and open_clip creates a million objects that live until the end. Python's garbage
+collector scans them again and again during the imports, and Python destroys each of them before it
+ends. Together that is half the time of a command that takes seconds.
 """
 
 import atexit
@@ -13,20 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _OBJECTS = 50_000
-"""New objects until the garbage collector looks for cycles; Python's default is 700 or 2,000."""
+"""New objects until the garbage collector looks for cycles; the default is 700 or 2,000."""
 
 
 @contextmanager
 def quick_process() -> Iterator[None]:
-    """Around all that a process does, its slow imports included.
+    """A context for all the work of a process, slow imports included.
 
-    Once the work is done, output is written, threads have ended and everything registered with
-    `atexit` has run, the process leaves without taking its objects apart. Any exception but
-    `SystemExit` is left to Python, which reports it.
+    The process writes its output, waits for its threads, runs what is registered with `atexit`,
+    and then ends without destroying its objects. Python reports any exception but `SystemExit`.
     """
     gc.set_threshold(_OBJECTS)
     statuses: list[int] = []
-    # What is registered first is called last: after all that the imports register.
+    # Registered first, so called last: after the functions that the imports register.
     atexit.register(_leave, statuses)
     try:
         yield
@@ -42,7 +41,7 @@ def _leave(statuses: list[int]) -> None:
         return
     try:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # as it is where the shell has closed it
+            if stream is not None:  # None if the shell has closed it
                 stream.flush()
     except (OSError, ValueError):
         return  # Python tries again, and reports the error

@@ -1,11 +1,11 @@
-"""One video file: found, hashed, probed, decoded to frames.
+"""One video file: find, hash, probe, decode to frames.
 
 files             vid to file, hashed and probed once
-container         a container's header, and which files are opened at all
+container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
-h264              what an H.264 packet says without being decoded
-ffmpeg_process    ffmpeg with limits on time and memory
+h264              the kind of an H.264 packet, without decoding it
+ffmpeg_process    ffmpeg with limits on its time and memory
 """
 
 from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe

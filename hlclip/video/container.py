@@ -1,4 +1,4 @@
-"""What a video container says of itself, and which files are opened at all."""
+"""The header of a video file, and which files are opened at all."""
 
 import stat
 from collections.abc import Iterator
@@ -22,20 +22,19 @@ CONTAINERS = (
     "ivf,vc1,dirac,dv,gxf,mxf,nut,rm,wtv,yuv4mpegpipe,mjpeg,gif,apng,"
     "mp3,aac,ac3,aiff,amr,flac,w64,wav"
 )
-"""ffmpeg's names of the formats that are read: those that hold the video, or sound, themselves.
+"""ffmpeg's names of the formats that are read: those that hold the video or sound themselves.
 
 Playlists (HLS, DASH, concat, IMF) would open other files; text and still images are no videos.
 """
 
-
 MOST_PIXELS = 8192 * 8192
-"""Of a picture: 8K with room to spare. A file of a few bytes can claim a picture of gigabytes."""
+"""Limit on a picture, above 8K: a file of a few bytes can claim a picture of gigabytes."""
 
 MOST_SECONDS = 24 * 3600
-"""Of a video. One wrong time stamp makes a video of years, and each of its clips would be shown."""
+"""Limit on a video: with one wrong time stamp it lasts years, and every clip gets a frame."""
 
 _OPENING_SECONDS = 300.0
-"""For a container's header, and for each packet; a network file system may stand still."""
+"""Time limit for a container's header, and for each packet: a network drive may stand still."""
 
 
 class VideoError(HlclipError):
@@ -50,14 +49,8 @@ def probe(path: Path) -> VideoInfo:
             are larger than `MOST_PIXELS`, or it is longer than `MOST_SECONDS`.
     """
     with open_video(path) as container:
-        streams = [s for s in container.streams.video if not is_cover(s)]
-        if not streams:
-            kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
-            raise VideoError(f"no video stream (streams: {kinds})")
-        stream = streams[0]
-        codec = cast("VideoCodecContext | None", stream.codec_context)
-        if codec is None:
-            raise VideoError("its video codec is unknown")
+        stream = video_stream(container)
+        codec = stream.codec_context
         if codec.width * codec.height > MOST_PIXELS:
             raise VideoError(
                 f"its pictures have {codec.width} x {codec.height} pixels, expected at most "
@@ -74,9 +67,24 @@ def probe(path: Path) -> VideoInfo:
         return VideoInfo(duration, codec.width, codec.height, codec.codec.canonical_name)
 
 
+def video_stream(container: InputContainer) -> VideoStream:
+    """The first video stream that is not a cover picture.
+
+    Raises:
+        VideoError: there is none, or its codec is unknown.
+    """
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise VideoError(f"no video stream (streams: {kinds})")
+    if cast("VideoCodecContext | None", streams[0].codec_context) is None:
+        raise VideoError("its video codec is unknown")
+    return streams[0]
+
+
 @contextmanager
 def open_video(path: Path) -> Iterator[InputContainer]:
-    """The container of a plain file; nothing but this file is read, whatever its name or content.
+    """Open a plain file; no other file is read, whatever its name or content.
 
     Raises:
         VideoError: it is no plain file, or cannot be opened; or libav fails in the context.
@@ -84,7 +92,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     check_plain(path)
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        # Titles come in every encoding, and nobody reads them here.
+        # Titles come in every encoding, and are not used.
         with av.open(
             str(path.absolute()),
             options=options,
@@ -97,7 +105,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
 
 
 def check_plain(path: Path) -> None:
-    """Refuse what has no end or may never begin: pipes, devices, sockets; links are followed.
+    """Refuse files that may block or never end: pipes, devices, sockets; links are followed.
 
     Raises:
         VideoError: no such file, or it is not a plain one.
@@ -121,10 +129,10 @@ def is_cover(stream: VideoStream) -> bool:
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:
-    """Seconds of `stream`: its header, else the container's, else from its packets' time stamps."""
+    """Seconds of `stream`, from its header, else the container's, else its packets' time stamps."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    # Matroska's header gives the end, which is not the duration of a recording that begins late.
+    # Matroska's header holds the end, which is later than the duration if a recording begins late.
     begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
     if container.duration and not begins_late:
         return container.duration / av.time_base
@@ -132,7 +140,7 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     for packet in container.demux(stream):
         if packet.pts is None or packet.time_base is None:
             continue
-        shown = packet.pts * packet.time_base
-        gone = shown + (packet.duration or 0) * packet.time_base
-        start, end = (shown, gone) if start is None else (min(start, shown), max(end, gone))
+        first = packet.pts * packet.time_base
+        last = first + (packet.duration or 0) * packet.time_base
+        start, end = (first, last) if start is None else (min(start, first), max(end, last))
     return 0.0 if start is None else float(end - start)

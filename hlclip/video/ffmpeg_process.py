@@ -1,4 +1,4 @@
-"""ffmpeg as a process with limits: what it reads, how long it takes, and how much memory."""
+"""ffmpeg as a process with limits on what it reads, its time and its memory."""
 
 import contextlib
 import re
@@ -18,20 +18,20 @@ import imageio_ffmpeg
 from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
 
 FLOOR_SECONDS = 300.0
-"""What ffmpeg may take for anything: a network file system may stand still for minutes."""
+"""ffmpeg may take this long for anything: a network file system may stand still for minutes."""
 
 SECONDS_A_SECOND = 20.0
-"""What it may take on top for each second of video: 8K on one slow core takes about as much."""
+"""Time that it may take for each second of video: 8K on one slow core takes about as much."""
 
 MEMORY_BYTES = 4 * 2**30
-"""Data of an ffmpeg that decodes: 8K keeps up to 17 pictures of 100 MB for reference."""
+"""Memory of an ffmpeg that decodes: 8K keeps up to 17 pictures of 100 MB for reference."""
 
-_KEPT = 64 * 1024
-"""Bytes that are kept of what it complains, the last ones: hours of damage would fill a disk."""
+_COMPLAINTS_BYTES = 64 * 1024
+"""Only the last complaints are stored: those of hours of damage would fill the memory."""
 
 
 def time_limit_seconds(seconds: float) -> float:
-    """How long ffmpeg may take for so many seconds of video, in seconds."""
+    """Time that ffmpeg may take for so many seconds of video, in seconds."""
     return FLOOR_SECONDS + SECONDS_A_SECOND * seconds
 
 
@@ -42,7 +42,7 @@ def video_input(path: Path, **options: object) -> Any:
         VideoError: it is no plain file.
     """
     check_plain(path)
-    # `file:` and the whitelists: a name or playlist must not make ffmpeg read anything else.
+    # `file:` and the whitelists: no name or playlist makes ffmpeg read another file.
     return ffmpeg.input(
         f"file:{path.absolute()}",
         protocol_whitelist="file",
@@ -53,13 +53,13 @@ def video_input(path: Path, **options: object) -> Any:
 
 
 class FFmpegProcess:
-    """An ffmpeg that runs; it is ended with the context, however that is left.
+    """A running ffmpeg; leaving the context ends it.
 
     Args:
         output: ffmpeg-python's output.
-        path: the video, whose folder is kept out of complaints.
-        stall_seconds: how long it may write nothing while it is read from.
-        memory: most bytes of its data, where the system has such a limit (Linux).
+        path: the video; its folder is removed from complaints.
+        stall_seconds: how long ffmpeg may write nothing while it is read from.
+        memory: limit on its data in bytes, where the system has such a limit (Linux).
     """
 
     def __init__(
@@ -68,8 +68,9 @@ class FFmpegProcess:
         options = output.global_args("-nostdin", "-loglevel", "error")
         self._path = path
         self._stall_seconds = stall_seconds
-        self._granted_seconds = self._left_seconds = FLOOR_SECONDS
-        self._said = b""
+        self._limit_seconds = FLOOR_SECONDS
+        self._waited_seconds = 0.0  # inside `read`: a slow caller costs ffmpeg no time
+        self._complaints = b""
         self._process = subprocess.Popen(
             options.compile(cmd=ffmpeg_executable()),
             stdin=subprocess.DEVNULL,
@@ -81,7 +82,7 @@ class FFmpegProcess:
         for name in ("stdout", "stderr"):
             self._pipes.register(getattr(self._process, name), selectors.EVENT_READ, name)
         if hasattr(resource, "prlimit"):
-            # After its start: code that runs between fork and exec is not safe beside threads.
+            # After its start: code between fork and exec is not safe in a process with threads.
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (memory, memory))
 
@@ -90,7 +91,7 @@ class FFmpegProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()  # the reader may have stopped early
-        # Even a killed process stays as long as its disk does not answer; it is not waited for.
+        # A killed process stays as long as its disk does not answer: do not wait for that.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
         self._pipes.close()
@@ -99,57 +100,57 @@ class FFmpegProcess:
             pipe.close()
 
     def read(self, size: int, *, seconds: float) -> bytes:
-        """The next `size` bytes that it writes to `pipe:`, fewer at their end.
+        """The next `size` bytes that ffmpeg writes to `pipe:`, fewer at the end of its output.
+
+        Complaints are read at the same time, so that ffmpeg never waits for a reader of those.
 
         Args:
-            seconds: of video that they show, for which it gets more time; see `patience`.
+            seconds: of video in these bytes; ffmpeg gets `SECONDS_A_SECOND` more for each.
 
         Raises:
-            VideoError: it takes too long.
+            VideoError: ffmpeg takes too long in all, or writes nothing for `stall_seconds`.
         """
-        self._granted_seconds += SECONDS_A_SECOND * seconds
-        self._left_seconds += SECONDS_A_SECOND * seconds
+        self._limit_seconds += SECONDS_A_SECOND * seconds
+        last_byte = time.monotonic()
+        start = last_byte - self._waited_seconds  # the clock stands still between two reads
         content = bytearray()
-        while len(content) < size and (chunk := self._chunk(size - len(content))):
-            content += chunk
+        while len(content) < size and self._pipes.get_map():
+            now = time.monotonic()
+            remaining = start + self._limit_seconds - now
+            remaining_to_stall = last_byte + self._stall_seconds - now
+            if remaining <= 0:
+                raise VideoError(f"ffmpeg was ended: not done after {self._limit_seconds:g} s")
+            if remaining_to_stall <= 0:
+                raise VideoError(f"ffmpeg was ended: no frame for {self._stall_seconds:g} s")
+            for key, _ in self._pipes.select(min(remaining, remaining_to_stall)):
+                pipe = cast("FileIO", key.fileobj)
+                if key.data == "stderr":
+                    chunk = pipe.read(_COMPLAINTS_BYTES)
+                    self._complaints = (self._complaints + chunk)[-_COMPLAINTS_BYTES:]
+                else:
+                    chunk = pipe.read(size - len(content))
+                    content += chunk
+                    last_byte = time.monotonic()
+                if not chunk:
+                    self._pipes.unregister(pipe)
+        self._waited_seconds = time.monotonic() - start
         return bytes(content)
 
     def end(self) -> tuple[int, list[str]]:
-        """Exit status and complaints, once everything is read.
+        """Exit status and complaints, once all output is read.
 
-        Without addresses and folders, so that a reason in a manifest is the same in every run.
+        Complaints hold no addresses or folders: a reason in a manifest is the same in every run.
         """
         try:
             status = self._process.wait(timeout=FLOOR_SECONDS)
         except subprocess.TimeoutExpired:
             raise VideoError(f"ffmpeg did not end within {FLOOR_SECONDS:g} s") from None
-        said = re.sub(r" @ 0x[0-9a-f]+", "", self._said.decode(errors="replace"))
-        said = said.replace(str(self._path.absolute()), self._path.name)
-        return status, said.strip().splitlines()
-
-    def _chunk(self, size: int) -> bytes:
-        """Some bytes as soon as there are any, none at their end; complaints are read meanwhile."""
-        began = time.monotonic()
-        while self._pipes.get_map():
-            waited = time.monotonic() - began
-            if waited >= self._left_seconds:
-                raise VideoError(f"ffmpeg was ended: not done after {self._granted_seconds:g} s")
-            if waited >= self._stall_seconds:
-                raise VideoError(f"ffmpeg was ended: no frame for {self._stall_seconds:g} s")
-            for key, _ in self._pipes.select(min(self._left_seconds, self._stall_seconds) - waited):
-                pipe = cast("FileIO", key.fileobj)
-                chunk = pipe.read(size if key.data == "stdout" else _KEPT)
-                if not chunk:
-                    self._pipes.unregister(pipe)
-                elif key.data == "stderr":
-                    self._said = (self._said + chunk)[-_KEPT:]
-                else:
-                    self._left_seconds -= time.monotonic() - began
-                    return chunk
-        return b""
+        complaints = re.sub(r" @ 0x[0-9a-f]+", "", self._complaints.decode(errors="replace"))
+        complaints = complaints.replace(str(self._path.absolute()), self._path.name)
+        return status, complaints.strip().splitlines()
 
 
 @cache
 def ffmpeg_executable() -> str:
-    """Path of ffmpeg: the one on PATH, else the one that came with `pip install`."""
+    """Path of ffmpeg: the one on PATH, else the one of the package imageio-ffmpeg."""
     return shutil.which("ffmpeg") or imageio_ffmpeg.get_ffmpeg_exe()

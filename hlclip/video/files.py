@@ -1,12 +1,12 @@
 """Video files of a data set: found by name, hashed and probed once."""
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,24 @@ import xxhash
 from tqdm import tqdm
 
 from hlclip.formats import Video, VideoInfo
-from hlclip.system import HlclipError, WriteError, file_state, write_json
+from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
 from hlclip.video.container import VideoError, probe
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 2**20
-"""Bytes that are hashed at a time."""
-
 _SAVE_SECONDS = 30
-"""How often the cache is written: what a killed run loses."""
+"""How often the cache is written: a killed run loses the work of this time."""
 
 _VERSION = 1
-"""Count up when `probe` says something else of the same file."""
+"""Raise it when `probe` gives other values for the same file."""
 
 
 class DataError(HlclipError):
-    """The data set cannot be used as it is; the message names the files and what to do."""
+    """The data set cannot be used as it is; the message names the files."""
 
 
 def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
-    """vid -> file; a vid is compared with names in the folder and never used as a path.
+    """vid -> file; a vid is compared with names in the folder, and never used as a path.
 
     Raises:
         DataError: two files claim one vid.
@@ -47,7 +44,8 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
         if path.stem in files:
             raise DataError(
                 f"two files for vid {path.stem!r} in {folder}: "
-                f"{files[path.stem].name} and {path.name}; keep one"
+                f"{files[path.stem].name} and {path.name}",
+                "keep one of them",
             )
         files[path.stem] = path
     return files
@@ -60,47 +58,56 @@ def inspect_videos(
 
     Args:
         files: vid -> file below `root`.
-        cache: JSON file that remembers what unchanged files are; it only saves time, so that one
-            that is damaged or cannot be written is no error.
+        cache: JSON file with the results for unchanged files. It only saves time: a cache that is
+            damaged or cannot be written is a warning.
         progress: show a bar on a terminal.
     """
+    vids = sorted(files)
     known = _read_cache(cache)
-    fresh: dict[str, tuple[str, str]] = {}
-    for vid in sorted(files):
-        try:
-            state, path = file_state(files[vid]), str(files[vid].resolve())
-        except OSError as error:
-            yield vid, VideoError(f"cannot be read ({error.strerror})")
-            continue
-        entry = known.get(path)
-        if entry is None or entry["state"] != state:
-            fresh[vid] = (path, state)
-        else:
-            relative = files[vid].relative_to(root).as_posix()
-            yield vid, Video(relative, entry["sha256"], VideoInfo(**entry["info"]))
-    if not fresh:
-        return
     new: dict[str, Any] = {}
-    saved = time.monotonic()
+    writable = True
+    next_save = time.monotonic() + _SAVE_SECONDS
     try:
         with ThreadPoolExecutor() as pool:
-            results = pool.map(lambda vid: _look_at(files[vid], root), fresh)
-            shown = None if progress else True
-            bar = tqdm(results, total=len(fresh), desc="videos", unit="video", disable=shown)
-            for (vid, (path, state)), found in zip(fresh.items(), bar, strict=True):
-                if isinstance(found, Video):
-                    info = asdict(found.info)
-                    new[path] = {"state": state, "sha256": found.sha256, "info": info}
-                if time.monotonic() - saved > _SAVE_SECONDS:
-                    _write_cache(cache, new)
-                    saved = time.monotonic()
-                yield vid, found
+            results = pool.map(partial(_inspect, known=known), [files[vid] for vid in vids])
+            disable = None if progress else True
+            bar = tqdm(results, total=len(vids), desc="videos", unit="video", disable=disable)
+            for vid, result in zip(vids, bar, strict=True):
+                if isinstance(result, VideoError):
+                    yield vid, result
+                    continue
+                key, entry = result
+                if known.get(key) != entry:
+                    new[key] = entry
+                if writable and time.monotonic() > next_save:
+                    writable = _write_cache(cache, new)
+                    next_save = time.monotonic() + _SAVE_SECONDS
+                relative = files[vid].relative_to(root).as_posix()
+                yield vid, Video(relative, entry["sha256"], VideoInfo(**entry["info"]))
     finally:
-        _write_cache(cache, new)
+        if writable and new:
+            _write_cache(cache, new)
 
 
-def _read_cache(cache: Path) -> dict[str, Any]:
-    """Absolute path -> `state`, `sha256`, `info` of the file that was there."""
+def _inspect(path: Path, *, known: Mapping[str, Any]) -> tuple[str, Any] | VideoError:
+    """Key and entry of a file in the cache; it is hashed and probed unless `known` has both."""
+    try:
+        state, key = file_state(path), str(path.resolve())
+        if key in known and known[key]["state"] == state:
+            return key, known[key]
+        info = asdict(probe(path))  # before the hash: only a video is read to its end
+        entry = {"state": state, "sha256": sha256_of(path), "info": info}
+        if file_state(path) != state:
+            return VideoError("changed while it was read; run again when it is written")
+        return key, entry
+    except VideoError as error:
+        return error
+    except OSError as error:
+        return VideoError(f"cannot be read ({error.strerror})")
+
+
+def _read_cache(cache: Path, *, level: int = logging.WARNING) -> dict[str, Any]:
+    """Absolute path -> `state`, `sha256` and `info` of the file; empty if the cache is damaged."""
     try:
         content = json.loads(cache.read_bytes())
         if content["version"] == _VERSION and content["digest"] == _digest(content["videos"]):
@@ -110,39 +117,20 @@ def _read_cache(cache: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = str(error)
-    log.warning("%s: not used, all videos are hashed again (%s)", cache, reason)
+    log.log(level, "%s: not used, all videos are hashed again (%s)", cache, reason)
     return {}
 
 
-def _write_cache(cache: Path, new: Mapping[str, Any]) -> None:
-    """Add to the cache, also to what another run has written meanwhile."""
-    if not new:
-        return
-    videos = {**_read_cache(cache), **new}
+def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
+    """Add `new` to the cache, whatever another run has added to it; whether it can be written."""
+    videos = {**_read_cache(cache, level=logging.DEBUG), **new}
     try:
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except WriteError as error:
         log.warning("%s\nthe next run hashes the videos again", error)
+        return False
+    return True
 
 
 def _digest(videos: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(videos, sort_keys=True).encode())
-
-
-def _look_at(path: Path, root: Path) -> Video | VideoError:
-    try:
-        info = probe(path)  # before the hash: what is no video may have no end
-        before = file_state(path)
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            left = path.stat().st_size
-            while chunk := file.read(min(left, _CHUNK)):
-                digest.update(chunk)
-                left -= len(chunk)
-        if file_state(path) != before:
-            return VideoError("changed while it was read; run again when it is written")
-        return Video(path.relative_to(root).as_posix(), digest.hexdigest(), info)
-    except VideoError as error:
-        return error
-    except OSError as error:
-        return VideoError(f"cannot be read ({error.strerror})")

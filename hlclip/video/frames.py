@@ -22,13 +22,13 @@ _PIECE = 64
 """Frames that are read from ffmpeg at a time."""
 
 MOST_BYTES = 2 * 2**30
-"""Of the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
+"""Limit on the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
 
 
 def frames_header(
     *, size: int, resize: str, interpolation: str, clip_seconds: float
 ) -> dict[str, str | int | float]:
-    """Everything that changes a pixel; both decoders give the same.
+    """Everything that changes a pixel; the decoder does not.
 
     Args:
         size: height and width of a frame in pixels.
@@ -47,14 +47,15 @@ def frames_header(
 def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> NDArray[np.uint8]:
     """Decode one frame per clip.
 
-    The field's convention, ffmpeg's `fps=1/clip_seconds`: frame k is what is shown at the middle of
-    clip k, t = (k + 1/2) clip_seconds, and there are round(duration / clip_seconds) of them. The
-    first stream that is not a cover picture; rotation and sample aspect ratio are applied.
+    Frame k shows the middle of clip k, t = (k + 1/2) clip_seconds, and there are
+    round(duration / clip_seconds) frames: the field's convention, ffmpeg's `fps=1/clip_seconds`.
+    The first video stream that is not a cover picture is decoded, and its rotation and sample
+    aspect ratio are applied.
 
     Args:
         path: a video file.
         header: see `frames_header`.
-        decoder: `pyav` decodes less for the same pixels where a video allows it, else ffmpeg does.
+        decoder: `pyav` decodes less for the same pixels; it leaves unsuited videos to ffmpeg.
 
     Returns:
         uint8 [clips, height, width, RGB], 0..255.
@@ -82,9 +83,9 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
 def stream_frames(
     path: Path, header: Header, *, most: int
 ) -> Generator[NDArray[np.uint8], None, None]:
-    """The frames of `extract_frames`, at most `most` at a time: a video of hours need not fit.
+    """The frames of `extract_frames` in pieces of `most`; only the last piece has fewer.
 
-    Every piece but the last is full. A piece that is not full comes after ffmpeg has ended well.
+    The last piece comes after ffmpeg has ended without an error.
 
     Raises:
         VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
@@ -107,27 +108,21 @@ def stream_frames(
             yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
         status, complaints = running.end()
     last, rest = divmod(len(piece), clip_bytes)
+    reason = complaints[-1] if complaints else ""
     if status != 0 or rest:
-        reason = complaints[-1] if complaints else f"exit status {status}"
-        raise VideoError(f"ffmpeg failed: {reason}")
+        raise VideoError(f"ffmpeg failed: {reason or f'exit status {status}'}")
     if clips + last == 0:
-        reason = (
-            complaints[-1] if complaints else f"shorter than half a clip ({clip_seconds / 2:g} s)"
-        )
+        reason = reason or f"shorter than half a clip ({clip_seconds / 2:g} s)"
         raise VideoError(f"no frame could be decoded: {reason}")
     if complaints:
-        log.warning(
-            "  %s: ffmpeg complains (%d lines), last: %s",
-            path.name,
-            len(complaints),
-            complaints[-1],
-        )
+        lines = len(complaints)
+        log.warning("  %s: ffmpeg complains (%d lines), last: %s", path.name, lines, reason)
     if last:
         yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
 
 
 def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
-    """ffmpeg's filters from a decoded picture to a frame: name and options."""
+    """ffmpeg's filters from a decoded picture to a frame: name and options of each."""
     size = str(header["size"])
     if header["resize"] == "shortest":
         # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
@@ -143,9 +138,9 @@ def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
 
 
 def _ffmpeg_output(path: Path, header: Header) -> Any:
-    # Without `start_time`: ffmpeg builds the filters anew where a stream changes its size, and
-    # would begin again at 0. The output's constant rate fills up to a stream that begins late, as
-    # in the field, with its first frame that is sampled.
+    # Without `start_time`: ffmpeg rebuilds the filters where a stream changes its size, and would
+    # begin again at 0. If a stream begins late, the output's constant rate fills the time before
+    # it with the first sampled frame, as is usual in the field.
     picture = video_input(path, threads=1)["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
     for name, options in scaling(header):
         picture = picture.filter(name, **options)

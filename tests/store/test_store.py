@@ -46,7 +46,7 @@ def item(store: Store) -> Item:
     return store.get_or_make(content_key(HEADER, "video"), array)
 
 
-def afresh(store: Store) -> Store:
+def reopened(store: Store) -> Store:
     """The same store in another run: nothing verified yet."""
     return Store(store.folder.parent, store.folder.name, store.header)
 
@@ -56,7 +56,7 @@ def afresh(store: Store) -> Store:
 def test_reads_what_was_written(store: Store, shape: tuple[int, ...], dtype: str) -> None:
     written = array(shape, dtype)
     item = store.get_or_make("ab12", lambda: written)
-    for reader in (store, afresh(store)):
+    for reader in (store, reopened(store)):
         for _ in range(2):  # the first read verifies, the second goes straight to the bytes
             read = reader.read(item)
             assert read.dtype == written.dtype
@@ -174,15 +174,17 @@ def test_a_killed_run_leaves_whole_items_and_the_next_completes(tmp_path: Path) 
 
 
 def damaged(store: Store, item: Item, content: bytes) -> None:
-    """With `content` in its file the item is refused by name, removed, and then made anew."""
+    """With `content` in its file the item is refused by name, removed, and then made again."""
     path = store.path(item.key)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"damaged, removed.*dvc repro --force frames") as caught:
-        afresh(store).read(item)
+    with pytest.raises(
+        StoreError, match=r"damaged, removed.*\n`dvc repro --force frames"
+    ) as caught:
+        reopened(store).read(item)
     assert str(path) in str(caught.value)
     assert not path.exists()
     assert store.get_or_make(item.key, array) == item
-    np.testing.assert_array_equal(afresh(store).read(item), array())
+    np.testing.assert_array_equal(reopened(store).read(item), array())
 
 
 def test_a_flipped_bit_of_the_data(store: Store, item: Item) -> None:
@@ -210,7 +212,7 @@ def test_another_hdf5_file(store: Store, item: Item, tmp_path: Path) -> None:
         path = store.path(item.key)
         path.write_bytes((tmp_path / "other.h5").read_bytes())
         with pytest.raises(StoreError, match=r"damaged|header field"):
-            afresh(store).read(item)
+            reopened(store).read(item)
         assert store.get_or_make(item.key, array) == item
 
 
@@ -222,7 +224,7 @@ def test_no_flipped_byte_anywhere_gives_other_numbers(store: Store, item: Item, 
     for at in range(0, len(whole), 2 if mask == 0xFF else 3):
         path.write_bytes(_flipped(whole, at, mask))
         with pytest.raises(StoreError, match="damaged, removed"):
-            afresh(store).read(item)
+            reopened(store).read(item)
 
 
 def test_damaged_structures_are_found_without_hdf5(
@@ -235,9 +237,9 @@ def test_damaged_structures_are_found_without_hdf5(
     for at in [*range(512, start, 9), *range(start + array().nbytes, len(whole), 9)]:
         path.write_bytes(_flipped(whole, at, 0x10))
         with pytest.raises(StoreError, match="damaged, removed"):
-            afresh(store).read(item)
+            reopened(store).read(item)
         path.write_bytes(_flipped(whole, at, 0x10))
-        with pytest.raises(AssertionError, match="made although"):  # it would be made anew
+        with pytest.raises(AssertionError, match="made although"):  # it would be made again
             store.get_or_make(item.key, no_make)
 
 
@@ -246,7 +248,7 @@ def _flipped(content: bytes, at: int, mask: int) -> bytes:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_any_damage_is_refused_by_name_and_made_anew(
+def test_any_damage_is_refused_by_name_and_made_again(
     store: Store, item: Item, damage: Callable[[Path, np.random.Generator], None]
 ) -> None:
     path = store.path(item.key)
@@ -259,9 +261,9 @@ def test_any_damage_is_refused_by_name_and_made_anew(
         if path.exists() and path.read_bytes() == whole:
             continue  # a link to what was there: the numbers are right
         with pytest.raises(StoreError, match=r"dvc repro --force frames") as caught:
-            afresh(store).read(item)
+            reopened(store).read(item)
         assert str(path) in str(caught.value)
-        assert afresh(store).get_or_make(item.key, array) == item
+        assert reopened(store).get_or_make(item.key, array) == item
         assert path.read_bytes() == whole
 
 
@@ -273,7 +275,7 @@ def test_another_header_is_named_and_nothing_is_removed(
     with pytest.raises(StoreError, match=f"header field '{field}' is .*, expected 7") as caught:
         other.read(item)
     assert str(store.path(item.key)) in str(caught.value)
-    np.testing.assert_array_equal(afresh(store).read(item), array())
+    np.testing.assert_array_equal(reopened(store).read(item), array())
 
 
 def test_a_field_that_the_file_lacks(store: Store, item: Item) -> None:
@@ -289,7 +291,7 @@ def test_a_field_that_the_file_lacks(store: Store, item: Item) -> None:
 def test_a_missing_item_names_file_and_remedy(tmp_path: Path, kind: str, stage: str) -> None:
     store = Store(tmp_path, kind, HEADER)
     with pytest.raises(
-        StoreError, match=f"not in the store; `dvc repro --force {stage}`"
+        StoreError, match=rf"not in the store\n`dvc repro --force {stage}`"
     ) as caught:
         store.read(Item("ab12", "0" * 32, 1))
     assert str(store.path("ab12")) in str(caught.value)
@@ -297,15 +299,15 @@ def test_a_missing_item_names_file_and_remedy(tmp_path: Path, kind: str, stage: 
 
 def test_a_whole_item_that_is_not_the_manifests_stays(store: Store, item: Item) -> None:
     elsewhere = Item(item.key, "0" * 32, item.length)  # made by a processor that rounds otherwise
-    with pytest.raises(StoreError, match=r"whole, but not what the manifest.*dvc repro --force"):
+    with pytest.raises(StoreError, match=r"whole, but not what the manifest.*\n`dvc repro --force"):
         store.read(elsewhere)
-    np.testing.assert_array_equal(afresh(store).read(item), array())
+    np.testing.assert_array_equal(reopened(store).read(item), array())
 
 
 def test_an_item_that_goes_away_during_a_run(store: Store, item: Item) -> None:
     store.read(item)
     store.path(item.key).unlink()
-    with pytest.raises(StoreError, match=r"No such file.*dvc repro"):
+    with pytest.raises(StoreError, match=r"No such file.*\n`dvc repro"):
         store.read(item)
 
 
@@ -313,12 +315,15 @@ def test_what_the_system_will_not_open_stays(store: Store, item: Item) -> None:
     path = store.path(item.key)
     aside = path.rename(path.with_suffix(".aside"))
     path.mkdir()  # stands for any refusal of the system: permission, too many open files, a lock
-    for access in (lambda: afresh(store).read(item), lambda: store.get_or_make(item.key, no_make)):
+    for access in (
+        lambda: reopened(store).read(item),
+        lambda: store.get_or_make(item.key, no_make),
+    ):
         with pytest.raises(StoreUnreadableError, match="cannot be opened: Is a directory"):
             access()
     path.rmdir()
     aside.rename(path)
-    np.testing.assert_array_equal(afresh(store).read(item), array())
+    np.testing.assert_array_equal(reopened(store).read(item), array())
 
 
 def test_another_programs_hdf5_lock_is_no_obstacle(store: Store, item: Item) -> None:
@@ -332,7 +337,7 @@ def test_another_programs_hdf5_lock_is_no_obstacle(store: Store, item: Item) -> 
     )
     assert holder.stdout is not None
     holder.stdout.readline()
-    np.testing.assert_array_equal(afresh(store).read(item), array())
+    np.testing.assert_array_equal(reopened(store).read(item), array())
     holder.communicate(b"\n", timeout=30)
 
 
@@ -366,13 +371,13 @@ def test_a_key_is_the_same_in_every_process() -> None:
     )
     for seed in ("1", "2"):  # of Python's own hash
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"}
-        said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-        assert said.strip() == content_key(HEADER, "video")
+        output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+        assert output.strip() == content_key(HEADER, "video")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_reads_first_rows_into_memory_that_is_there(store: Store, item: Item, rows: int) -> None:
-    reader = afresh(store)
+    reader = reopened(store)
     for _ in range(2):  # the first read verifies, the second goes straight to the bytes
         into = np.full((4, 3, 4), 9, "float16")
         reader.read_into(item, into[1 : 1 + rows])
@@ -385,7 +390,7 @@ def test_what_is_read_into_memory_is_verified_first(store: Store, item: Item) ->
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(StoreError, match="do not match their digest"):
-        afresh(store).read_into(item, np.empty((1, 3, 4), "float16"))
+        reopened(store).read_into(item, np.empty((1, 3, 4), "float16"))
 
 
 def test_what_changes_after_it_was_verified_is_noticed(store: Store, item: Item) -> None:

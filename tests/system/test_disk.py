@@ -1,39 +1,10 @@
-"""Room and locks."""
+"""Free space: asked for in time, and named in words."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hlclip.system.disk import DiskError, in_words, require_space, same_disk
-from hlclip.system.locks import sole_writer
-
-_HOLD = """
-import sys, time
-from pathlib import Path
-from hlclip.system.locks import sole_writer
-with sole_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_another_process_keeps_out_and_its_death_lets_in(tmp_path: Path) -> None:
-    path = tmp_path / "made" / "file"
-    process = subprocess.Popen([sys.executable, "-c", _HOLD, str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    with (
-        pytest.raises(DiskError, match=rf"{path} is being written by another run"),
-        sole_writer(path),
-    ):
-        raise AssertionError
-    process.kill()
-    process.communicate()
-    with sole_writer(path):
-        pass
-    assert list(path.parent.iterdir()) == []
 
 
 def test_space_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.system.files import replacing, sweep, write_json
+from hlclip.system.files import remove_leftovers, replacing, write_json
 
 
 def test_replaces_whole_and_makes_the_folder(tmp_path: Path) -> None:
@@ -72,15 +72,15 @@ def test_what_a_killed_writer_left_goes_when_the_path_is_written_again(tmp_path:
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
 
 
-def test_sweeping_a_folder_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    kept = [tmp_path / name for name in (".a.tmp", "b.tmp", ".c.12345678.tmp")]
-    for path in kept:  # names like ours, but files
+def test_removing_leftovers_of_a_folder_spares_living_writers(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in (".a.tmp", "b.tmp", ".c.12345678.tmp")]
+    for path in files:  # named like temporary folders
         path.write_text("")
     living, dead = writer(tmp_path / "living"), writer(tmp_path / "dead")
     dead.kill()
     dead.communicate()
-    sweep(tmp_path)
-    assert [p.name[:8] for p in tmp_path.iterdir() if p not in kept] == [".living."]
+    remove_leftovers(tmp_path)
+    assert [p.name[:8] for p in tmp_path.iterdir() if p not in files] == [".living."]
     living.communicate("\n", timeout=30)
     assert (tmp_path / "living").read_text() == "theirs"
 
@@ -115,11 +115,11 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     contents = [letter * 100_000 for letter in "ab"]
     path.write_text(contents[0])
     stop = threading.Event()
-    seen: set[str] = set()
+    contents_read: set[str] = set()
 
     def read() -> None:
         while not stop.is_set():
-            seen.add(path.read_text())
+            contents_read.add(path.read_text())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -128,7 +128,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
             temporary.write_text(contents[turn % 2])
     stop.set()
     reader.join()
-    assert seen <= set(contents)
+    assert contents_read <= set(contents)
 
 
 def test_same_content_same_json(tmp_path: Path) -> None:

@@ -54,12 +54,12 @@ def test_all_is_written_and_nothing_taken_apart(body: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [("sys.exit('a word')", "a word\n"), ("1 / 0", "ZeroDivisionError")]
+    ("body", "message"), [("sys.exit('a word')", "a word\n"), ("1 / 0", "ZeroDivisionError")]
 )
-def test_python_tells_what_it_has_to_tell(body: str, said: str) -> None:
+def test_python_reports_other_endings(body: str, message: str) -> None:
     process = ended(body)
     assert process.returncode == 1
-    assert said in process.stderr
+    assert message in process.stderr
     assert process.stdout == "work\nthread\nregistered\ntaken apart\n"
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import hlclip.pipeline.frames
 import hlclip.video.ffmpeg_process
+import hlclip.video.frames
 from hlclip.formats.annotations import Annotation
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
@@ -195,16 +195,16 @@ def _with_duration(path: Path, seconds: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "reason"),
     [
         (MOST_SECONDS + 1, r"24\.0 hours"),
         (1e9, r"277,777\.8 hours"),
         (-1.0, "no duration"),
     ],
 )
-def test_a_header_that_claims_years(tmp_path: Path, seconds: float, said: str) -> None:
+def test_a_header_that_claims_years(tmp_path: Path, seconds: float, reason: str) -> None:
     path = _with_duration(numbered_film(tmp_path / "a.mkv", constant(10, 4)), seconds)
-    with quickly(), pytest.raises(VideoError, match=said):
+    with quickly(), pytest.raises(VideoError, match=reason):
         probe(path)
     assert numbers(extract_frames(path, HEADER)) == [9, 29]  # which reads no claim
 
@@ -239,10 +239,10 @@ def test_a_gap_of_an_hour_is_filled(tmp_path: Path) -> None:
 
 def test_frames_that_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 200))
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_BYTES", 99 * 32 * 32 * 3)
+    monkeypatch.setattr(hlclip.video.frames, "MOST_BYTES", 99 * 32 * 32 * 3)
     with pytest.raises(VideoError, match="more than 304,128 bytes of memory"):
         extract_frames(path, HEADER)
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_BYTES", 100 * 32 * 32 * 3)
+    monkeypatch.setattr(hlclip.video.frames, "MOST_BYTES", 100 * 32 * 32 * 3)
     assert len(extract_frames(path, HEADER)) == 100
 
 
@@ -297,10 +297,10 @@ def test_an_ffmpeg_that_never_ends_is_ended(
     kind: str,
 ) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 4))
-    script, said = STUCK[kind]
+    script, reason = STUCK[kind]
     pid = stand_in(script)
-    monkeypatch.setattr(hlclip.pipeline.frames, "MOST_SECONDS", 360)
-    with quickly(), pytest.raises(VideoError, match=said):
+    monkeypatch.setattr(hlclip.video.frames, "MOST_SECONDS", 360)
+    with quickly(), pytest.raises(VideoError, match=reason):
         extract_frames(path, HEADER)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
@@ -346,9 +346,9 @@ def test_an_ffmpeg_that_needs_more_memory_says_so(tmp_path: Path) -> None:
     output = video_input(path, threads=1)["V:0"].output("pipe:", format="rawvideo")
     with FFmpegProcess(output, path, stall_seconds=60, memory=64 * 2**20) as running:
         running.read(2**30, seconds=1)
-        status, said = running.end()
+        status, complaints = running.end()
     assert status != 0
-    assert "allocate" in " ".join(said) or status < 0
+    assert "allocate" in " ".join(complaints) or status < 0
 
 
 # Damage
@@ -393,7 +393,7 @@ def test_damage_is_survived_or_named(tmp_path: Path, name: str, encoder: str) ->
 
 def indexed(root: Path, vids: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """vid -> file of those that are taken, vid -> reason of those that are not."""
-    index = build_index(annotated(root, vids), cache=root / "cache.sqlite")
+    index = build_index(annotated(root, vids), cache=root / "videos.json")
     return {vid: video.path for vid, video in index.videos.items()}, index.missing
 
 
@@ -459,17 +459,17 @@ def test_good_ones_are_all_there_and_bad_ones_all_named(
     }
     for vid, make in bad.items():
         make(folder / f"{vid}.mp4")
-    index = build_index(annotated(tmp_path, [*good, *bad]), cache=tmp_path / "cache.sqlite")
+    index = build_index(annotated(tmp_path, [*good, *bad]), cache=tmp_path / "videos.json")
     store = tmp_path / "store"
     with quickly():
         manifest = make_frames(index, PARAMS, data_root=tmp_path, store=store, max_missing=1.0)
     assert manifest.items.keys() == set(good)
     assert manifest.failed.keys() == bad.keys()
     assert f"{len(bad)} of {len(good) + len(bad)} videos" in caplog.text
-    for vid, said in manifest.failed.items():
-        assert vid in said
-        assert len(said) > len(f"videos/{vid}.mp4: ")
-        assert str(tmp_path) not in said
+    for vid, reason in manifest.failed.items():
+        assert vid in reason
+        assert len(reason) > len(f"videos/{vid}.mp4: ")
+        assert str(tmp_path) not in reason
     frames = Store(store, "frames", manifest.header)
     for n, vid in enumerate(good):
         assert numbers(frames.read(manifest.items[vid])) == [100 * n + 9, 100 * n + 29]

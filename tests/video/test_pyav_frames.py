@@ -127,7 +127,7 @@ def test_a_recording_that_begins_late(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("start", [1.3, 2.0])
-def test_cut_without_encoding_anew(tmp_path: Path, start: float) -> None:
+def test_cut_by_copying_packets(tmp_path: Path, start: float) -> None:
     """An edit list hides pictures that must be decoded but not shown: left to ffmpeg, or equal."""
     whole = h264(tmp_path / "whole.mp4", x264="keyint=50:bframes=3:b-adapt=0")
     path = tmp_path / "a.mp4"

@@ -67,10 +67,10 @@ def test_a_snapshot_depends_on_its_seed_alone() -> None:
     assert not np.array_equal(first[0], other[0])
 
 
-@pytest.mark.parametrize("said", ["caption", "query"])
-def test_words_never_tell_how_a_thing_is_shown(said: str) -> None:
+@pytest.mark.parametrize("source", ["caption", "query"])
+def test_words_never_tell_how_a_thing_is_shown(source: str) -> None:
     rng = np.random.default_rng(0)
-    if said == "caption":
+    if source == "caption":
         texts = [snapshot(rng)[1] for _ in range(100)]
     else:
         thing = Thing("star", "red")
