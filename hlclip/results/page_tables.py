@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hlclip.formats import LEVELS
-from hlclip.results.experiments import Experiment
+from hlclip.results.experiments import METRICS, Experiment
 from hlclip.results.run import Run
-from hlclip.results.table import METRICS, Line, cell, comparable, label, lines
+from hlclip.results.table import comparable, lines
 
 
 @dataclass(frozen=True)
@@ -151,41 +151,33 @@ def _spelt(level: str) -> str:
     return "Very Good" if level == "VeryGood" else level
 
 
-_FREE = ("train.blocks", "train.seed")
-
-
-def seed_tables(runs: Sequence[Experiment]) -> list[Table]:
+def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
     """Mean and standard deviation over the seeds of the workspace's run; none for a single seed.
 
     Args:
-        runs: finished runs as DVC knows them, the workspace among them.
+        experiments: finished runs as DVC knows them, the workspace among them.
     """
-    here = next((run for run in runs if run.name == "workspace"), None)
-    if here is None:
+    workspace = next((each for each in experiments if each.name == "workspace"), None)
+    if workspace is None:
         return []
-    alike = comparable([run for run in runs if _alike(run, here)])
-    measured = lines(alike)
+
+    def setting(experiment: Experiment) -> tuple[str, dict[str, str]]:
+        free = {"train.blocks": "", "train.seed": ""}
+        return experiment.data, experiment.params | free
+
+    alike = [each for each in experiments if setting(each) == setting(workspace)]
+    averages = lines(comparable(alike))
     return [
-        _table(split, [line for line in measured if line.split == split])
-        for split in here.figures
-        if any(line.runs > 1 for line in measured if line.split == split)
+        Table(
+            caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
+            corner="variant",
+            groups={"": [*METRICS, "runs"]},
+            rows={
+                line.label: _texts(*(line.cell(metric) for metric in METRICS), line.runs)
+                for line in averages
+                if line.split == split
+            },
+        )
+        for split in workspace.figures
+        if any(line.runs > 1 for line in averages if line.split == split)
     ]
-
-
-def _alike(run: Experiment, here: Experiment) -> bool:
-    def fixed(params: dict[str, str]) -> dict[str, str]:
-        return {key: value for key, value in params.items() if key not in _FREE}
-
-    return run.data == here.data and fixed(run.params) == fixed(here.params)
-
-
-def _table(split: str, measured: Sequence[Line]) -> Table:
-    return Table(
-        caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
-        corner="variant",
-        groups={"": [*METRICS, "runs"]},
-        rows={
-            label(line): [*(Cell(cell(line, metric)) for metric in METRICS), Cell(str(line.runs))]
-            for line in measured
-        },
-    )

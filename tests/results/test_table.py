@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from hlclip.formats import LEVELS
 from hlclip.results.experiments import Experiment, ExperimentsError, matching
 from hlclip.results.page_tables import seed_tables
 from hlclip.results.table import as_json, comparable, lines, render
 
 BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
-LEVELS = ("Fair", "Good", "VeryGood")
 
 
 def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Experiment:
@@ -51,8 +51,8 @@ def test_mean_and_standard_deviation_over_seeds():
     tuned = table["val", "HL-CLIP-2"]
     assert tuned.runs == 3
     assert tuned.mean["mAP"] == pytest.approx(122.5 / 3)
-    assert tuned.deviation is not None
-    assert tuned.deviation["HIT@1"] == pytest.approx(statistics.stdev([70, 70.5, 72]))
+    assert tuned.sd is not None
+    assert tuned.sd["HIT@1"] == pytest.approx(statistics.stdev([70, 70.5, 72]))
     assert tuned.paper == {"mAP": 40.00, "HIT@1": 68.99}
     assert table["test", "HL-CLIP-2 (SP)"].paper == {"mAP": 41.94, "HIT@1": 70.60}
     assert table["test", "HL-CLIP-2"].paper is None
@@ -61,7 +61,7 @@ def test_mean_and_standard_deviation_over_seeds():
 def test_zero_shot_is_one_run_whatever_the_seeds():
     table = {line.variant: line for line in lines(comparable(seeds()))}
     assert table["zero-shot"].runs == 1
-    assert table["zero-shot"].deviation is None
+    assert table["zero-shot"].sd is None
 
 
 def test_lines_come_in_the_papers_order():
@@ -117,7 +117,10 @@ def test_an_ablation_compares_on_val_and_names_what_differs():
 
 
 def test_an_unknown_parameter_is_refused():
-    with pytest.raises(ExperimentsError, match="unknown parameter train"):
+    with pytest.raises(
+        ExperimentsError,
+        match=r"train\.lrr: unknown parameter, expected one of pool\.window, train\.blocks",
+    ):
         comparable(seeds(), by=["train.lrr"])
 
 
