@@ -70,7 +70,7 @@ def report(
             typer.echo(f"{path}: {size / 1e6:.1f} MB")
         if made.without:
             typer.echo(
-                f"{made.without} of {made.wanted} queries have no pictures: their frames are not "
+                f"{made.without} of {made.chosen} queries have no pictures: their frames are not "
                 "in the store",
                 err=True,
             )

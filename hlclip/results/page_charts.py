@@ -1,7 +1,7 @@
 """The report's charts as Vega-Lite, made with Altair.
 
-A chart is as wide as its place on the page and takes text and grid colours from there, so that it
-follows dark mode. A variant has one colour in all of them.
+A chart takes its width, and the colours of text and grid, from the page, so that it follows dark
+mode. A variant has the same colour in all charts.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ import altair as alt
 from hlclip.formats import ANNOTATORS, MAX_RATING
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
-"""Of the variants in their order: at least 3:1 on white and on the dark page."""
+"""Colours of the variants in order, with a contrast of at least 3:1 on the light and dark page."""
 
 RATED = "#2f9e83"
-"""Of the annotators' ratings."""
+"""Colour of the annotators' ratings."""
 
 TIME: dict[str, Any] = {
     "grid": False,
@@ -32,7 +32,7 @@ Spec = dict[str, Any]
 def over_epochs(
     history: Sequence[dict[str, float]], column: str, *, title: str, kept_epoch: int | None
 ) -> Spec:
-    """A column of the training history over the epochs; the kept epoch has a ring."""
+    """A column of the training history over the epochs; a ring marks the kept epoch."""
     points = [row for row in history if column in row]
     rows = [{"epoch": row["epoch"], "value": row[column]} for row in points]
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -54,10 +54,15 @@ def over_epochs(
 
 
 def over_windows(
-    sweep: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
+    by_window: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
 ) -> Spec:
-    """VeryGood mAP over the pooling window, a line a variant; the window in use has a ring."""
-    rows = [{**row, "used": row["window"] == windows[row["variant"]]} for row in sweep]
+    """VeryGood mAP over the pooling window, a line for each variant; a ring marks the window used.
+
+    Args:
+        by_window: see `Run.by_window`, the rows of one split.
+        windows: variant -> window in use.
+    """
+    rows = [{**row, "used": row["window"] == windows[row["variant"]]} for row in by_window]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("window:Q")
         .title("pooling window (clips)")
@@ -76,12 +81,12 @@ def over_windows(
 
 
 def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
-    """Curves of one query before and after pooling, and the annotators' ratings below them.
+    """Curves of one query before and after pooling, with the annotators' ratings below.
 
-    The page fills in the data sets for the query that is opened, and the width: `clips` with
-    `start`, `end`, `middle` in seconds, `raw<n>` and `sp<n>` of variant n and `ratings` as text;
-    `ratings` with `start`, `end`, `annotator`, `rating`; `peaks` with `middle`, `number` and the
-    height `sp`.
+    The script of the page fills in the width and three data sets for the query that is opened:
+    `clips` with `start`, `end`, `middle` in seconds, the score `raw<n>` and the pooled score
+    `sp<n>` of variant n, and `ratings` as text; `ratings` with `start`, `end`, `annotator`,
+    `rating`; `peaks` with `middle`, `number` and the pooled score `sp`.
     """
     panels = [
         _panel(number, name, last=name == variants[-1], axis=not rated)

@@ -122,7 +122,7 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
 )
 def test_an_unfinished_run_is_refused(copied: Path, name: str):
     (copied / name).unlink()
-    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there.*dvc repro"):
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there\n.*dvc repro"):
         read_run(copied)
 
 
@@ -227,7 +227,7 @@ def test_shown_first_are_the_ends_of_any_order():
 def test_pictures_are_the_frames_of_the_peaks(run: Run, finished: FinishedRun):
     made = make_thumbnails(run, store=finished.store, queries=10)
     pictures = [each for split in made.pictures.values() for each in split.values()]
-    assert (len(pictures), made.wanted, made.without) == (10, 10, 0)
+    assert (len(pictures), made.chosen, made.without) == (10, 10, 0)
     split, query = next((s, q) for s, each in made.pictures.items() for q in each)
     clips = made.pictures[split][query]
     assert set(map(str, pack_split(run, split)["peaks"][int(query)])) <= set(clips)
@@ -239,7 +239,7 @@ def test_pictures_are_the_frames_of_the_peaks(run: Run, finished: FinishedRun):
 def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path):
     out = tmp_path / "report.html"
     made = write_report(run, out, store=tmp_path / "empty", thumbnails=10)
-    assert (made.pictures, made.wanted, made.without) == ({}, 10, 10)
+    assert (made.pictures, made.chosen, made.without) == ({}, 10, 10)
     page = Page(out.read_text())
     assert "frames of 10 of 10 queries are not in the store" in page.text
     assert str(tmp_path) not in out.read_text()
@@ -252,7 +252,7 @@ def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path)
 def test_charts_are_valid(run: Run, rated: bool):
     specs = [
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
-        charts.over_windows(run.sweep, run.variants, run.windows),
+        charts.over_windows(run.by_window, run.variants, run.windows),
         charts.saliency(run.variants, rated=rated),
     ]
     for spec in specs:
@@ -300,9 +300,10 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path):
 def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
-    swept = {row["split"] for row in run.sweep}
-    # Two of results, one of training, one a swept split, coverage, missing videos, parameters.
-    assert tags.count("table") == tags.count("caption") == 6 + len(swept)
+    splits = {row["split"] for row in run.by_window}
+    # Two of results, one of training, one for each split with windows, then coverage, missing
+    # videos and parameters.
+    assert tags.count("table") == tags.count("caption") == 6 + len(splits)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
@@ -354,6 +355,6 @@ def test_the_command_without_a_run_says_what_to_do(tmp_path: Path):
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert (
-        "metrics.json: not there; the report is of a finished run: run `dvc repro`" in result.stderr
+        "metrics.json: not there\nthe report needs a finished run: run `dvc repro`" in result.stderr
     )
     assert not (tmp_path / "outputs").exists()
