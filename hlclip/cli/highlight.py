@@ -22,7 +22,6 @@ from hlclip.highlights import (
     best_moments,
     check_film,
     clock,
-    find_videos,
     name_videos,
     write_csv,
     write_jsonl,
@@ -125,7 +124,7 @@ def highlight(
     with plain_errors(context, options=MODEL_OPTIONS):
         pool([0.0], window)  # refuses an even window before the model is loaded
         _check_queries(queries or [])
-        videos = name_videos(find_videos([video, *(more or [])]))
+        videos = name_videos([video, *(more or [])])
         _check_cut(list(videos), cut, exact=exact, force=force)
         if out.exists() and not out.is_dir():
             raise HlclipError(f"--out {out}: is a file, expected a folder")

@@ -18,7 +18,6 @@ from hlclip.highlights.output import (
     Answer,
     as_json,
     check_film,
-    find_videos,
     name_videos,
     write_csv,
     write_jsonl,

@@ -1,4 +1,4 @@
-"""Films of highlights."""
+"""Films of the best moments."""
 
 import signal
 import subprocess
@@ -108,7 +108,7 @@ def test_streams_that_the_container_cannot_hold_are_encoded(
     need_encoder("libvpx-vp9")
     out = tmp_path / "film.webm"
     assert cut_moments(counted, moments((2, 4)), out) == [(2, 4)]
-    assert "cannot be copied, encoded anew" in caplog.text
+    assert "cannot be copied, so they are encoded" in caplog.text
     assert facts(out)["codec"] == "vp9"
     assert facts(out)["frames"] == 20
 
@@ -131,10 +131,10 @@ def test_times_count_from_a_late_start(counted: Path, tmp_path: Path) -> None:
         assert shown(out) == list(range(20, 30))
 
 
-def test_nothing_is_overwritten_unasked(counted: Path, tmp_path: Path) -> None:
+def test_an_existing_film_is_not_overwritten_by_default(counted: Path, tmp_path: Path) -> None:
     out = tmp_path / "film.mkv"
     out.write_text("mine")
-    with pytest.raises(HlclipError, match=r"film\.mkv: is there already; choose another name"):
+    with pytest.raises(HlclipError, match=r"film\.mkv: exists\nchoose another name"):
         cut_moments(counted, moments((0, 2)), out)
     assert out.read_text() == "mine"
     cut_moments(counted, moments((0, 2)), out, overwrite=True)

@@ -1,5 +1,6 @@
 """Scores of one's own videos are those of the pipeline."""
 
+import doctest
 import hashlib
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.checkpoints import CheckpointError
 from hlclip.formats.manifests import Index, Manifest, Video
+from hlclip.highlights import moments, scorer
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model.checkpoint import load_tail, save_tail
 from hlclip.model.encoder import EncoderError, load_encoder
@@ -187,7 +189,7 @@ def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: 
     load_scorer(model=model, store=tmp_path / "store")
     scorer = load_scorer(model=model, store=tmp_path / "store")  # remembered, not loaded
     save_model(tmp_path / "model", tiny_config(), seed=1)
-    with pytest.raises(HlclipError, match="replaced by another one meanwhile: run again"):
+    with pytest.raises(HlclipError, match=r"files of the model have changed meanwhile\nrun again"):
         scorer.score(video, ["a dog"])
 
 
@@ -241,7 +243,7 @@ def test_the_checkpoint_of_the_run_here_is_the_default(
     checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HlclipError, match=r"there is no outputs.train\.safetensors here"):
+    with pytest.raises(HlclipError, match=r"outputs.train\.safetensors: no such file"):
         load_scorer()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
@@ -264,7 +266,7 @@ def test_other_weights_than_the_checkpoints_are_refused(checkpoint: Path, tmp_pa
 
 
 def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="'ViT-B-32', pretrained None: pretrained must name"):
+    with pytest.raises(EncoderError, match="pretrained must name a tag or weights file for 'ViT-B-32'"):
         load_scorer(model="ViT-B-32", store=tmp_path)
     with pytest.raises(EncoderError, match="no folder /nowhere"):
         load_scorer(model="local-dir:/nowhere", store=tmp_path)
@@ -283,6 +285,19 @@ def test_bad_videos_and_queries_are_named(model: str, tmp_path: Path) -> None:
         scorer.score(short, QUERIES)
     with pytest.raises(HlclipError, match="blank query"):
         scorer.score(short, [" "])
+
+
+def test_the_examples_in_the_docstrings_run(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "holiday.mp4", seconds=24)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
+    for module in (scorer, moments):
+        results = doctest.testmod(module)
+        assert results.attempted >= 2
+        assert results.failed == 0
 
 
 def test_real_footage(footage_dir: Path, model: str, tmp_path: Path) -> None:
