@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -41,8 +40,6 @@ BATCH = 25
 
 DTYPE = "float16"
 """Precision of the stored tokens, as in the bundled `params.yaml`."""
-
-_Piece = TypeVar("_Piece")
 
 
 class FeatureExtractor:
@@ -111,8 +108,7 @@ def load_feature_extractor(
         load_tail(checkpoint, tail, weights=str(header["weights"]))
         with checkpoint.open("rb") as file:
             variant = hashlib.file_digest(file, "sha256").hexdigest()
-    preprocess = encoder.preprocess
-    clip_seconds = float(trained["clip_seconds"])
+    preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])
     facts = ModelFacts(
         frames_header(
             size=preprocess.size,
@@ -125,21 +121,16 @@ def load_feature_extractor(
         variant,
         clip_seconds,
     )
-    files = _weight_files(model, pretrained) + ([] if checkpoint is None else [checkpoint])
-    tail = tail.to(torch_device).requires_grad_(False)
-    return FeatureExtractor(encoder, tail, facts=facts, files=files)
-
-
-def _weight_files(model: str, pretrained: str | None) -> list[Path]:
     source = find_weights(model, pretrained)
     weights = source if isinstance(source, Path) else cached(source)
     assert weights is not None  # the model was loaded from it
-    config = weights.parent / CONFIG_NAME
-    return [weights, config] if config.is_file() else [weights]
-
-
-class _EndOfVideoError(Exception):
-    """The part does not exist: the part before it was the last one, and full."""
+    files = [weights, weights.parent / CONFIG_NAME, *([checkpoint] if checkpoint else [])]
+    return FeatureExtractor(
+        encoder,
+        tail.to(torch_device).requires_grad_(False),
+        facts=facts,
+        files=[file for file in files if file.is_file()],
+    )
 
 
 def token_parts(
@@ -185,7 +176,7 @@ def token_parts(
             for each, part in parts:
                 if each == number:
                     return np.concatenate([encode(pictures) for _, pictures in part])
-            raise _EndOfVideoError
+            raise EOFError  # the part before this one was full, and the last
 
         if clips <= PART_CLIPS or images.path(whole).exists():
             yield images.read(images.get_or_make(whole, encode_all))
@@ -194,7 +185,7 @@ def token_parts(
             key = content_key(images.header, f"{frames_key} {PART_CLIPS} {number}")
             try:
                 item = images.get_or_make(key, partial(encode_part, number))
-            except _EndOfVideoError:
+            except EOFError:
                 return
             bar.update(number * PART_CLIPS + item.length - bar.n)
             yield images.read(item)
@@ -202,7 +193,7 @@ def token_parts(
                 return
 
 
-def _ahead(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+def _ahead(pieces: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """The same pieces; a thread decodes the next one while the current one is encoded."""
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(next, pieces, None)

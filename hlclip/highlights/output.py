@@ -129,8 +129,8 @@ def _videos_in(folder: Path) -> list[Path]:
     videos = [path for path in videos if path.is_file()]
     if not videos:
         raise HlclipError(
-            f"{folder}: this folder holds no video, expected files such as film.mp4 (subfolders are "
-            "not searched)"
+            f"{folder}: this folder holds no video, expected files such as film.mp4 (not in "
+            "subfolders)"
         )
     return videos
 

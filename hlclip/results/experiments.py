@@ -1,7 +1,7 @@
 """Finished runs of the pipeline as DVC's experiments record them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Experiment:
     figures: Figures
     queries: dict[str, int]
     """split -> queries."""
-    without_video: dict[str, int] = field(default_factory=dict)
+    without_video: dict[str, int]
     """split -> queries that score 0 because their video is missing."""
 
 

@@ -38,14 +38,9 @@ def write_report(
     """Write the report whole or not at all; the same run and store give the same bytes.
 
     Args:
-        run: see `hlclip.results.run`.
-        path: HTML file to write.
         store: root of the store, for thumbnails; frames may have been deleted.
         thumbnails: number of queries with pictures; about 10 kB for each query.
         further: tables shown below the figures of the run, for example over several seeds.
-
-    Returns:
-        The pictures, and the number of queries without pictures.
     """
     pictures = make_thumbnails(run, store=store, queries=thumbnails)
     page = render(run, pictures, further=further)
@@ -75,7 +70,7 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         training=training,
         history=tables.history(run),
         windows=windows,
-        window_tables=[tables.over_windows(run, split) for split in _compared_splits(run)],
+        window_tables=[tables.over_windows(run, split) for split in run.by_window],
         coverage=tables.coverage(run),
         missing=tables.missing(run),
         parameters=tables.parameters(run),
@@ -108,25 +103,18 @@ def _training(run: Run) -> list[Figure]:
 
 def _windows(run: Run) -> list[Figure]:
     figures = []
-    for split in _compared_splits(run):
-        rows = [row for row in run.by_window if row["split"] == split]
-        best = {
-            name: max((r for r in rows if r["variant"] == name), key=lambda r: r["mAP"])
-            for name in run.variants
-        }
-        text = "; ".join(
-            f"{name} is best at window {row['window']} with {row['mAP']:.2f}, "
-            f"{run.windows[name]} is used"
-            for name, row in best.items()
-        )
+    for split, rows in run.by_window.items():
+        texts = []
+        for name in run.variants:
+            best = max((row for row in rows if row["variant"] == name), key=lambda row: row["mAP"])
+            texts.append(
+                f"{name} is best at window {best['window']} with {best['mAP']:.2f}, "
+                f"{run.windows[name]} is used"
+            )
         spec = charts.over_windows(rows, run.variants, run.windows)
         title = f"{split}: Very Good mAP (%) over the pooling window"
-        figures.append(Figure(f"window-{split}", title, spec, f"{title}: {text}."))
+        figures.append(Figure(f"window-{split}", title, spec, f"{title}: {'; '.join(texts)}."))
     return figures
-
-
-def _compared_splits(run: Run) -> list[str]:
-    return list(dict.fromkeys(row["split"] for row in run.by_window))
 
 
 def _facts(run: Run) -> dict[str, str]:

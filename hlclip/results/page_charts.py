@@ -33,51 +33,52 @@ def over_epochs(
     history: Sequence[dict[str, float]], column: str, *, title: str, kept_epoch: int | None
 ) -> Spec:
     """A column of the training history over the epochs; a ring marks the kept epoch."""
-    points = [row for row in history if column in row]
-    rows = [{"epoch": row["epoch"], "value": row[column]} for row in points]
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("epoch:Q")
-        .title("epoch")
-        .scale(padding=12, nice=False)
-        .axis(tickMinStep=1, format="d", grid=False),
-        y=alt.Y("value:Q").title(None).scale(zero=False),
-        tooltip=["epoch:Q", alt.Tooltip("value:Q").title(title).format(".4~f")],
-    )
-    chart = (
-        base.mark_line(color=COLOURS[1])
-        + base.mark_point(color=COLOURS[1], filled=True, size=40, opacity=1)
-        + base.transform_filter(alt.datum.epoch == (kept_epoch or 0)).mark_point(
-            color=COLOURS[1], size=190, strokeWidth=2
-        )
-    )
-    return chart.properties(width="container", height=200).to_dict()
+    rows = [
+        {"epoch": row["epoch"], column: row[column], "marked": row["epoch"] == kept_epoch}
+        for row in history
+        if column in row
+    ]
+    x = alt.X("epoch:Q").title("epoch").axis(tickMinStep=1, format="d", grid=False)
+    tooltip = ["epoch:Q", alt.Tooltip(f"{column}:Q").title(title).format(".4~f")]
+    return _marked_lines(rows, x, column, {"tooltip": tooltip}, height=200, color=COLOURS[1])
 
 
 def over_windows(
-    by_window: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
+    rows: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
 ) -> Spec:
-    """VeryGood mAP over the pooling window, a line for each variant; a ring marks the window used.
+    """VeryGood mAP over the pooling window; a ring marks the window in use of each variant."""
+    marked = [{**row, "marked": row["window"] == windows[row["variant"]]} for row in rows]
+    x = alt.X("window:Q").title("pooling window (clips)")
+    x = x.axis(values=sorted({row["window"] for row in rows}), grid=False)
+    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
+    encodings = {
+        "color": alt.Color("variant:N").title(None).scale(scale),
+        "tooltip": ["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+    }
+    return _marked_lines(marked, x, "mAP", encodings, height=240)
 
-    Args:
-        by_window: see `Run.by_window`, the rows of one split.
-        windows: variant -> window in use.
-    """
-    rows = [{**row, "used": row["window"] == windows[row["variant"]]} for row in by_window]
+
+def _marked_lines(
+    rows: list[dict[str, Any]],
+    x: alt.X,
+    y: str,
+    encodings: dict[str, Any],
+    *,
+    height: int,
+    **mark: Any,
+) -> Spec:
+    """Lines with a dot at each row, and a ring around the dot where `marked` is true."""
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("window:Q")
-        .title("pooling window (clips)")
-        .scale(padding=12, nice=False)
-        .axis(values=sorted({row["window"] for row in rows}), grid=False),
-        y=alt.Y("mAP:Q").title(None).scale(zero=False),
-        color=_colour(variants),
-        tooltip=["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+        x=x.scale(padding=12, nice=False),
+        y=alt.Y(f"{y}:Q").title(None).scale(zero=False),
+        **encodings,
     )
     chart = (
-        base.mark_line()
-        + base.mark_point(filled=True, size=40, opacity=1)
-        + base.transform_filter("datum.used").mark_point(size=190, strokeWidth=2)
+        base.mark_line(**mark)
+        + base.mark_point(filled=True, size=40, opacity=1, **mark)
+        + base.transform_filter("datum.marked").mark_point(size=190, strokeWidth=2, **mark)
     )
-    return chart.properties(width="container", height=240).to_dict()
+    return chart.properties(width="container", height=height).to_dict()
 
 
 def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
@@ -149,8 +150,3 @@ def _ratings() -> alt.Chart:
         )
         .properties(height=48)
     )
-
-
-def _colour(variants: Sequence[str]) -> alt.Color:
-    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
-    return alt.Color("variant:N").title(None).scale(scale)

@@ -96,12 +96,7 @@ def favourite(ratings: NDArray[np.int64]) -> int | None:
 
 
 def shown_first(orders: Mapping[str, NDArray[np.float64]], queries: int) -> NDArray[np.int64]:
-    """The best rank of each query in any order, from either end, counted from 0: [queries].
-
-    Args:
-        orders: see `orders`.
-        queries: number of queries.
-    """
+    """The best rank of each query in any order, from either end, counted from 0: [queries]."""
     if not orders:
         return np.arange(queries)
     rank = np.full(queries, queries)

@@ -74,11 +74,7 @@ def history(run: Run) -> Table:
 
 def over_windows(run: Run, split: str) -> Table:
     """VeryGood mAP of each variant over the pooling window; the window in use is marked."""
-    figures = {
-        (row["variant"], row["window"]): row["mAP"]
-        for row in run.by_window
-        if row["split"] == split
-    }
+    figures = {(row["variant"], row["window"]): row["mAP"] for row in run.by_window[split]}
     return Table(
         caption=f"{split}: Very Good mAP in percent over the pooling window",
         corner="window",
@@ -132,11 +128,7 @@ def _texts(*values: object) -> list[Cell]:
 
 
 def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
-    """Mean and standard deviation over the seeds of the workspace's run; none for a single seed.
-
-    Args:
-        experiments: finished runs as DVC knows them, the workspace among them.
-    """
+    """Mean and standard deviation over the seeds of the run in the workspace, if it has several."""
     workspace = next((each for each in experiments if each.name == "workspace"), None)
     if workspace is None:
         return []

@@ -64,8 +64,8 @@ class Run:
     """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
     kept_epoch: int | None
     """The epoch whose weights were kept; None when nothing was trained."""
-    by_window: list[dict[str, Any]]
-    """A row for each window compared: split, variant, window, mAP and HIT@1 in percent."""
+    by_window: dict[str, list[dict[str, Any]]]
+    """split -> a row for each variant and window compared: mAP and HIT@1 in percent."""
     index: Index
     frames: Manifest
 
@@ -154,11 +154,13 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     return [{name: float(text) for name, text in row.items() if text} for row in _read_csv(path)]
 
 
-def _read_by_window(path: Path) -> list[dict[str, Any]]:
-    columns = {"split": str, "variant": str, "window": int, "mAP": float, "HIT@1": float}
-    return [
-        {name: convert(row[name]) for name, convert in columns.items()} for row in _read_csv(path)
-    ]
+def _read_by_window(path: Path) -> dict[str, list[dict[str, Any]]]:
+    columns = {"variant": str, "window": int, "mAP": float, "HIT@1": float}
+    by_split: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_csv(path):
+        values = {name: convert(row[name]) for name, convert in columns.items()}
+        by_split.setdefault(row["split"], []).append(values)
+    return by_split
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

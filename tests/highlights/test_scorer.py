@@ -266,7 +266,7 @@ def test_other_weights_than_the_checkpoints_are_refused(checkpoint: Path, tmp_pa
 
 
 def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="pretrained must name a tag or weights file for 'ViT-B-32'"):
+    with pytest.raises(EncoderError, match="must name a tag or weights file for 'ViT-B-32'"):
         load_scorer(model="ViT-B-32", store=tmp_path)
     with pytest.raises(EncoderError, match="no folder /nowhere"):
         load_scorer(model="local-dir:/nowhere", store=tmp_path)

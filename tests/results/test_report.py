@@ -252,7 +252,7 @@ def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path)
 def test_charts_are_valid(run: Run, rated: bool):
     specs = [
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
-        charts.over_windows(run.by_window, run.variants, run.windows),
+        charts.over_windows(run.by_window["val"], run.variants, run.windows),
         charts.saliency(run.variants, rated=rated),
     ]
     for spec in specs:
@@ -300,10 +300,9 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path):
 def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
-    splits = {row["split"] for row in run.by_window}
     # Two of results, one of training, one for each split with windows, then coverage, missing
     # videos and parameters.
-    assert tags.count("table") == tags.count("caption") == 6 + len(splits)
+    assert tags.count("table") == tags.count("caption") == 6 + len(run.by_window)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
