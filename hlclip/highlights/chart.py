@@ -65,17 +65,8 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         # A white edge separates adjacent moments.
         span = (moment.start_seconds, moment.end_seconds)
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
-        axes.annotate(
-            str(rank),
-            ((moment.start_seconds + moment.end_seconds) / 2, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -5),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color=_ACCENT,
-            fontweight="bold",
-        )
+        text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
+        text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
     axes.stairs(curve.saliency, edges, baseline=None, color=_QUIET, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)

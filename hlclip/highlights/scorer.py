@@ -145,12 +145,8 @@ def load_scorer(
                 "ViT-B-32-quickgelu, pretrained openai",
             )
     store = store or store_root()
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    names = {
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-        "model": model,
-        "pretrained": pretrained,
-    }
+    path = None if checkpoint is None else Path(checkpoint)
+    names = {"checkpoint": path and str(path), "model": model, "pretrained": pretrained}
     # A device that is asked for by name is looked for even where no model is needed.
     remembered = read_model_facts(store, names) if device in ("auto", "cpu") else None
 
@@ -158,7 +154,7 @@ def load_scorer(
     def load() -> "FeatureExtractor":
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(checkpoint, model, pretrained, device=device)
+        loaded = load_feature_extractor(path, model, pretrained, device=device)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")

@@ -19,8 +19,8 @@ _SECTIONS = ("data.", "frames.", "encoder.", "train.", "pool.", "evaluate.")
 METRICS = ("mAP", "HIT@1")
 """The metrics of metrics.json, in percent."""
 
-_WITHOUT_EFFECT = ("encoder.batch", "train.device")
-"""Parameters that change speed and memory only."""
+_WITHOUT_EFFECT = ("data.", "encoder.batch", "train.device")
+"""Parameters that change speed and memory only, and the location of the data."""
 
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
 """split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent."""
@@ -65,7 +65,11 @@ def finished_experiments(
     try:
         rows = dvc.api.exp_show(str(repository), revs=list(revisions) or None, num=commits)
         with Repo.open(str(repository)) as repo:
-            locks = {row["rev"]: _locked_params(repo, row["rev"]) for row in rows if _commit(row)}
+            locks = {
+                row["rev"]: _locked_params(repo, row["rev"])
+                for row in rows
+                if row.get("Experiment") is None  # a commit or the workspace
+            }
     except (DvcException, SCMError) as error:
         raise ExperimentsError(
             f"DVC cannot show experiments of {repository.absolute()}: {error}",
@@ -73,14 +77,25 @@ def finished_experiments(
         ) from error
     experiments, unfinished = [], []
     for row in rows:
-        name = row.get("Experiment") or row["rev"]
-        if not row.get("outputs/index.json") or not _figures(row):
+        name, figures, params = row.get("Experiment") or row["rev"], _figures(row), _params(row)
+        if not row.get("outputs/index.json") or not figures:
             unfinished.append(f"{name}: {(row.get('State') or 'not run').lower()}")
-        elif _commit(row) and locks[row["rev"]] != _params(row):
-            # An experiment is one commit; here the figures can be older than the parameters.
+            continue
+        # The metrics of an experiment belong to its parameters; those of a commit may be older.
+        if locks.get(row["rev"], params) != params:
             unfinished.append(f"{name}: params.yaml has changed since; `dvc exp run` runs it")
-        else:
-            experiments.append(_experiment(name, row))
+            continue
+        experiments.append(
+            Experiment(
+                name=name,
+                data=row["outputs/index.json"],
+                params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
+                code={k: v for k, v in row.items() if k.startswith(("hlclip/", "stages/")) and v},
+                figures=figures,
+                queries={split: int(row[f"{split}.queries"]) for split in figures},
+                without_video={split: int(row[f"{split}.without video"]) for split in figures},
+            )
+        )
     return experiments, unfinished
 
 
@@ -117,32 +132,6 @@ def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:
         raise ExperimentsError(
             f"{', '.join(unknown)}: unknown parameter, expected one of {expected}"
         )
-
-
-def _experiment(name: str, row: Mapping[str, Any]) -> Experiment:
-    figures = _figures(row)
-    return Experiment(
-        name=name,
-        data=row["outputs/index.json"],
-        params={
-            key: value
-            for key, value in _params(row).items()
-            if not key.startswith("data.") and key not in _WITHOUT_EFFECT
-        },
-        code={
-            key: value
-            for key, value in row.items()
-            if key.startswith(("hlclip/", "stages/")) and value
-        },
-        figures=figures,
-        queries={split: int(row[f"{split}.queries"]) for split in figures},
-        without_video={split: int(row[f"{split}.without video"]) for split in figures},
-    )
-
-
-def _commit(row: Mapping[str, Any]) -> bool:
-    """A commit or the workspace, not an experiment."""
-    return row.get("Experiment") is None
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, str]:

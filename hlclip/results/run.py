@@ -71,7 +71,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` lie in `folder`.
+    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` are in `folder`.
 
     Raises:
         ReportError: a file is missing or malformed, or does not belong to the others.
@@ -84,8 +84,8 @@ def read_run(folder: Path) -> Run:
     facts = _read(outputs / "train.safetensors", read_facts)
     if facts["train"] != params.train.model_dump(exclude={"device"}):
         raise ReportError(
-            f"{folder / 'params.yaml'}: section train is not what {outputs / 'train.safetensors'} "
-            "was made with",
+            f"{folder / 'params.yaml'}: section train differs from the parameters of "
+            f"{outputs / 'train.safetensors'}",
             "run `dvc repro`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)

@@ -1,4 +1,4 @@
-"""Scores of one's own videos are those of the pipeline."""
+"""The scorer gives the scores of the pipeline."""
 
 import doctest
 import hashlib
@@ -91,11 +91,11 @@ def cosines(
     if checkpoint:
         load_tail(checkpoint, tail, weights=encoder.fingerprint())
     tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
-    found = []
+    scores = []
     for query in QUERIES:
         words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
         with torch.inference_mode():
-            found.append(
+            scores.append(
                 tail(
                     tokens,
                     torch.zeros(len(tokens), dtype=torch.int64),
@@ -103,7 +103,7 @@ def cosines(
                     torch.tensor([len(words)]),
                 ).numpy()
             )
-    return np.array(found)
+    return np.array(scores)
 
 
 def files(store: Path) -> set[Path]:
@@ -121,11 +121,11 @@ def test_scores_and_keys_are_the_pipelines(
     manifests = pipeline(model, video, tmp_path)
     stored = files(tmp_path)
     scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
-    found = matrix(scorer, video)
+    scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
-    assert found.shape == (2, 31)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert scores.shape == (2, 31)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path:
     assert files(tmp_path) == stored
 
 
-def test_the_tuned_tail_scores_otherwise(
+def test_the_tuned_tail_gives_other_scores(
     model: str, video: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     tuned = matrix(load_scorer(checkpoint, store=tmp_path), video)
@@ -145,7 +145,7 @@ def test_the_tuned_tail_scores_otherwise(
     assert len(list(tmp_path.glob("images/*/*.h5"))) == 1
 
 
-def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path: Path) -> None:
+def test_the_second_query_needs_no_image_tokens(model: str, video: Path, tmp_path: Path) -> None:
     first = matrix(load_scorer(model=model, store=tmp_path), video)
     for path in tmp_path.glob("images/*/*.h5"):
         path.unlink()
@@ -153,9 +153,7 @@ def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path
     assert not list(tmp_path.glob("images/*/*.h5"))
 
 
-def test_what_was_asked_before_needs_no_torch(
-    checkpoint: Path, video: Path, tmp_path: Path
-) -> None:
+def test_a_repeated_query_loads_no_torch(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     expected = matrix(load_scorer(checkpoint, store=tmp_path / "store"), video)
     code = f"""if True:
         import sys
@@ -172,7 +170,7 @@ def test_what_was_asked_before_needs_no_torch(
     np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
 
 
-def test_a_model_whose_file_changes_is_looked_at_again(video: Path, tmp_path: Path) -> None:
+def test_a_model_is_loaded_again_when_a_file_of_it_changes(video: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     model = save_model(tmp_path / "model", tiny_config())
     first = matrix(load_scorer(model=model, store=store), video)
@@ -193,15 +191,13 @@ def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: 
         scorer.score(video, ["a dog"])
 
 
-def test_a_damaged_memory_of_a_model_is_of_no_use_and_no_harm(
-    model: str, video: Path, tmp_path: Path
-) -> None:
+def test_damaged_model_facts_are_ignored(model: str, video: Path, tmp_path: Path) -> None:
     expected = matrix(load_scorer(model=model, store=tmp_path), video)
     (memory,) = tmp_path.glob("models/*.json")
     for content in ("", "[]", "{}", '{"files": {}, "model": {}}', '{"files": 1}'):
         memory.write_text(content)
-        found = matrix(load_scorer(model=model, store=tmp_path), video)
-        np.testing.assert_array_equal(found, expected)
+        scores = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not of_another_key])
@@ -247,19 +243,21 @@ def test_the_checkpoint_of_the_run_here_is_the_default(
         load_scorer()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
-    found = matrix(load_scorer(store=tmp_path), video)
-    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+    scores = matrix(load_scorer(store=tmp_path), video)
+    np.testing.assert_array_equal(scores, matrix(load_scorer(checkpoint, store=tmp_path), video))
 
 
-def test_a_moved_model_is_named_beside_its_checkpoint(
+def test_a_moved_model_can_be_named_with_its_checkpoint(
     checkpoint: Path, video: Path, model: str, tmp_path: Path
 ) -> None:
     moved = save_model(tmp_path / "moved", tiny_config())
-    found = matrix(load_scorer(checkpoint, model=moved, store=tmp_path), video)
-    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+    scores = matrix(load_scorer(checkpoint, model=moved, store=tmp_path), video)
+    np.testing.assert_array_equal(scores, matrix(load_scorer(checkpoint, store=tmp_path), video))
 
 
-def test_other_weights_than_the_checkpoints_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_with_other_weights_than_the_checkpoint_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     other = save_model(tmp_path / "other", tiny_config(), seed=1)
     with pytest.raises(CheckpointError, match="field 'weights' is"):
         load_scorer(checkpoint, model=other, store=tmp_path)
