@@ -202,7 +202,7 @@ def test_a_long_query_is_no_file_name(model: str, here: Path) -> None:
 def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
-    assert "there is no outputs/train.safetensors here" in result.stderr
+    assert "outputs/train.safetensors: no such file" in result.stderr
 
 
 def test_errors_speak_of_options(here: Path) -> None:
