@@ -161,7 +161,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     for seconds in (600, 7200):
         path = slow_film(tmp_path / f"{seconds}.mkv", seconds)
         code = (
-            "import resource, sys; from pathlib import Path; from hlclip.video import stream_frames\n"
+            "import resource, sys; from pathlib import Path\n"
+            "from hlclip.video import stream_frames\n"
             f"header = {dict(HEADER, size=224)!r}\n"
             "n = sum(map(len, stream_frames(Path(sys.argv[1]), header, most=25)))\n"
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
