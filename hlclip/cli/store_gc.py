@@ -11,7 +11,7 @@ from hlclip.cli.terminal import Json, print_json
 from hlclip.system import HlclipError, in_words
 
 if TYPE_CHECKING:
-    from hlclip.maintenance import Keep
+    from hlclip.maintenance import Keep, StoredFile
 
 
 def gc(

@@ -1,16 +1,17 @@
-"""Your own videos: saliency for free queries, and what is made of it.
+"""Your own videos: saliency for free queries, and the best moments as files, charts and films.
 
     scorer           saliency curves of videos for queries
     moments          the best moments of a curve
-    output           files that go in and come out
-    model_cache      what is remembered of a model between commands
+    output           the videos that a user names, and the files that scoring writes
+    model_cache      facts of a model, remembered between commands
     pictures         pictures of a video at given times
-    features         the loaded model (torch)
+    features         features of videos and queries from a loaded model (torch)
     chart            a chart of one curve (Matplotlib)
     contact_sheet    a picture of the best moments (Matplotlib)
     film             a film of the best moments (ffmpeg)
 
-`features`, `chart`, `contact_sheet`, `film`: imported by name; they take seconds to load.
+`features`, `chart`, `contact_sheet` and `film` are imported by name, because they take seconds to
+load.
 """
 
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
@@ -18,7 +19,6 @@ from hlclip.highlights.output import (
     Answer,
     as_json,
     check_film,
-    find_videos,
     name_videos,
     write_csv,
     write_jsonl,

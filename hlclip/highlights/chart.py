@@ -14,11 +14,11 @@ from hlclip.highlights.pictures import pictures
 from hlclip.system import replacing
 
 _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
+"""Widths of the parts from left to right, in inches."""
 _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
-"""Inches: what stands side by side, and what stands below one another."""
-
+"""Heights of the parts from top to bottom, in inches."""
 _DOTS = 110
-"""Pixels an inch."""
+"""Pixels per inch."""
 
 _MOST_PICTURES = 24
 
@@ -32,10 +32,10 @@ def plot_curve(
 
     Args:
         moments: ranges to shade, best first.
-        window: pooling window of the thick line; the thin one is not pooled.
+        window: pooling window in clips of the thick line; the thin line is not pooled.
 
     Raises:
-        VideoError: no picture of the video can be decoded.
+        VideoError: a picture of the video cannot be decoded.
     """
     height = _TITLE + _CURVE + _TIMES + _STRIP + _BOTTOM
     width = _LEFT + _WIDTH + _RIGHT
@@ -62,20 +62,11 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
     edges = np.arange(len(curve.saliency) + 1) * curve.clip_seconds
     middles = edges[:-1] + curve.clip_seconds / 2
     for rank, moment in enumerate(moments, start=1):
-        # The white edge tells moments apart that follow one another.
+        # A white edge separates adjacent moments.
         span = (moment.start_seconds, moment.end_seconds)
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
-        axes.annotate(
-            str(rank),
-            ((moment.start_seconds + moment.end_seconds) / 2, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -5),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color=_ACCENT,
-            fontweight="bold",
-        )
+        text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
+        text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
     axes.stairs(curve.saliency, edges, baseline=None, color=_QUIET, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
@@ -90,16 +81,13 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
 
 
 def _draw_strip(axes: Axes, curve: Curve) -> None:
-    """As many frames as fit side by side, each in the middle of its share of the time."""
-    dots = round(_STRIP * _DOTS)
-    first = pictures(curve.video, [curve.duration / 2], height=dots)[0]
-    shares = min(max(1, int(_WIDTH * _DOTS / (first.width + 3))), _MOST_PICTURES)
-    seconds_a_dot = curve.duration / (_WIDTH * _DOTS)
-    middles = (np.arange(shares) + 0.5) * curve.duration / shares
-    for middle, shown in zip(
-        middles, pictures(curve.video, middles.tolist(), height=dots), strict=True
-    ):
-        half = shown.width / 2 * seconds_a_dot
-        axes.imshow(np.asarray(shown), extent=(middle - half, middle + half, 0, 1), aspect="auto")
+    """Fill the strip with frames, each at the middle of an equal share of the duration."""
+    height, width = round(_STRIP * _DOTS), _WIDTH * _DOTS
+    (first,) = pictures(curve.video, [curve.duration / 2], height=height)
+    count = min(max(1, int(width / (first.width + 3))), _MOST_PICTURES)
+    middles = ((np.arange(count) + 0.5) * curve.duration / count).tolist()
+    for middle, picture in zip(middles, pictures(curve.video, middles, height=height), strict=True):
+        half = picture.width / 2 * curve.duration / width
+        axes.imshow(np.asarray(picture), extent=(middle - half, middle + half, 0, 1), aspect="auto")
     axes.set(xlim=(0, curve.duration), ylim=(0, 1))
     axes.axis("off")

@@ -1,4 +1,4 @@
-"""A model in memory that turns videos and queries into features, loaded only when it is needed."""
+"""A loaded model that turns videos and queries into features (torch)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,31 +33,29 @@ from hlclip.store import Store, content_key
 from hlclip.video import frames_header, stream_frames
 
 PART_CLIPS = 300
-"""Clips of a part of a long video: ten minutes, for ViT-B/32 23 MB of tokens and 4 MB of frames."""
+"""Clips in a part of a long video: ten minutes; with ViT-B/32 its tokens take 23 MB."""
 
 BATCH = 25
-"""Frames that are decoded ahead and encoded at a time; divides `PART_CLIPS`."""
+"""Frames in a batch of decoding and encoding; a divisor of `PART_CLIPS`."""
 
 DTYPE = "float16"
-"""Of the stored tokens, as in the bundled `params.yaml`."""
-
-_Piece = TypeVar("_Piece")
+"""Precision of the stored tokens, as in the bundled `params.yaml`."""
 
 
 class FeatureExtractor:
-    """Trunk and tail; `load_feature_extractor` makes one.
+    """Trunk and tail of a model; `load_feature_extractor` makes one.
 
     Args:
         encoder: trunk of both towers.
-        tail: the rest of it, tuned or not; stays on the encoder's device.
-        known: what the store's keys need to know of it.
-        files: all files that it was read from.
+        tail: the last blocks of both towers, tuned or not, on the device of the encoder.
+        facts: identity of the model in the keys of the store.
+        files: all files from which the model was loaded.
     """
 
     def __init__(
-        self, encoder: Encoder, tail: Tail, *, known: ModelFacts, files: list[Path]
+        self, encoder: Encoder, tail: Tail, *, facts: ModelFacts, files: list[Path]
     ) -> None:
-        self.known = known
+        self.facts = facts
         self.files = files
         self._encoder = encoder
         self._tail = tail
@@ -66,59 +63,53 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
-        """[1, embedding], unit length; its tokens are kept in the store."""
+        """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
         def encode() -> NDArray[np.floating]:
             return cast_tokens(self._encoder.text_tokens(query), DTYPE, query)
 
-        texts = Store(store, "texts", self.known.texts)
+        texts = Store(store, "texts", self.facts.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
         tokens = torch.from_numpy(texts.read(item)).to(self._device).float()
         return self._tail.text(tokens[None]).cpu().numpy()
 
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
-        """[clips, embedding], unit length; its tokens are kept in the store."""
-        parts = token_parts(
-            path,
-            video,
-            encoder=self._encoder,
-            frames=self.known.frames,
-            images=Store(store, "images", self.known.images),
-        )
-        return np.concatenate([self._image_features(tokens) for tokens in parts])
-
-    @torch.inference_mode()
-    def _image_features(self, tokens: NDArray[np.floating]) -> NDArray[np.float32]:
-        batches = torch.from_numpy(tokens).split(BATCH)
-        features = [self._tail.image(batch.to(self._device).float()).cpu() for batch in batches]
+        """Features of all clips [clips, embedding], unit length; the store keeps the tokens."""
+        images = Store(store, "images", self.facts.images)
+        features = []
+        for tokens in token_parts(
+            path, video, encoder=self._encoder, frames=self.facts.frames, images=images
+        ):
+            for batch in torch.from_numpy(tokens).split(BATCH):
+                with torch.inference_mode():
+                    features.append(self._tail.image(batch.to(self._device).float()).cpu())
         return torch.cat(features).numpy()
 
 
 def load_feature_extractor(
     checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
 ) -> FeatureExtractor:
-    """Load what `load_scorer` describes; one of `checkpoint` and `model` is given."""
-    facts = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
+    """Load the model that `load_scorer` describes, by a checkpoint, a model, or both."""
+    trained = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
     if checkpoint is not None:
-        facts = read_facts(checkpoint)
+        trained = read_facts(checkpoint)
         if model is None:
-            model = str(facts["model"])
-            pretrained = None if facts["pretrained"] == "none" else str(facts["pretrained"])
+            model = str(trained["model"])
+            pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])
     assert model is not None
-    place = pick_device(device)
+    torch_device = pick_device(device)
     encoder = load_encoder(
-        model, pretrained, cached_blocks=facts["cached_blocks"], device=str(place)
+        model, pretrained, cached_blocks=trained["cached_blocks"], device=str(torch_device)
     )
     header = encoder_header(encoder, pretrained)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
-    if checkpoint is not None and facts["train"]["blocks"]:
+    if checkpoint is not None and trained["train"]["blocks"]:
         load_tail(checkpoint, tail, weights=str(header["weights"]))
         with checkpoint.open("rb") as file:
             variant = hashlib.file_digest(file, "sha256").hexdigest()
-    preprocess = encoder.preprocess
-    clip_seconds = float(facts["clip_seconds"])
-    known = ModelFacts(
+    preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])
+    facts = ModelFacts(
         frames_header(
             size=preprocess.size,
             resize=preprocess.resize,
@@ -130,21 +121,16 @@ def load_feature_extractor(
         variant,
         clip_seconds,
     )
-    files = _weight_files(model, pretrained) + ([] if checkpoint is None else [checkpoint])
-    tail = tail.to(place).requires_grad_(False)
-    return FeatureExtractor(encoder, tail, known=known, files=files)
-
-
-def _weight_files(model: str, pretrained: str | None) -> list[Path]:
-    found = find_weights(model, pretrained)
-    weights = found if isinstance(found, Path) else cached(found)
-    assert weights is not None  # it was loaded
-    config = weights.parent / CONFIG_NAME
-    return [weights, config] if config.is_file() else [weights]
-
-
-class _EndOfVideoError(Exception):
-    """There is no such part: the one before was the last, and full."""
+    source = find_weights(model, pretrained)
+    weights = source if isinstance(source, Path) else cached(source)
+    assert weights is not None  # the model was loaded from it
+    files = [weights, weights.parent / CONFIG_NAME, *([checkpoint] if checkpoint else [])]
+    return FeatureExtractor(
+        encoder,
+        tail.to(torch_device).requires_grad_(False),
+        facts=facts,
+        files=[file for file in files if file.is_file()],
+    )
 
 
 def token_parts(
@@ -152,14 +138,14 @@ def token_parts(
 ) -> Iterator[NDArray[np.floating]]:
     """The tokens of a video from the store, encoded and stored first where they are missing.
 
-    A video of up to `PART_CLIPS` clips is one item under the pipeline's key, and so is a longer one
-    that the pipeline has encoded. The parts of other videos have keys of their own, so that an
-    interrupted run goes on in the part that it was in.
+    A video of up to `PART_CLIPS` clips is one item under the key of the pipeline, and so is a
+    longer one that the pipeline has encoded. Any other video is stored in parts, each under its own
+    key, so that an interrupted run continues with the part that it was encoding.
 
     Args:
-        path, video: the file, and what `inspect_videos` says of it.
+        path, video: the file, and its facts from `inspect_videos`.
         encoder: the trunk.
-        frames: see `frames_header`.
+        frames: header of the frames, see `frames_header`.
         images: the store of image tokens.
 
     Yields:
@@ -167,7 +153,7 @@ def token_parts(
 
     Raises:
         VideoError: the video cannot be decoded to its end.
-        StoreError: an item is damaged; it is removed, and made anew by the next call.
+        StoreError: an item is damaged and was removed; the next call makes it again.
     """
     clips = round(video.info.duration / float(frames["clip_seconds"]))
     frames_key = content_key(frames, video.sha256)
@@ -185,12 +171,12 @@ def token_parts(
         def encode_all() -> NDArray[np.floating]:
             return np.concatenate([encode(pictures) for _, pictures in pieces])
 
-        def encode_part(wanted: int) -> NDArray[np.floating]:
-            # What lies before the wanted part is in the store: decoded, and passed over.
-            for number, part in parts:
-                if number == wanted:
+        def encode_part(number: int) -> NDArray[np.floating]:
+            # Parts before this one are in the store: their frames are decoded and dropped.
+            for each, part in parts:
+                if each == number:
                     return np.concatenate([encode(pictures) for _, pictures in part])
-            raise _EndOfVideoError
+            raise EOFError  # the part before this one was full, and the last
 
         if clips <= PART_CLIPS or images.path(whole).exists():
             yield images.read(images.get_or_make(whole, encode_all))
@@ -199,7 +185,7 @@ def token_parts(
             key = content_key(images.header, f"{frames_key} {PART_CLIPS} {number}")
             try:
                 item = images.get_or_make(key, partial(encode_part, number))
-            except _EndOfVideoError:
+            except EOFError:
                 return
             bar.update(number * PART_CLIPS + item.length - bar.n)
             yield images.read(item)
@@ -207,8 +193,8 @@ def token_parts(
                 return
 
 
-def _ahead(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    """The same pieces; the next is decoded while the current one is encoded."""
+def _ahead(pieces: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """The same pieces; a thread decodes the next one while the current one is encoded."""
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(next, pieces, None)
         while (piece := upcoming.result()) is not None:

@@ -1,4 +1,4 @@
-"""Cut the best moments out of a video into a film of their own, with ffmpeg."""
+"""Cut the best moments out of a video into a film, with ffmpeg."""
 
 import logging
 import os
@@ -31,14 +31,14 @@ Range = tuple[float, float]
 """Start and end in seconds."""
 
 _SEEK_MARGIN_SECONDS = 0.14
-"""ffmpeg seeks 3/23 s earlier than told in some containers, and would find the key frame before."""
+"""In some containers ffmpeg seeks 3/23 s too early, and would find the key frame before."""
 
 _ENCODING_BYTES = 16 * 2**30
-"""Memory of an ffmpeg that encodes, on all cores: each holds pictures of its own."""
+"""Memory of an ffmpeg that encodes on all cores, each with its own frames."""
 
 
 class CutError(HlclipError):
-    """The film cannot be written; the message says why."""
+    """A film of the best moments cannot be made."""
 
 
 def cut_moments(
@@ -51,50 +51,52 @@ def cut_moments(
 ) -> list[Range]:
     """Join moments in the order of time to a new film, written whole or not at all.
 
-    The first video stream and the first sound, if there is one. Without `exact` nothing is encoded
-    anew: it takes seconds and loses nothing, but a range then begins at the key frame before it.
-    Where the new container cannot hold the streams as they are, they are encoded anew after all.
+    The film has the first video stream and the first audio stream, if there is one. Without `exact`
+    the streams are copied, in seconds and without loss, but each range begins at the key frame
+    before it. Streams that the container of the film cannot hold are encoded instead.
 
     Args:
         moments: of one or several queries; ranges that overlap are joined.
-        out: its suffix names the container.
-        exact: encode anew, so that ranges begin and end where they should, to the frame.
-        overwrite: replace `out` if it is there.
+        out: the film; its suffix names the container.
+        exact: encode the film, so that each range begins and ends at its exact frame.
+        overwrite: replace `out` if it exists.
 
     Returns:
         The ranges that the film shows.
 
     Raises:
         CutError: no moments, or ffmpeg fails.
-        HlclipError: `out` is there already, or is the video itself.
+        HlclipError: `out` exists, or is the video itself.
     """
     video, out = Path(video), Path(out)
     check_film(video, out, overwrite=overwrite)
-    try:
-        check_plain(video)
-    except VideoError as error:
-        raise CutError(f"{video}: {error}") from error
     ranges = _joined((moment.start_seconds, moment.end_seconds) for moment in moments)
     if not ranges:
         raise CutError(f"{out}: got no moments, expected at least one")
-    with replacing(out) as temporary:
-        film = temporary.with_name(f"film{out.suffix}")  # the parts lie beside it
-        if not exact:
-            try:
-                pieces = _from_key_frames(video, ranges)
-                _copy(video, pieces, film)
-                ranges = [(piece.start, piece.end) for piece in pieces]
-            except CutError as error:
-                log.warning("%s: streams cannot be copied, encoded anew (%s)", out, error)
-                exact = True
-        if exact:
-            _encode(video, ranges, film)
-        os.replace(film, temporary)
+    try:
+        check_plain(video)
+        with replacing(out) as temporary:
+            film = temporary.with_name(f"film{out.suffix}")  # in a folder that also holds the parts
+            if not exact:
+                try:
+                    pieces = _from_key_frames(video, ranges)
+                    _copy(video, pieces, film)
+                    ranges = [(piece.start, piece.end) for piece in pieces]
+                except VideoError as error:
+                    log.warning(
+                        "%s: streams cannot be copied, so they are encoded (%s)", out, error
+                    )
+                    exact = True
+            if exact:
+                _encode(video, ranges, film)
+            os.replace(film, temporary)
+    except VideoError as error:
+        raise CutError(f"{video}: {error}") from error
     return ranges
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:
-    """In the order of time; those that overlap or touch become one."""
+    """The ranges in the order of time; ranges that overlap or touch become one."""
     joined: list[Range] = []
     for start, end in sorted(ranges):
         if joined and start <= joined[-1][1]:
@@ -106,19 +108,19 @@ def _joined(ranges: Iterable[Range]) -> list[Range]:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A range that can be copied: it begins at a key frame."""
+    """A range that can be copied, because it begins at a key frame."""
 
     start: float
     end: float
     seek: float
-    """What ffmpeg has to be told to begin at `start`, in seconds."""
+    """The second at which ffmpeg must seek to begin at `start`."""
 
 
 def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
     """The ranges from the last key frame at or before their start; joined where they now overlap.
 
     Raises:
-        CutError: no key frame can be found.
+        VideoError: no key frame can be found.
     """
     pieces: list[_Piece] = []
     try:
@@ -137,20 +139,20 @@ def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
                 if pieces and key <= pieces[-1].end:
                     pieces[-1] = replace(pieces[-1], end=max(end, pieces[-1].end))
                 else:
-                    # No margin where the next key frame lies within it: every frame may be one.
+                    # No margin where the next packet is a key frame: each frame may be one.
                     dense = second is None or second[1]
                     seek = start if dense else min(key + _SEEK_MARGIN_SECONDS, end)
                     pieces.append(_Piece(min(key, start), end, seek))
     except (VideoError, StopIteration) as error:
-        raise CutError(f"{video}: no key frame can be found ({error})") from error
+        raise VideoError(f"no key frame can be found ({error})") from error
     return pieces
 
 
 def _copy(video: Path, pieces: Sequence[_Piece], film: Path) -> None:
-    """Copy the pieces to files beside `film`, then join those."""
+    """Copy the pieces to files in the folder of `film`, then join the files."""
     parts = [film.with_name(f"{number}{film.suffix}") for number in range(len(pieces))]
     for piece, part in zip(pieces, parts, strict=True):
-        source = _input(video, piece.seek, piece.end)
+        source = _range_input(video, piece.seek, piece.end)
         streams = [source["V:0"], source["a:0?"]]
         copied = _output(part, *streams, c="copy", avoid_negative_ts="make_zero")
         _run(copied, video, until=piece.end)
@@ -166,12 +168,13 @@ def _copy(video: Path, pieces: Sequence[_Piece], film: Path) -> None:
 
 
 def _encode(video: Path, ranges: list[Range], film: Path) -> None:
-    """Decode the ranges and encode them with the container's usual codecs."""
-    with_sound = _has_sound(video)
+    """Decode the ranges and encode them with the usual codecs of the container."""
+    with open_video(video) as file:
+        with_sound = bool(file.streams.audio)
     streams: list[Any] = []
     for start, end in ranges:
-        source = _input(video, start, end)
-        # Even sides and 4:2:0: what every player shows.
+        source = _range_input(video, start, end)
+        # Every player shows frames with even sides in 4:2:0.
         even = source["V:0"].filter("scale", "trunc(iw/2)*2", "trunc(ih/2)*2")
         streams.append(even.filter("format", "yuv420p"))
         if with_sound:
@@ -181,35 +184,22 @@ def _encode(video: Path, ranges: list[Range], film: Path) -> None:
     _run(_output(film, *outputs), video, until=ranges[-1][1])
 
 
-def _input(video: Path, start: float, end: float) -> Any:
-    try:
-        return video_input(video, ss=f"{start:.6f}", t=f"{end - start:.6f}")
-    except VideoError as error:
-        raise CutError(f"{video}: {error}") from error
+def _range_input(video: Path, start: float, end: float) -> Any:
+    return video_input(video, ss=f"{start:.6f}", t=f"{end - start:.6f}")
 
 
 def _output(film: Path, *streams: Any, **options: str) -> Any:
-    # `file:`, or a folder that is named like a protocol would be one.
+    # Without `file:` ffmpeg would take a folder such as `http:` for a protocol.
     return ffmpeg.output(*streams, f"file:{film.absolute()}", **options)
 
 
-def _has_sound(video: Path) -> bool:
-    try:
-        with open_video(video) as file:
-            return bool(file.streams.audio)
-    except VideoError as error:
-        raise CutError(f"{video}: {error}") from error
-
-
 def _run(output: Any, video: Path, *, until: float) -> None:
-    """Run ffmpeg, which has to read `video` up to a second where its container has no index."""
-    try:
-        with FFmpegProcess(
-            output, video, stall_seconds=time_limit_seconds(until), memory=_ENCODING_BYTES
-        ) as running:
-            running.read(1, seconds=until)
-            status, said = running.end()
-    except VideoError as error:
-        raise CutError(f"{video}: {error}") from error
+    """Run ffmpeg, which without an index in the container has to read `video` up to a second."""
+    with FFmpegProcess(
+        output, video, stall_seconds=time_limit_seconds(until), memory=_ENCODING_BYTES
+    ) as process:
+        process.read(1, seconds=until)
+        status, complaints = process.end()
     if status != 0:
-        raise CutError(f"{video}: ffmpeg failed: {said[0] if said else f'exit status {status}'}")
+        reason = complaints[0] if complaints else f"exit status {status}"
+        raise VideoError(f"ffmpeg failed: {reason}")

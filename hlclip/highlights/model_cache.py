@@ -1,8 +1,8 @@
-"""What a loaded model said of itself, remembered in the store while its files stay as they are.
+"""Facts of a loaded model, remembered in the store as long as its files do not change.
 
-With it a query that was asked before, on a video that was scored before, needs no model at all, and
-a new one no hash over all weights. Like the index of videos it compares size, time and inode of the
-files; it only saves time.
+With them a query on a video that was scored before needs no model, and a new query needs no hash of
+all weights. Like the cache of videos this compares size, time and inode of the files; it only saves
+time.
 """
 
 import hashlib
@@ -19,57 +19,56 @@ from hlclip.system import file_state, write_json
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """All that the keys of the store need to know of a model and its checkpoint."""
+    """Everything about a model and its checkpoint that is part of the store's keys."""
 
     frames: Header
-    """Header of the frames that it wants."""
+    """Header of the frames that it encodes."""
     images: Header
     """Header of its image tokens."""
     texts: Header
     """Header of its text tokens."""
     variant: str
-    """Names the tail: `zero-shot`, or the checkpoint's sha256."""
+    """Identity of the tail: `zero-shot`, or the sha256 of the checkpoint."""
     clip_seconds: float
 
 
-def read_model_facts(store: Path, named: Mapping[str, str | None]) -> ModelFacts | None:
-    """What was remembered of the model that was named so, unless a file of it has changed.
+def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts | None:
+    """The remembered facts of a model; None where there are none or one of its files has changed.
 
     Args:
         store: folder of the store.
-        named: how a person names the model: checkpoint, model, pretrained.
+        names: how the user names the model: `checkpoint`, `model`, `pretrained`.
     """
     try:
-        content = json.loads(_place(store, named).read_text(encoding="utf-8"))
-        if content["files"] != _state([Path(path) for path in content["files"]]):
+        content = json.loads(_cache_file(store, names).read_text(encoding="utf-8"))
+        if content["files"] != _states([Path(path) for path in content["files"]]):
             return None
         return ModelFacts(**content["model"])
-    except (OSError, ValueError, LookupError, TypeError):  # not there, or of no use
+    except (OSError, ValueError, LookupError, TypeError):  # missing or damaged
         return None
 
 
 def write_model_facts(
-    store: Path, named: Mapping[str, str | None], model: ModelFacts, files: Sequence[Path]
+    store: Path, names: Mapping[str, str | None], facts: ModelFacts, files: Sequence[Path]
 ) -> None:
-    """Keep it for `read_model_facts`.
+    """Remember facts for `read_model_facts`.
 
     Args:
-        store, named: see `read_model_facts`.
-        model: what is to be kept.
-        files: all files that it was made from.
+        store, names: see `read_model_facts`.
+        facts: what is remembered.
+        files: all files from which the model was loaded.
     """
-    content = {"files": _state(files), "model": asdict(model)}
-    write_json(_place(store, named), content)
+    write_json(_cache_file(store, names), {"files": _states(files), "model": asdict(facts)})
 
 
-def _place(store: Path, named: Mapping[str, str | None]) -> Path:
-    # Names may be relative, and open_clip brings the configs of the models that it knows by name.
-    facts = {**named, "folder": str(Path.cwd()), "open_clip": version("open_clip_torch")}
-    facts["format"] = str(FORMAT_VERSION)
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+def _cache_file(store: Path, names: Mapping[str, str | None]) -> Path:
+    # Names may be relative paths, and the configs of open_clip's models come with its version.
+    identity = {**names, "folder": str(Path.cwd()), "open_clip": version("open_clip_torch")}
+    identity["format"] = str(FORMAT_VERSION)
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
     return store / "models" / f"{key}.json"
 
 
-def _state(files: Sequence[Path]) -> dict[str, str]:
-    """Absolute path -> what changes when a file does."""
+def _states(files: Sequence[Path]) -> dict[str, str]:
+    """Absolute path -> size, time and inode."""
     return {str(path.absolute()): file_state(path) for path in files}

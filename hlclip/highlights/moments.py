@@ -16,24 +16,35 @@ WINDOW = 3
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Saliency of one video for one query."""
+    """Saliency of every clip of one video for one query.
+
+    Scores rank the clips of one curve; they do not compare between queries.
+
+    >>> import numpy as np
+    >>> saliency = np.array([0.1, 0.1, 0.3, 0.2, 0.1], np.float32)
+    >>> curve = Curve(Path("holiday.mp4"), "a dog", saliency, duration=9.5, clip_seconds=2.0)
+    >>> curve.end_seconds(4)
+    9.5
+    >>> [(m.start_seconds, m.end_seconds) for m in best_moments(curve, top=1, window=1)]
+    [(4.0, 8.0)]
+    """
 
     video: Path
     query: str
     saliency: NDArray[np.float32]
-    """[clips], cosine of each clip's frame with the query, -1..1, not pooled."""
+    """[clips], cosine of the middle frame of each clip with the query, -1..1, not pooled."""
     duration: float
-    """Seconds; the last clip may reach beyond, or end up to half a clip before."""
+    """Seconds; the last clip may end after it, or up to half a clip before it."""
     clip_seconds: float
 
     def end_seconds(self, clip: int) -> float:
-        """Where a clip ends: the last one at the end of the video."""
+        """End of a clip in seconds, at most the end of the video."""
         return min((clip + 1) * self.clip_seconds, self.duration)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A run of clips that stand out."""
+    """Successive clips with a high saliency."""
 
     start_seconds: float
     end_seconds: float
@@ -48,13 +59,14 @@ def best_moments(
 ) -> list[Moment]:
     """Up to `top` moments that do not overlap, best first.
 
-    The pooled curve is read as hills. The highest clip left is the peak of a moment, which grows
-    to both sides while clips are at least half as far above the curve's median as the peak is, and
-    then, towards the better neighbour, until it lasts `min_seconds`. Its slopes, as far as they
-    fall, belong to the same hill and start no other moment. Peaks below the median are no moments.
+    The highest clip of the pooled curve that is still free is the peak of a moment. The moment
+    grows to both sides while clips are at least half as far above the median of the curve as the
+    peak is. Then it grows towards the better neighbour until it lasts `min_seconds`. The clips next
+    to it whose scores only fall belong to the same hill, and none of them is another peak. Peaks
+    below the median are no moments.
 
     Args:
-        window: clips averaged around each clip, odd; 1 is no pooling.
+        window: pooling window in clips, odd; 1 is no pooling.
         min_seconds: shortest moment; a video whose clips are shorter together is one moment.
 
     Raises:
@@ -66,34 +78,31 @@ def best_moments(
         raise HlclipError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
     scores = pool(curve.saliency, window)
     median = float(np.median(scores))
-    free = np.ones(len(scores), dtype=bool)  # in no moment
-    open_ = free.copy()  # may be a peak
+    free = np.ones(len(scores), dtype=bool)  # [clips], in no moment
+    candidate = free.copy()  # [clips], may be a peak
+    rising = np.append(scores[:-1] <= scores[1:], False)  # [clips], not above the next clip
+    falling = np.append(False, scores[1:] <= scores[:-1])  # [clips], not above the clip before
     moments: list[Moment] = []
-    while len(moments) < top and open_.any():
-        peak = int(np.where(open_, scores, -np.inf).argmax())
+    while len(moments) < top and candidate.any():
+        peak = int(np.where(candidate, scores, -np.inf).argmax())
         if scores[peak] < median:
             break
-        clips = _grow(scores, free, peak, level=(float(scores[peak]) + median) / 2)
+        high = free & (scores >= (float(scores[peak]) + median) / 2)
+        clips = _extend(range(peak, peak + 1), high, high)
         clips = _lengthen(scores, free, clips, curve, min_seconds)
         if _seconds(curve, clips) < min(min_seconds, curve.end_seconds(len(scores) - 1)):
-            open_[clips.start : clips.stop] = False  # no room between its neighbours
+            candidate[clips.start : clips.stop] = False  # too little room between other moments
             continue
         free[clips.start : clips.stop] = False
-        hill = _slopes(scores, clips)
-        open_[hill.start : hill.stop] = False
-        moments.append(
-            Moment(
-                clips.start * curve.clip_seconds,
-                curve.end_seconds(clips.stop - 1),
-                float(scores[peak]),
-                clips,
-            )
-        )
+        hill = _extend(clips, rising, falling)
+        candidate[hill.start : hill.stop] = False
+        start, end = clips.start * curve.clip_seconds, curve.end_seconds(clips.stop - 1)
+        moments.append(Moment(start, end, float(scores[peak]), clips))
     return moments
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people write times: `0:07`, `1:02:03`, `0:05.3`."""
+    """A time in hours, minutes and seconds: `0:07`, `1:02:03`, `0:05.3`."""
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -102,12 +111,12 @@ def clock(seconds: float) -> str:
     return f"{head}:{rest // 10:02}{fraction}"
 
 
-def _grow(scores: NDArray[np.float32], free: NDArray[np.bool_], peak: int, level: float) -> range:
-    good = free & (scores >= level)
-    first, stop = peak, peak + 1
-    while first > 0 and good[first - 1]:
+def _extend(clips: range, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> range:
+    """Extend a range to each side as far as the mask of that side [clips] is true."""
+    first, stop = clips.start, clips.stop
+    while first > 0 and left[first - 1]:
         first -= 1
-    while stop < len(scores) and good[stop]:
+    while stop < len(right) and right[stop]:
         stop += 1
     return range(first, stop)
 
@@ -119,6 +128,7 @@ def _lengthen(
     curve: Curve,
     min_seconds: float,
 ) -> range:
+    """Extend a range by the better of its free neighbours until it lasts `min_seconds`."""
     first, stop = clips.start, clips.stop
     while _seconds(curve, range(first, stop)) < min_seconds:
         before = scores[first - 1] if first > 0 and free[first - 1] else -np.inf
@@ -129,16 +139,6 @@ def _lengthen(
             first -= 1
         else:
             stop += 1
-    return range(first, stop)
-
-
-def _slopes(scores: NDArray[np.float32], clips: range) -> range:
-    """The clips of a moment and those beside it whose scores only fall away from it."""
-    first, stop = clips.start, clips.stop
-    while first > 0 and scores[first - 1] <= scores[first]:
-        first -= 1
-    while stop < len(scores) and scores[stop] <= scores[stop - 1]:
-        stop += 1
     return range(first, stop)
 
 

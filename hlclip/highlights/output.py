@@ -1,4 +1,4 @@
-"""What a person names, and what scoring writes: videos in, submission rows, tables and JSON out."""
+"""The videos that a user names, and the files and JSON that scoring writes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ class Answer:
 
 
 def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
-    """Write the QVHighlights submission format: pooled saliency and moments, a row an answer."""
+    """Write a QVHighlights submission: pooled saliency and moments, a row for each answer."""
     write_submission(
         path,
         [
@@ -32,10 +32,7 @@ def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
                 qid=answer.qid,
                 query=answer.curve.query,
                 vid=answer.vid,
-                pred_relevant_windows=tuple(
-                    (moment.start_seconds, moment.end_seconds, moment.score)
-                    for moment in answer.moments
-                ),
+                pred_relevant_windows=tuple(_row(moment) for moment in answer.moments),
                 pred_saliency_scores=tuple(pool(answer.curve.saliency, window).tolist()),
             )
             for answer in answers
@@ -44,34 +41,28 @@ def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
 
 
 def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
-    """Write a line a clip: its range in seconds, its score, the pooled score, and its moment.
+    """Write a row for each clip: its range in seconds, score, pooled score, and moment.
 
-    `moment` is the moment's rank, 1 for the best, and empty for clips of none.
+    `moment` is the rank of the moment, 1 for the best; it is empty for a clip of no moment.
     """
     rows: list[list[object]] = [
         ["qid", "vid", "query", "start", "end", "score", "pooled", "moment"]
     ]
     for answer in answers:
         curve = answer.curve
-        rank = {
-            clip: number
-            for number, moment in enumerate(answer.moments, start=1)
-            for clip in moment.clips
+        ranks = {
+            clip: rank for rank, moment in enumerate(answer.moments, 1) for clip in moment.clips
         }
         pooled = pool(curve.saliency, window)
         for clip, (score, mean) in enumerate(zip(curve.saliency, pooled, strict=True)):
-            rows.append(
-                [
-                    *(answer.qid, answer.vid, curve.query),
-                    *(f"{clip * curve.clip_seconds:g}", f"{curve.end_seconds(clip):g}"),
-                    *(score, mean, rank.get(clip, "")),
-                ]
-            )
+            start, end = f"{clip * curve.clip_seconds:g}", f"{curve.end_seconds(clip):g}"
+            facts = [answer.qid, answer.vid, curve.query, start, end]
+            rows.append([*facts, score, mean, ranks.get(clip, "")])
     write_table(path, rows)
 
 
 def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[Path]) -> Any:
-    """The same for other programs: answers, what failed and why, and the files written."""
+    """Answers, failed videos with their reasons, and the files written, for other programs."""
     return {
         "answers": [
             {
@@ -82,11 +73,7 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
                 "duration": answer.curve.duration,
                 "clip_seconds": answer.curve.clip_seconds,
                 "moments": [
-                    {
-                        "start": moment.start_seconds,
-                        "end": moment.end_seconds,
-                        "score": moment.score,
-                    }
+                    dict(zip(("start", "end", "score"), _row(moment), strict=True))
                     for moment in answer.moments
                 ],
             }
@@ -97,13 +84,16 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
     }
 
 
+def _row(moment: Moment) -> tuple[float, float, float]:
+    return moment.start_seconds, moment.end_seconds, moment.score
+
+
 _VIDEO_NAME = re.compile(
     r"[^.].*\.(mp4|m4v|mov|mkv|webm|avi|wmv|asf|flv|f4v|mpe?g|m2v|m?ts|m2ts|vob|og[vm]|3g[p2]|mxf|"
     r"divx|rm|rmvb|dv|nut|gif)",
     re.IGNORECASE,
 )
-"""A file in a folder is taken for a video by these; a file that is named is taken as it is."""
-
+"""Names of the files in a folder that are taken as videos; a file that is named always is."""
 
 FILMS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".ts", ".mts"),
@@ -112,60 +102,53 @@ FILMS = (
 """Suffixes of the films that ffmpeg is asked to write."""
 
 
-def find_videos(paths: Iterable[Path]) -> list[Path]:
-    """Files in the order given, a folder's by name; each once.
+def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
+    """Give each video a unique vid: its name without suffix, or more of its path.
+
+    Args:
+        paths: videos, and folders of videos, which are read in the order of names.
 
     Raises:
-        HlclipError: nothing is there by that name, or a folder holds no video.
+        HlclipError: a path does not exist, or a folder holds no video.
     """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            inside = [
-                file
-                for file in sorted(path.iterdir())
-                if _VIDEO_NAME.fullmatch(file.name) and file.is_file()
-            ]
-            if not inside:
-                raise HlclipError(
-                    f"{path}: this folder holds no video, expected files such as "
-                    "film.mp4 (folders inside are not searched)"
-                )
-            found.update(dict.fromkeys(inside))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise HlclipError(f"{path}: no such file or folder, expected a video")
-    return list(found)
-
-
-def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
-    """A vid for each file: its name without suffix, made unique where two would be alike."""
     names: dict[Path, str] = {}
     for path in paths:
-        candidates = [path.stem, path.name, f"{path.absolute().parent.name}_{path.name}"]
-        candidates += [f"{path.stem}_{number}" for number in range(2, len(names) + 3)]
-        names[path] = next(name for name in candidates if name not in names.values())
+        for video in _videos_in(path) if path.is_dir() else [path]:
+            if not video.exists():
+                raise HlclipError(f"{video}: no such file or folder, expected a video")
+            if video in names:
+                continue
+            candidates = [video.stem, video.name, f"{video.absolute().parent.name}_{video.name}"]
+            candidates += [f"{video.stem}_{number}" for number in range(2, len(names) + 3)]
+            names[video] = next(name for name in candidates if name not in names.values())
     return names
 
 
+def _videos_in(folder: Path) -> list[Path]:
+    videos = [path for path in sorted(folder.iterdir()) if _VIDEO_NAME.fullmatch(path.name)]
+    videos = [path for path in videos if path.is_file()]
+    if not videos:
+        raise HlclipError(
+            f"{folder}: this folder holds no video, expected files such as film.mp4 (not in "
+            "subfolders)"
+        )
+    return videos
+
+
 def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
-    """Refuse to write a film of `video` to `out` where that would lose something or cannot be.
+    """Refuse a file name that a film of `video` must not or cannot have.
 
     Raises:
-        HlclipError: `out` is there already, is the video itself, a folder, or has another
-            suffix than `FILMS`.
+        HlclipError: `out` exists, is the video itself or a folder, or has a suffix that is not one
+            of `FILMS`.
     """
     if not out.suffix:
-        raise HlclipError(f"{out}: has no suffix, expected a film's name, such as {out}.mp4")
+        raise HlclipError(f"{out}: has no suffix, expected the name of a film, such as {out}.mp4")
     if out.suffix.lower() not in FILMS:
-        raise HlclipError(
-            f"{out}: no film is written with the suffix {out.suffix}, expected one of "
-            f"{', '.join(FILMS)}"
-        )
+        raise HlclipError(f"{out}: suffix {out.suffix}, expected one of {', '.join(FILMS)}")
     if out.is_dir():
         raise HlclipError(f"{out}: is a folder, expected the name of a film")
     if out.exists() and out.samefile(video):
         raise HlclipError(f"{out}: is the video itself, which is never overwritten")
     if out.exists() and not overwrite:
-        raise HlclipError(f"{out}: is there already; choose another name or replace it (--force)")
+        raise HlclipError(f"{out}: exists", "choose another name or replace it (--force)")

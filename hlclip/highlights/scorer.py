@@ -1,14 +1,14 @@
-"""Score one's own videos, of any length, with a tuned checkpoint or zero-shot CLIP.
+"""Score videos of any length for free queries, with a tuned checkpoint or zero-shot CLIP.
 
-Frames, trunk and tail are those of the pipeline, and so are the keys in the store: a video of the
-data set is not encoded twice. A video of hours passes through in parts of ten minutes. What was
-asked before is answered from the store, without torch.
+Frames, trunk, tail and the keys of the store are those of the pipeline, so a video of the data set
+is not encoded twice. A long video is encoded in parts of ten minutes. Features of a video or query
+that was scored before are read from the store, without torch.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,56 +24,74 @@ if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor
 
 DEFAULT_CHECKPOINT = Path("outputs/train.safetensors")
-"""Where the pipeline leaves the tuned weights."""
-
-_Read = TypeVar("_Read")
+"""The tuned weights of the pipeline."""
 
 
 class Scorer:
-    """Scores videos; `load_scorer` makes one.
+    """Scores the clips of a video for free queries.
+
+    `load_scorer` makes one. It holds no open file, and loads the model at the first video or query
+    whose features are not in the store.
+
+    >>> scorer = load_scorer("outputs/train.safetensors")
+    >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
+    ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
+    a dog on the beach: 12 clips of 2 s
+    people dancing: 12 clips of 2 s
 
     Args:
-        known: what the store's keys need to know of the model.
-        model: gives the loaded model; called when something is not in the store yet.
+        facts: identity of the model in the keys of the store.
+        load_model: returns the loaded model.
         store: folder of the store.
     """
 
     def __init__(
-        self, known: ModelFacts, model: "Callable[[], FeatureExtractor]", *, store: Path
+        self, facts: ModelFacts, load_model: "Callable[[], FeatureExtractor]", *, store: Path
     ) -> None:
-        self.clip_seconds = known.clip_seconds
-        self._known = known
-        self._model = model
+        self.clip_seconds = facts.clip_seconds
+        self._frames_header = facts.frames
+        self._load_model = load_model
         self._root = store
-        self._of_videos = Store(store, "features", {**known.images, "variant": known.variant})
-        self._of_texts = Store(store, "features", {**known.texts, "variant": known.variant})
+        self._videos = Store(store, "features", {**facts.images, "variant": facts.variant})
+        self._texts = Store(store, "features", {**facts.texts, "variant": facts.variant})
 
     def score(self, video: Path | str, queries: Sequence[str]) -> list[Curve]:
         """Saliency of every clip of a video for each query.
 
-        The first call on a video decodes and encodes it; later ones, also of other processes, read
+        The first call on a video decodes and encodes it. Later calls, also in other processes, read
         its features from the store.
 
         Args:
             video: a file of any length that ffmpeg reads.
-            queries: free text; none only prepares the video.
+            queries: free text; an empty list only encodes the video.
 
         Returns:
-            A curve a query, in their order.
+            A curve for each query, in their order.
 
         Raises:
             VideoError: the file cannot be used as a video; the message names it.
             HlclipError: a query is blank.
         """
-        path = Path(video)
-        texts = [_repaired(partial(self._text_feature, query)) for query in queries]
+        path, root = Path(video), self._root
+        texts = []
+        for query in queries:
+            if not query.strip():
+                raise HlclipError("got a blank query, expected some text")
+            key = content_key(self._texts.header, query)
+            # [1, embedding]
+            texts.append(
+                _stored(self._texts, key, lambda q=query: self._load_model().text_feature(q, root))
+            )
         try:
-            found = self._inspect(path)
-            features = _repaired(partial(self._video_features, path, found))
+            file = self._inspect(path)
+            key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
+            features = _stored(  # [clips, embedding]
+                self._videos, key, lambda: self._load_model().video_features(path, file, root)
+            )
         except VideoError as error:
             raise VideoError(f"{path}: {error}") from error
-        # A header may say less than there is; the last frame lies in the middle of the last clip.
-        duration = max(found.info.duration, (len(features) - 0.5) * self.clip_seconds)
+        # A header may give too short a duration; the last frame is the middle of the last clip.
+        duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
         return [
             Curve(path, query, (features * text).sum(-1), duration, self.clip_seconds)
             for query, text in zip(queries, texts, strict=True)
@@ -83,33 +101,12 @@ class Scorer:
         if not path.exists():
             raise VideoError("no such file")
         path = path.absolute()
-        ((_, found),) = inspect_videos(
+        ((_, video),) = inspect_videos(
             {path.name: path}, path.parent, self._root / "videos.json", progress=False
         )
-        if isinstance(found, VideoError):
-            raise found
-        return found
-
-    def _text_feature(self, query: str) -> NDArray[np.float32]:
-        """[embedding], unit length."""
-        if not query.strip():
-            raise HlclipError("got a blank query, expected some text")
-        key = content_key(self._of_texts.header, query)
-
-        def make() -> NDArray[np.float32]:
-            return self._model().text_feature(query, self._root)
-
-        return self._of_texts.read(self._of_texts.get_or_make(key, make))[0]
-
-    def _video_features(self, path: Path, video: Video) -> NDArray[np.float32]:
-        """[clips, embedding], unit length."""
-        frames = content_key(self._known.frames, video.sha256)
-        key = content_key(self._of_videos.header, frames)
-
-        def make() -> NDArray[np.float32]:
-            return self._model().video_features(path, video, self._root)
-
-        return self._of_videos.read(self._of_videos.get_or_make(key, make))
+        if isinstance(video, VideoError):
+            raise video
+        return video
 
 
 def load_scorer(
@@ -120,64 +117,58 @@ def load_scorer(
     device: str = "auto",
     store: Path | None = None,
 ) -> Scorer:
-    """Load a tuned checkpoint, or zero-shot CLIP, to score videos with.
+    """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
 
     Args:
-        checkpoint: `train.safetensors` of a run. None is zero-shot where `model` is given, else the
-            checkpoint that the pipeline left in `outputs/`.
-        model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`; None is the one that the
-            checkpoint was made from.
-        pretrained: tag or weights file; None where the model brings its own.
+        checkpoint: `train.safetensors` of a run. None is zero-shot where `model` is given, else
+            `outputs/train.safetensors` of the pipeline.
+        model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`; None is the model of the
+            checkpoint.
+        pretrained: tag or weights file; None where the model includes its weights.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:
         HlclipError: no checkpoint and no model.
-        CheckpointError: a checkpoint that is damaged or belongs to other weights.
+        CheckpointError: the checkpoint is damaged or belongs to other weights.
         EncoderError: the model cannot be loaded.
-        DeviceError: the device is not there.
+        DeviceError: the device does not exist.
     """
     if pretrained is not None and model is None:
-        raise HlclipError(
-            f"pretrained {pretrained!r} without a model: name both (--model and --pretrained)"
-        )
+        raise HlclipError(f"pretrained {pretrained!r} without a model", "name the model too")
     if checkpoint is None and model is None:
         checkpoint = DEFAULT_CHECKPOINT
         if not checkpoint.is_file():
             raise HlclipError(
-                f"there is no {checkpoint} here, which a run of the pipeline leaves: name a "
-                "checkpoint, or a model for zero-shot CLIP (such as model ViT-B-32-quickgelu, "
-                "pretrained openai)"
+                f"{checkpoint}: no such file; the pipeline writes it",
+                "name a checkpoint, or a model for zero-shot CLIP, such as model "
+                "ViT-B-32-quickgelu, pretrained openai",
             )
     store = store or store_root()
-    named = {
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-        "model": model,
-        "pretrained": pretrained,
-    }
-
-    # Another device is looked for, whether it will be needed or not.
-    known = read_model_facts(store, named) if device in ("auto", "cpu") else None
+    path = None if checkpoint is None else Path(checkpoint)
+    names = {"checkpoint": path and str(path), "model": model, "pretrained": pretrained}
+    # A device that is asked for by name is looked for even where no model is needed.
+    remembered = read_model_facts(store, names) if device in ("auto", "cpu") else None
 
     @cache
     def load() -> "FeatureExtractor":
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        path = None if checkpoint is None else Path(checkpoint)
         loaded = load_feature_extractor(path, model, pretrained, device=device)
-        write_model_facts(store, named, loaded.known, loaded.files)
-        if known not in (None, loaded.known):
-            raise HlclipError("the model was replaced by another one meanwhile: run again")
+        write_model_facts(store, names, loaded.facts, loaded.files)
+        if remembered not in (None, loaded.facts):
+            raise HlclipError("the files of the model have changed meanwhile", "run again")
         return loaded
 
-    return Scorer(known or load().known, load, store=store)
+    return Scorer(remembered or load().facts, load, store=store)
 
 
-def _repaired(read: Callable[[], _Read]) -> _Read:
-    """Read from the store; what is damaged was removed by the first try and is made by the next."""
+def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Unit-length features [items, embedding] from the store, made first where they are missing."""
     try:
-        return read()
+        return store.read(store.get_or_make(key, make))
     except StoreUnreadableError:
         raise
     except StoreError:
-        return read()
+        # Reading removed a damaged item, of this kind or one that `make` reads: make it again.
+        return store.read(store.get_or_make(key, make))

@@ -1,15 +1,15 @@
 """Finished runs: tables over experiments, and the HTML report.
 
-    experiments     what DVC knows of finished experiments
-    table           the paper's tables: mean and deviation over seeds
-    run             the files that a finished run left
+    experiments     finished runs as DVC's experiments record them
+    table           the paper's tables: mean and standard deviation over seeds
+    run             the files of a finished run
     page            the report as one HTML page (Altair)
     page_tables     tables of the report
     page_charts     charts of the report
-    page_queries    every query of a run in compact form
-    thumbnails      small pictures of the clips that matter
+    page_queries    all queries of a run in compact form
+    thumbnails      small pictures of the peaks of queries
 
-`page`: imported by name; it takes seconds to load.
+`page` is imported by name, because it takes seconds to load.
 """
 
 from hlclip.results.experiments import ExperimentsError, finished_experiments, matching

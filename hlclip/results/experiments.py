@@ -1,29 +1,33 @@
-"""Finished runs of the pipeline, as DVC's experiments remember them."""
+"""Finished runs of the pipeline as DVC's experiments record them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dvc.api
+from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import SCMError
-from ruamel.yaml import YAML
+from dvc.utils.flatten import flatten
 
 from hlclip.system import HlclipError
 
-SECTIONS = ("data", "frames", "encoder", "train", "pool", "evaluate")
+_SECTIONS = ("data.", "frames.", "encoder.", "train.", "pool.", "evaluate.")
 
-_IRRELEVANT = ("encoder.batch", "train.device")
-"""They change speed and memory only."""
+METRICS = ("mAP", "HIT@1")
+"""The metrics of metrics.json, in percent."""
+
+_WITHOUT_EFFECT = ("data.", "encoder.batch", "train.device")
+"""Parameters that change speed and memory only, and the location of the data."""
 
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
 """split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent."""
 
 
 class ExperimentsError(HlclipError):
-    """DVC has no finished runs to show, or they cannot stand in one table."""
+    """DVC has no finished runs, or they cannot stand in one table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,29 +35,29 @@ class Experiment:
     """One finished run."""
 
     name: str
-    """Experiment's name, branch, commit, or `workspace`."""
+    """Name of the experiment, branch or commit, or `workspace`."""
     data: str
-    """md5 of the index: the rows and videos that it ran on, wherever they lie."""
+    """md5 of the index, which lists the queries and videos without their location."""
     params: dict[str, str]
-    """`section.key` -> value: all that its figures depend on, except the data."""
+    """`section.key` -> value of each parameter that changes the figures, except the data's."""
     code: dict[str, str]
-    """Source file -> md5."""
+    """Source file or folder -> md5."""
     figures: Figures
     queries: dict[str, int]
     """split -> queries."""
-    without_video: dict[str, int] = field(default_factory=dict)
+    without_video: dict[str, int]
     """split -> queries that score 0 because their video is missing."""
 
 
 def finished_experiments(
     repository: Path, *, revisions: Sequence[str] = (), commits: int = 1
 ) -> tuple[list[Experiment], list[str]]:
-    """Read the runs that DVC knows, and the names of those that are not finished.
+    """Read the finished runs that DVC knows, and the names of the unfinished ones.
 
     Args:
         repository: folder with dvc.yaml.
-        revisions: commits or branches whose experiments are read; HEAD if none.
-        commits: so many commits back from each revision; -1 for all.
+        revisions: commits or branches whose experiments are read; HEAD if empty.
+        commits: number of commits to read back from each revision; -1 for all.
 
     Raises:
         ExperimentsError: not a DVC repository, or an unknown revision.
@@ -61,117 +65,107 @@ def finished_experiments(
     try:
         rows = dvc.api.exp_show(str(repository), revs=list(revisions) or None, num=commits)
         with Repo.open(str(repository)) as repo:
-            locks = {row["rev"]: _locked_params(repo, row) for row in rows if _commit(row)}
+            locks = {
+                row["rev"]: _locked_params(repo, row["rev"])
+                for row in rows
+                if row.get("Experiment") is None  # a commit or the workspace
+            }
     except (DvcException, SCMError) as error:
         raise ExperimentsError(
-            f"DVC cannot show experiments of {repository.absolute()}: {error}; run this in a "
-            "clone of the repository"
+            f"DVC cannot show experiments of {repository.absolute()}: {error}",
+            "run this in a clone of the repository",
         ) from error
-    runs, unfinished = [], []
+    experiments, unfinished = [], []
     for row in rows:
-        name = row.get("Experiment") or row["rev"]
-        if not row.get("outputs/index.json") or not _figures(row):
+        name, figures, params = row.get("Experiment") or row["rev"], _figures(row), _params(row)
+        if not row.get("outputs/index.json") or not figures:
             unfinished.append(f"{name}: {(row.get('State') or 'not run').lower()}")
-        elif _commit(row) and locks[row["rev"]] != _params(row):
-            # An experiment is one commit; here the figures can be older than the parameters.
+            continue
+        # The metrics of an experiment belong to its parameters; those of a commit may be older.
+        if locks.get(row["rev"], params) != params:
             unfinished.append(f"{name}: params.yaml has changed since; `dvc exp run` runs it")
-        else:
-            runs.append(_run(name, row))
-    return runs, unfinished
+            continue
+        experiments.append(
+            Experiment(
+                name=name,
+                data=row["outputs/index.json"],
+                params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
+                code={k: v for k, v in row.items() if k.startswith(("hlclip/", "stages/")) and v},
+                figures=figures,
+                queries={split: int(row[f"{split}.queries"]) for split in figures},
+                without_video={split: int(row[f"{split}.without video"]) for split in figures},
+            )
+        )
+    return experiments, unfinished
 
 
-def matching(runs: Sequence[Experiment], conditions: Sequence[str]) -> list[Experiment]:
-    """The runs that fulfil all conditions `section.key=value`.
+def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> list[Experiment]:
+    """The experiments that fulfil all conditions `section.key=value`.
 
     Raises:
-        ExperimentsError: a condition is not of this form, or no run fulfils all.
+        ExperimentsError: a condition is not of this form, or no experiment fulfils all.
     """
-    for condition in conditions:
+    for condition in conditions if experiments else ():
         key, equals, value = condition.partition("=")
         if not equals:
             raise ExperimentsError(f"{condition!r}: expected KEY=VALUE, as in train.blocks=2")
-        if runs and not all(key in run.params for run in runs):
-            known = ", ".join(sorted(runs[0].params))
-            raise ExperimentsError(f"{condition!r}: unknown parameter, expected one of {known}")
-        kept = [run for run in runs if run.params[key] == value]
-        if runs and not kept:
-            there = ", ".join(sorted({run.params[key] for run in runs}))
-            raise ExperimentsError(f"no run with {condition}; there are {key} = {there}")
-        runs = kept
-    return list(runs)
+        check_known(experiments, [key])
+        values = sorted({experiment.params[key] for experiment in experiments})
+        experiments = [each for each in experiments if each.params[key] == value]
+        if not experiments:
+            raise ExperimentsError(
+                f"no run with {condition}; there are {key} = {', '.join(values)}"
+            )
+    return list(experiments)
 
 
-def _run(name: str, row: Mapping[str, Any]) -> Experiment:
-    def counts(what: str) -> dict[str, int]:
-        return {split: int(row[f"{split}.{what}"]) for split in figures}
+def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:
+    """Refuse parameters that some experiment does not have.
 
-    figures = _figures(row)
-    return Experiment(
-        name=name,
-        data=row["outputs/index.json"],
-        params={
-            key: value
-            for key, value in _params(row).items()
-            if not key.startswith("data.") and key not in _IRRELEVANT
-        },
-        code={key: value for key, value in row.items() if key.endswith(".py") and value},
-        figures=figures,
-        queries=counts("queries"),
-        without_video=counts("without video"),
-    )
-
-
-def _commit(row: Mapping[str, Any]) -> bool:
-    """A commit or the workspace, not an experiment."""
-    return row.get("Experiment") is None
+    Raises:
+        ExperimentsError: lists the parameters that all experiments have.
+    """
+    known = set.intersection(*(set(experiment.params) for experiment in experiments))
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        expected = ", ".join(sorted(known))
+        raise ExperimentsError(
+            f"{', '.join(unknown)}: unknown parameter, expected one of {expected}"
+        )
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, str]:
     return {
-        key: _shown(value)
+        key: _as_text(value)
         for key, value in row.items()
-        if key.partition(".")[0] in SECTIONS and value is not None
+        if key.startswith(_SECTIONS) and value is not None
     }
 
 
-def _locked_params(repo: Repo, row: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters that the figures of a commit or of the workspace were made with."""
-    lock = Path(repo.root_dir) / "dvc.lock"
-    if row["rev"] == "workspace":
-        text = lock.read_text(encoding="utf-8") if lock.exists() else ""
-    else:
-        files = repo.scm.get_fs(row["rev"])
-        name = str(lock.relative_to(repo.scm.root_dir))
-        text = files.open(name, "r").read() if files.exists(name) else ""
-    content = YAML(typ="safe").load(text) or {"stages": {}}
-    params: dict[str, str] = {}
-    for stage in content["stages"].values():
-        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
-            params.update(_flat(key, value))
-    return params
-
-
-def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _flat(f"{key}.{name}", part)
-    else:
-        yield key, _shown(value)
+def _locked_params(repo: Repo, revision: str) -> dict[str, str]:
+    """The parameters in dvc.lock, which produced the figures of a commit or of the workspace."""
+    with repo.switch(revision):
+        lock = Lockfile(repo, repo.fs.join(repo.root_dir, LOCK_FILE)).load()
+    return {
+        key: _as_text(value)
+        for stage in lock.get("stages", {}).values()
+        for key, value in flatten(stage.get("params", {}).get("params.yaml", {})).items()
+    }
 
 
 def _figures(row: Mapping[str, Any]) -> Figures:
-    """metrics.json as DVC flattens it, `val.HL-CLIP-2 (SP).VeryGood.mAP`, put up again."""
+    """metrics.json again from DVC's flat keys such as `val.HL-CLIP-2 (SP).VeryGood.mAP`."""
     figures: Figures = {}
     for key, value in row.items():
         parts = key.split(".")
-        # What another run has and this one lacks is None, or the text "None".
-        if len(parts) == 4 and parts[3] in ("mAP", "HIT@1") and isinstance(value, float):
+        # A metric that only another run has is None here, or the text "None".
+        if len(parts) == 4 and parts[3] in METRICS and isinstance(value, float):
             split, variant, level, metric = parts
             levels = figures.setdefault(split, {}).setdefault(variant, {})
-            levels.setdefault(level, {})[metric] = float(value)
+            levels.setdefault(level, {})[metric] = value
     return figures
 
 
-def _shown(value: object) -> str:
-    """A parameter as text: DVC hands on all numbers as floats."""
+def _as_text(value: object) -> str:
+    """A parameter as text: DVC gives all numbers as floats."""
     return f"{value:g}" if isinstance(value, float | int) else str(value)

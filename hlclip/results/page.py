@@ -1,4 +1,4 @@
-"""The page itself: everything about a run in one HTML file."""
+"""The report: everything about a finished run on one HTML page."""
 
 import re
 from collections.abc import Sequence
@@ -23,29 +23,24 @@ from hlclip.system import write_whole
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart and what it says in words and numbers."""
+    """A chart with its title and description."""
 
     name: str
     title: str
     spec: charts.Spec
     text: str
-    """What the chart shows, for those who do not see it."""
+    """Description for screen readers, with the numbers."""
 
 
 def write_report(
     run: Run, path: Path, *, store: Path, thumbnails: int, further: Sequence[tables.Table] = ()
 ) -> Thumbnails:
-    """Write the report, whole or not at all: same run and store, same bytes.
+    """Write the report whole or not at all; the same run and store give the same bytes.
 
     Args:
-        run: see `hlclip.results.run`.
-        path: HTML file to write.
         store: root of the store, for thumbnails; frames may have been deleted.
-        thumbnails: queries that get pictures; about 10 kB each.
-        further: tables to stand below the run's own figures, say over several seeds.
-
-    Returns:
-        The pictures, and how many queries have none.
+        thumbnails: number of queries with pictures; about 10 kB for each query.
+        further: tables shown below the figures of the run, for example over several seeds.
     """
     pictures = make_thumbnails(run, store=store, queries=thumbnails)
     page = render(run, pictures, further=further)
@@ -75,7 +70,7 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         training=training,
         history=tables.history(run),
         windows=windows,
-        sweeps=[tables.sweep(run, split) for split in _swept(run)],
+        window_tables=[tables.over_windows(run, split) for split in run.by_window],
         coverage=tables.coverage(run),
         missing=tables.missing(run),
         parameters=tables.parameters(run),
@@ -108,29 +103,22 @@ def _training(run: Run) -> list[Figure]:
 
 def _windows(run: Run) -> list[Figure]:
     figures = []
-    for split in _swept(run):
-        rows = [row for row in run.sweep if row["split"] == split]
-        best = {
-            name: max((r for r in rows if r["variant"] == name), key=lambda r: r["mAP"])
-            for name in run.variants
-        }
-        text = "; ".join(
-            f"{name} is best at window {row['window']} with {row['mAP']:.2f}, "
-            f"{run.windows[name]} is used"
-            for name, row in best.items()
-        )
+    for split, rows in run.by_window.items():
+        texts = []
+        for name in run.variants:
+            best = max((row for row in rows if row["variant"] == name), key=lambda row: row["mAP"])
+            texts.append(
+                f"{name} is best at window {best['window']} with {best['mAP']:.2f}, "
+                f"{run.windows[name]} is used"
+            )
         spec = charts.over_windows(rows, run.variants, run.windows)
         title = f"{split}: Very Good mAP (%) over the pooling window"
-        figures.append(Figure(f"window-{split}", title, spec, f"{title}: {text}."))
+        figures.append(Figure(f"window-{split}", title, spec, f"{title}: {'; '.join(texts)}."))
     return figures
 
 
-def _swept(run: Run) -> list[str]:
-    return list(dict.fromkeys(row["split"] for row in run.sweep))
-
-
 def _facts(run: Run) -> dict[str, str]:
-    """What was run, in the few parameters that tell one run from another."""
+    """The parameters that usually differ between runs, in words."""
     p = run.params
     scale = "the cosine itself" if p.train.scale == "literal" else f"{p.train.scale} scale and bias"
     window = ", ".join(f"{name} {size}" for name, size in run.windows.items())
@@ -153,7 +141,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _headlines(run: Run) -> list[dict[str, Any]]:
-    """VeryGood figures of the last variant with SP on each split, and where they come from."""
+    """VeryGood figures of the last variant with SP on each split, and the gains in them."""
     first, last = run.variants[0], run.variants[-1]
     headlines = []
     for split, part in run.splits.items():
@@ -169,7 +157,7 @@ def _headlines(run: Run) -> list[dict[str, Any]]:
 
 
 def _data(run: Run, figures: Sequence[Figure], thumbnails: Thumbnails) -> dict[str, Any]:
-    """What the page's script reads."""
+    """The data for the page's script."""
     rated = any(part.precision for part in run.splits.values())
     return {
         "clipSeconds": run.index.clip_seconds,
@@ -185,7 +173,7 @@ def _data(run: Run, figures: Sequence[Figure], thumbnails: Thumbnails) -> dict[s
 
 
 def _vega() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed, of the version that Altair speaks."""
+    """JavaScript of Vega, Vega-Lite and Vega-Embed, in the version that Altair writes specs for."""
     number = re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)
     assert number is not None
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", number[1])

@@ -1,7 +1,7 @@
 """The report's charts as Vega-Lite, made with Altair.
 
-A chart is as wide as its place on the page and takes text and grid colours from there, so that it
-follows dark mode. A variant has one colour in all of them.
+A chart takes its width, and the colours of text and grid, from the page, so that it follows dark
+mode. A variant has the same colour in all charts.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ import altair as alt
 from hlclip.formats import ANNOTATORS, MAX_RATING
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
-"""Of the variants in their order: at least 3:1 on white and on the dark page."""
+"""Colours of the variants in order, with a contrast of at least 3:1 on the light and dark page."""
 
 RATED = "#2f9e83"
-"""Of the annotators' ratings."""
+"""Colour of the annotators' ratings."""
 
 TIME: dict[str, Any] = {
     "grid": False,
@@ -32,56 +32,62 @@ Spec = dict[str, Any]
 def over_epochs(
     history: Sequence[dict[str, float]], column: str, *, title: str, kept_epoch: int | None
 ) -> Spec:
-    """A column of the training history over the epochs; the kept epoch has a ring."""
-    points = [row for row in history if column in row]
-    rows = [{"epoch": row["epoch"], "value": row[column]} for row in points]
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("epoch:Q")
-        .title("epoch")
-        .scale(padding=12, nice=False)
-        .axis(tickMinStep=1, format="d", grid=False),
-        y=alt.Y("value:Q").title(None).scale(zero=False),
-        tooltip=["epoch:Q", alt.Tooltip("value:Q").title(title).format(".4~f")],
-    )
-    chart = (
-        base.mark_line(color=COLOURS[1])
-        + base.mark_point(color=COLOURS[1], filled=True, size=40, opacity=1)
-        + base.transform_filter(alt.datum.epoch == (kept_epoch or 0)).mark_point(
-            color=COLOURS[1], size=190, strokeWidth=2
-        )
-    )
-    return chart.properties(width="container", height=200).to_dict()
+    """A column of the training history over the epochs; a ring marks the kept epoch."""
+    rows = [
+        {"epoch": row["epoch"], column: row[column], "marked": row["epoch"] == kept_epoch}
+        for row in history
+        if column in row
+    ]
+    x = alt.X("epoch:Q").title("epoch").axis(tickMinStep=1, format="d", grid=False)
+    tooltip = ["epoch:Q", alt.Tooltip(f"{column}:Q").title(title).format(".4~f")]
+    return _marked_lines(rows, x, column, {"tooltip": tooltip}, height=200, color=COLOURS[1])
 
 
 def over_windows(
-    sweep: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
+    rows: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
 ) -> Spec:
-    """VeryGood mAP over the pooling window, a line a variant; the window in use has a ring."""
-    rows = [{**row, "used": row["window"] == windows[row["variant"]]} for row in sweep]
+    """VeryGood mAP over the pooling window; a ring marks the window in use of each variant."""
+    marked = [{**row, "marked": row["window"] == windows[row["variant"]]} for row in rows]
+    x = alt.X("window:Q").title("pooling window (clips)")
+    x = x.axis(values=sorted({row["window"] for row in rows}), grid=False)
+    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
+    encodings = {
+        "color": alt.Color("variant:N").title(None).scale(scale),
+        "tooltip": ["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+    }
+    return _marked_lines(marked, x, "mAP", encodings, height=240)
+
+
+def _marked_lines(
+    rows: list[dict[str, Any]],
+    x: alt.X,
+    y: str,
+    encodings: dict[str, Any],
+    *,
+    height: int,
+    **mark: Any,
+) -> Spec:
+    """Lines with a dot at each row, and a ring around the dot where `marked` is true."""
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("window:Q")
-        .title("pooling window (clips)")
-        .scale(padding=12, nice=False)
-        .axis(values=sorted({row["window"] for row in rows}), grid=False),
-        y=alt.Y("mAP:Q").title(None).scale(zero=False),
-        color=_colour(variants),
-        tooltip=["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+        x=x.scale(padding=12, nice=False),
+        y=alt.Y(f"{y}:Q").title(None).scale(zero=False),
+        **encodings,
     )
     chart = (
-        base.mark_line()
-        + base.mark_point(filled=True, size=40, opacity=1)
-        + base.transform_filter("datum.used").mark_point(size=190, strokeWidth=2)
+        base.mark_line(**mark)
+        + base.mark_point(filled=True, size=40, opacity=1, **mark)
+        + base.transform_filter("datum.marked").mark_point(size=190, strokeWidth=2, **mark)
     )
-    return chart.properties(width="container", height=240).to_dict()
+    return chart.properties(width="container", height=height).to_dict()
 
 
 def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
-    """Curves of one query before and after pooling, and the annotators' ratings below them.
+    """Curves of one query before and after pooling, with the annotators' ratings below.
 
-    The page fills in the data sets for the query that is opened, and the width: `clips` with
-    `start`, `end`, `middle` in seconds, `raw<n>` and `sp<n>` of variant n and `ratings` as text;
-    `ratings` with `start`, `end`, `annotator`, `rating`; `peaks` with `middle`, `number` and the
-    height `sp`.
+    The script of the page fills in the width and three data sets for the query that is opened:
+    `clips` with `start`, `end`, `middle` in seconds, the score `raw<n>` and the pooled score
+    `sp<n>` of variant n, and `ratings` as text; `ratings` with `start`, `end`, `annotator`,
+    `rating`; `peaks` with `middle`, `number` and the pooled score `sp`.
     """
     panels = [
         _panel(number, name, last=name == variants[-1], axis=not rated)
@@ -144,8 +150,3 @@ def _ratings() -> alt.Chart:
         )
         .properties(height=48)
     )
-
-
-def _colour(variants: Sequence[str]) -> alt.Color:
-    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
-    return alt.Color("variant:N").title(None).scale(scale)

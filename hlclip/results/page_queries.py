@@ -1,4 +1,4 @@
-"""Every query of a run in compact form: what the page's script sorts, filters and draws."""
+"""All queries of a run in compact form, which the script of the page sorts, filters and draws."""
 
 import base64
 from collections.abc import Mapping
@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import pooled
+from hlclip.formats import MAX_RATING, pooled
 from hlclip.results.run import Run, SplitRun
 
 SCALE = 30_000
-"""Scores travel as int16, in units of 1 / SCALE: a cosine to four digits."""
+"""Scores are stored as int16 in units of 1 / SCALE: a cosine has four digits."""
 
 PEAKS = 3
-"""Peaks marked in each query's curve."""
+"""Peaks marked in the curve of a query, at most."""
 
 APART = 2
-"""Clips that a peak surpasses on each side."""
+"""A peak is the highest of this many clips on each side."""
 
 
 def pack_split(run: Run, split: str) -> dict[str, Any]:
-    """One split as JSON: a list entry for each query, curves and ratings as base64.
+    """One split as JSON: lists with an entry for each query, curves and ratings as base64.
 
-    `curves`: variant -> int16 little-endian, the queries' clips one after the other. `ratings`:
-    uint8, three of each clip. `precision`: variant -> VeryGood AP in percent. `orders`: what the
-    queries can be sorted by; null where there is nothing to say. `peaks`: clips, highest first, in
-    the curve of the last variant with SP. `missing`: query -> why there is no video.
+    `curves`: variant -> int16 little-endian, the clips of all queries in a row. `ratings`: uint8,
+    three for each clip. `precision`: variant -> VeryGood AP in percent. `orders`: see `orders`,
+    null for NaN. `peaks`: clips of the highest peaks, see `query_peaks`. `favourites`: see
+    `favourite`. `missing`: query -> why it has no video.
     """
     part = run.splits[split]
     rows = part.scores.rows
@@ -57,26 +57,26 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
 
 
 def orders(run: Run, part: SplitRun) -> dict[str, NDArray[np.float64]]:
-    """What queries can be sorted by, in percent [queries].
+    """The values by which the page sorts queries: name -> percent [queries].
 
-    NaN where nothing can be said: the video is missing, or nobody found any clip very good, so that
-    the AP is 0 whatever the scores.
+    NaN where the video is missing, and where no annotator found a clip very good: then the AP is 0
+    for all scores.
     """
     if not part.precision:
         return {}
     last = run.variants[-1]
     ap = part.precision
-    able = part.scores.lengths > 0
-    able &= np.array([4 in np.array(row.saliency_scores or ()) for row in part.scores.rows])
-    found = {"AP": ap[pooled(last)]}
+    defined = part.scores.lengths > 0
+    defined &= [MAX_RATING in np.array(row.saliency_scores or ()) for row in part.scores.rows]
+    shares = {"AP": ap[pooled(last)]}
     if len(run.variants) > 1:
-        found["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
-    found["gain from pooling"] = ap[pooled(last)] - ap[last]
-    return {name: np.where(able, 100 * values, np.nan) for name, values in found.items()}
+        shares["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
+    shares["gain from pooling"] = ap[pooled(last)] - ap[last]
+    return {name: np.where(defined, 100 * values, np.nan) for name, values in shares.items()}
 
 
 def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:
-    """Clips of the highest peaks of the last variant with SP; none without video."""
+    """Clips of the highest peaks of the last variant with SP, best first; empty without video."""
     if part.scores.lengths[query] == 0:
         return []
     count = part.scores.rows[query].clips
@@ -102,32 +102,31 @@ def peaks(scores: NDArray[np.floating], *, count: int, apart: int) -> list[int]:
 
 
 def favourite(ratings: NDArray[np.int64]) -> int | None:
-    """The first of the clips that the annotators rated highest together; None if all are 0.
+    """The clip with the highest sum of ratings, the first of equals; None if all ratings are 0.
 
     Args:
-        ratings: [clips, annotators].
+        ratings: 0..4 [clips, annotators].
     """
-    together = ratings.sum(axis=1)
-    return int(together.argmax()) if together.any() else None
+    sums = ratings.sum(axis=1)
+    return int(sums.argmax()) if sums.any() else None
 
 
 def shown_first(orders: Mapping[str, NDArray[np.float64]], queries: int) -> NDArray[np.int64]:
-    """[queries]: the best place a query has in any order, from either end, counted from 0."""
+    """The best rank of each query in any order, from either end, counted from 0: [queries]."""
     if not orders:
         return np.arange(queries)
-    place = np.full(queries, queries)
+    rank = np.full(queries, queries)
     for values in orders.values():
-        able = np.flatnonzero(~np.isnan(values))
-        ranked = able[np.argsort(values[able], kind="stable")]
-        from_start = np.arange(len(ranked))
-        place[ranked] = np.minimum(place[ranked], np.minimum(from_start, from_start[::-1]))
-    return place
+        ascending = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
+        from_start = np.arange(len(ascending))
+        rank[ascending] = np.minimum(rank[ascending], np.minimum(from_start, from_start[::-1]))
+    return rank
 
 
 def _curves(matrix: NDArray[np.float32], clips: NDArray[np.int64]) -> str:
-    given = np.arange(matrix.shape[1]) < clips[:, None]
+    inside = np.arange(matrix.shape[1]) < clips[:, None]
     limit = np.iinfo(np.int16).max
-    return _base64(np.clip(np.rint(matrix[given] * SCALE), -limit, limit).astype("<i2"))
+    return _base64(np.clip(np.rint(matrix[inside] * SCALE), -limit, limit).astype("<i2"))
 
 
 def _base64(array: NDArray[Any]) -> str:

@@ -1,19 +1,19 @@
-"""The report's tables, as plain text cells: what was measured, what was run, what is missing."""
+"""The report's tables as text cells: figures, training, data set, parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hlclip.formats import LEVELS
-from hlclip.results.experiments import Experiment
+from hlclip.results.experiments import METRICS, Experiment
 from hlclip.results.run import Run
-from hlclip.results.table import METRICS, Line, cell, comparable, label, lines
+from hlclip.results.table import comparable, lines
 
 
 @dataclass(frozen=True)
 class Cell:
     text: str
     marked: bool = False
-    """The best of its column, or the one in use."""
+    """The best cell of its column, or the value in use."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Table:
     corner: str
     """Head of the header column."""
     groups: Mapping[str, Sequence[str]]
-    """Head over several columns -> their heads; `""` for columns without one."""
+    """Head over several columns -> heads of the columns; `""` for columns without a group."""
     rows: Mapping[str, Sequence[Cell]]
-    """Row head -> a cell for each column."""
+    """Head of the row -> a cell for each column."""
 
 
 def summary(run: Run) -> list[Table]:
-    """A table for each split with ground truth: mAP and HIT@1 of each variant at each level."""
+    """mAP and HIT@1 of each variant at each level: a table for each split with ground truth."""
     levels = list(reversed(LEVELS))
     tables = []
     for split, part in run.splits.items():
@@ -38,14 +38,14 @@ def summary(run: Run) -> list[Table]:
             name: [figures[level][metric] for level in levels for metric in METRICS]
             for name, figures in part.figures.items()
         }
-        best = [max(column) for column in zip(*measured.values(), strict=True)]
         if not measured:
             continue
+        best = [max(column) for column in zip(*measured.values(), strict=True)]
         tables.append(
             Table(
                 caption=f"{split}: {len(part.scores.rows)} queries, percent",
                 corner="variant",
-                groups={_spelt(level): METRICS for level in levels},
+                groups={level.replace("VeryGood", "Very Good"): METRICS for level in levels},
                 rows={
                     name: [Cell(f"{f:.2f}", f == top) for f, top in zip(line, best, strict=True)]
                     for name, line in measured.items()
@@ -56,7 +56,7 @@ def summary(run: Run) -> list[Table]:
 
 
 def history(run: Run) -> Table:
-    """Loss and validation of each epoch; the epoch whose weights were kept is marked."""
+    """Training loss and validation metrics by epoch; the kept epoch is marked."""
     formats = {"loss": ".4f", "val_mAP": ".2f", "val_HIT@1": ".2f"}
     return Table(
         caption="Training, one row an epoch",
@@ -72,72 +72,52 @@ def history(run: Run) -> Table:
     )
 
 
-def sweep(run: Run, split: str) -> Table:
+def over_windows(run: Run, split: str) -> Table:
     """VeryGood mAP of each variant over the pooling window; the window in use is marked."""
-    measured = {
-        (row["variant"], row["window"]): row["mAP"] for row in run.sweep if row["split"] == split
-    }
-    windows = sorted({window for _, window in measured})
+    figures = {(row["variant"], row["window"]): row["mAP"] for row in run.by_window[split]}
     return Table(
         caption=f"{split}: Very Good mAP in percent over the pooling window",
         corner="window",
         groups={"": run.variants},
         rows={
             str(window): [
-                Cell(f"{measured[name, window]:.2f}", window == run.windows[name])
-                for name in run.variants
+                Cell(f"{figures[variant, window]:.2f}", window == run.windows[variant])
+                for variant in run.variants
             ]
-            for window in windows
+            for window in sorted({window for _, window in figures})
         },
     )
 
 
 def coverage(run: Run) -> Table:
-    """Of each split of the data set: queries, videos, and what of them is missing."""
+    """Queries, videos and missing videos of each split of the data set."""
     rows = {}
     for split, queries in run.index.queries.items():
-        vids = {row.vid for row in queries}
-        absent = vids & run.frames.failed.keys()
         clips = {row.vid: row.clips for row in queries}
-        short = [
-            vid
-            for vid, count in clips.items()
-            if vid in run.frames.items and run.frames.items[vid].length < count
-        ]
-        rows[split] = _texts(
-            len(queries),
-            len(vids),
-            len(absent),
-            sum(row.vid in absent for row in queries),
-            len(short),
-        )
+        absent = clips.keys() & run.frames.failed.keys()
+        items = run.frames.items
+        short = sum(vid in items and items[vid].length < count for vid, count in clips.items())
+        without_video = sum(row.vid in absent for row in queries)
+        rows[split] = _texts(len(queries), len(clips), len(absent), without_video, short)
     heads = ("queries", "videos", "missing videos", "queries without video", "short videos")
     return Table("Coverage of the data set", "split", {"": heads}, rows)
 
 
 def missing(run: Run) -> Table:
-    """Every missing video by name, its splits and the reason."""
-    splits: dict[str, list[str]] = {}
-    for split, queries in run.index.queries.items():
-        for vid in dict.fromkeys(row.vid for row in queries):
-            splits.setdefault(vid, []).append(split)
-    return Table(
-        "Missing videos",
-        "video",
-        {"": ("split", "reason")},
-        {
-            vid: _texts(", ".join(splits.get(vid, [])), reason)
-            for vid, reason in sorted(run.frames.failed.items())
-        },
-    )
+    """Every missing video with its splits and the reason."""
+    vids = {split: {row.vid for row in rows} for split, rows in run.index.queries.items()}
+    rows = {
+        vid: _texts(", ".join(split for split in vids if vid in vids[split]), reason)
+        for vid, reason in sorted(run.frames.failed.items())
+    }
+    return Table("Missing videos", "video", {"": ("split", "reason")}, rows)
 
 
 def parameters(run: Run) -> Table:
     """Every parameter under the name that `dvc exp run -S` takes."""
-    sections = run.params.model_dump()
     rows = {
         f"{section}.{name}": _texts("null" if value is None else value)
-        for section, values in sections.items()
+        for section, values in run.params.model_dump().items()
         for name, value in values.items()
     }
     return Table("All parameters", "parameter", {"": ("value",)}, rows)
@@ -147,45 +127,29 @@ def _texts(*values: object) -> list[Cell]:
     return [Cell(str(value)) for value in values]
 
 
-def _spelt(level: str) -> str:
-    return "Very Good" if level == "VeryGood" else level
-
-
-_FREE = ("train.blocks", "train.seed")
-
-
-def seed_tables(runs: Sequence[Experiment]) -> list[Table]:
-    """Mean and standard deviation over the seeds of the workspace's run; none for a single seed.
-
-    Args:
-        runs: finished runs as DVC knows them, the workspace among them.
-    """
-    here = next((run for run in runs if run.name == "workspace"), None)
-    if here is None:
+def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
+    """Mean and standard deviation over the seeds of the run in the workspace, if it has several."""
+    workspace = next((each for each in experiments if each.name == "workspace"), None)
+    if workspace is None:
         return []
-    alike = comparable([run for run in runs if _alike(run, here)])
-    measured = lines(alike)
+
+    def setting(experiment: Experiment) -> tuple[str, dict[str, str]]:
+        free = {"train.blocks": "", "train.seed": ""}
+        return experiment.data, experiment.params | free
+
+    alike = [each for each in experiments if setting(each) == setting(workspace)]
+    averages = lines(comparable(alike))
     return [
-        _table(split, [line for line in measured if line.split == split])
-        for split in here.figures
-        if any(line.runs > 1 for line in measured if line.split == split)
+        Table(
+            caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
+            corner="variant",
+            groups={"": [*METRICS, "runs"]},
+            rows={
+                line.label: _texts(*(line.cell(metric) for metric in METRICS), line.runs)
+                for line in averages
+                if line.split == split
+            },
+        )
+        for split in workspace.figures
+        if any(line.runs > 1 for line in averages if line.split == split)
     ]
-
-
-def _alike(run: Experiment, here: Experiment) -> bool:
-    def fixed(params: dict[str, str]) -> dict[str, str]:
-        return {key: value for key, value in params.items() if key not in _FREE}
-
-    return run.data == here.data and fixed(run.params) == fixed(here.params)
-
-
-def _table(split: str, measured: Sequence[Line]) -> Table:
-    return Table(
-        caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
-        corner="variant",
-        groups={"": [*METRICS, "runs"]},
-        rows={
-            label(line): [*(Cell(cell(line, metric)) for metric in METRICS), Cell(str(line.runs))]
-            for line in measured
-        },
-    )

@@ -1,4 +1,4 @@
-"""What a finished run left behind, read and checked to belong together."""
+"""The files of a finished run, read and checked to belong together."""
 
 import csv
 import json
@@ -27,20 +27,22 @@ from hlclip.formats import (
 from hlclip.params import Params, load_params
 from hlclip.system import HlclipError
 
+_EVALUATE = "run `dvc repro evaluate`"
+
 _Content = TypeVar("_Content")
 
 
 class ReportError(HlclipError):
-    """A run is not finished, or its files are not of one run; says which file and what to do."""
+    """A run is not finished, or its files are not of one run."""
 
 
 @dataclass(frozen=True, eq=False)
 class SplitRun:
-    """One split: its rows and what the run made of them."""
+    """One split: its annotation rows and the results of the run."""
 
     scores: SplitScores
     predictions: dict[str, NDArray[np.float32]]
-    """Variant, with and without SP -> complete scores [queries, clips], 0 beyond a row's clips."""
+    """Variant, with and without SP -> scores [queries, clips], 0 beyond a row's last clip."""
     precision: dict[str, NDArray[np.float64]]
     """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
     figures: dict[str, dict[str, dict[str, float]]]
@@ -55,20 +57,20 @@ class Run:
     variants: list[str]
     """`zero-shot` first, without SP."""
     windows: dict[str, int]
-    """Variant -> pooling window of its SP figures."""
+    """Variant -> pooling window in clips of its SP figures."""
     splits: dict[str, SplitRun]
     history: list[dict[str, float]]
-    """One row an epoch, as in outputs/train.csv; what was not measured is left out."""
+    """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
     kept_epoch: int | None
-    """Whose weights were kept; None when nothing was trained."""
-    sweep: list[dict[str, Any]]
-    """split, variant, window, mAP and HIT@1 in percent."""
+    """The epoch whose weights were kept; None when nothing was trained."""
+    by_window: dict[str, list[dict[str, Any]]]
+    """split -> a row for each variant and window compared: mAP and HIT@1 in percent."""
     index: Index
     frames: Manifest
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` lie in `folder`.
+    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` are in `folder`.
 
     Raises:
         ReportError: a file is missing or malformed, or does not belong to the others.
@@ -78,11 +80,12 @@ def read_run(folder: Path) -> Run:
     params = load_params(folder / "params.yaml")
     metrics = _read(folder / "metrics.json", lambda path: dict(json.loads(path.read_text())))
     splits = _read(outputs / "score.safetensors", read_scores)
-    made_by = _read(outputs / "train.safetensors", read_facts)
-    if made_by["train"] != params.train.model_dump(exclude={"device"}):
+    facts = _read(outputs / "train.safetensors", read_facts)
+    if facts["train"] != params.train.model_dump(exclude={"device"}):
         raise ReportError(
-            f"{folder / 'params.yaml'}: section train is not what {outputs / 'train.safetensors'} "
-            "was made with; run `dvc repro`, then the report"
+            f"{folder / 'params.yaml'}: section train differs from the parameters of "
+            f"{outputs / 'train.safetensors'}",
+            "run `dvc repro`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
     chosen = metrics.get("window", {})
@@ -94,16 +97,14 @@ def read_run(folder: Path) -> Run:
             split: _read_split(split, scores, metrics.get(split, {}), folder)
             for split, scores in splits.items()
         },
-        history=_read(outputs / "train.csv", _read_numbers),
-        kept_epoch=made_by.get("chosen", {}).get("epoch"),
-        sweep=_read(outputs / "window.csv", _read_sweep),
+        history=_read(outputs / "train.csv", _read_history),
+        kept_epoch=facts.get("chosen", {}).get("epoch"),
+        by_window=_read(outputs / "window.csv", _read_by_window),
         index=_read(outputs / "index.json", read_index),
-        frames=_read(outputs / "frames.json", _read_frames),
+        frames=_read(
+            outputs / "frames.json", lambda path: read_manifests(path, "frames")["frames"]
+        ),
     )
-
-
-def _read_frames(path: Path) -> Manifest:
-    return read_manifests(path, "frames")["frames"]
 
 
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
@@ -114,7 +115,7 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
             rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
             if not np.array_equal(lengths, scores.clips):
-                raise ReportError(f"{path}: not one score a clip; run `dvc repro evaluate`")
+                raise ReportError(f"{path}: not one score for each clip", _EVALUATE)
             predictions[name] = matrix.astype(np.float32)
     precision: dict[str, NDArray[np.float64]] = {}
     if all(row.saliency_scores is not None for row in scores.rows):
@@ -125,39 +126,38 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
         if figure is None or abs(100 * each.mean() - figure) > 0.01:
             raise ReportError(
                 f"{folder / 'metrics.json'}: {split} {name} VeryGood mAP is {figure}, but its "
-                f"predictions give {100 * each.mean():.2f}; run `dvc repro evaluate`"
+                f"predictions give {100 * each.mean():.2f}",
+                _EVALUATE,
             )
     return SplitRun(scores, predictions, precision, {name: metrics[name] for name in precision})
 
 
 def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
     if not path.exists():
-        raise ReportError(f"{path}: not there; the report is of a finished run: run `dvc repro`")
+        raise ReportError(f"{path}: not there", "the report needs a finished run: run `dvc repro`")
     try:
         return read(path)
     except HlclipError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ReportError(f"{path}: not as hlclip writes it ({error!r}); remake it") from error
+        raise ReportError(
+            f"{path}: not as hlclip writes it ({error!r})", "remove it and run `dvc repro`"
+        ) from error
 
 
-def _read_numbers(path: Path) -> list[dict[str, float]]:
+def _read_history(path: Path) -> list[dict[str, float]]:
+    return [{name: float(text) for name, text in row.items() if text} for row in _read_csv(path)]
+
+
+def _read_by_window(path: Path) -> dict[str, list[dict[str, Any]]]:
+    columns = {"variant": str, "window": int, "mAP": float, "HIT@1": float}
+    by_split: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_csv(path):
+        values = {name: convert(row[name]) for name, convert in columns.items()}
+        by_split.setdefault(row["split"], []).append(values)
+    return by_split
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: float(text) for name, text in row.items() if text}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _read_sweep(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {
-                "split": row["split"],
-                "variant": row["variant"],
-                "window": int(row["window"]),
-                "mAP": float(row["mAP"]),
-                "HIT@1": float(row["HIT@1"]),
-            }
-            for row in csv.DictReader(file)
-        ]
+        return list(csv.DictReader(file))

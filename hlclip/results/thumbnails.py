@@ -1,4 +1,4 @@
-"""Small pictures of the clips that matter, as JPEG data addresses."""
+"""Small pictures of the peaks of a query and of its favourite clip, as JPEG data URLs."""
 
 import base64
 import io
@@ -23,32 +23,36 @@ SIDE = 112
 
 @dataclass
 class Thumbnails:
-    """Pictures by split and query, and what could not be had."""
+    """Pictures by split and query, and the number of queries without pictures."""
 
     pictures: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
-    """split -> number of the query -> clip -> data address."""
-    wanted: int = 0
-    """Queries that were to have pictures."""
+    """split -> number of the query -> clip -> data URL."""
+    chosen: int = 0
+    """Queries that were chosen to have pictures."""
     without: int = 0
-    """Of those, the ones whose frames are not in the store."""
+    """Chosen queries whose frames are not in the store."""
 
 
 def make_thumbnails(run: Run, *, store: Path, queries: int) -> Thumbnails:
-    """Pictures at the peaks and at the annotators' favourite clip.
+    """Make pictures of the peaks and of the annotators' favourite clip.
 
     Args:
-        store: root of the store; frames that were deleted there are counted and left out.
-        queries: at most so many get pictures: those that any order of the page shows first.
+        store: root of the store; queries whose frames were deleted are counted and get no pictures.
+        queries: number of queries with pictures, at most: the first ones in each order of the page.
     """
+    ranks = sorted(
+        (rank, split, query)
+        for split, part in run.splits.items()
+        for query, rank in enumerate(shown_first(orders(run, part), len(part.scores.rows)).tolist())
+    )
     frames = Store(store, "frames", run.frames.header)
     made = Thumbnails()
-    chosen = _chosen(run, queries)
-    for split, query in tqdm(chosen, desc="thumbnails", unit="query", disable=None):
+    for _, split, query in tqdm(ranks[:queries], desc="thumbnails", unit="query", disable=None):
         part = run.splits[split]
         item = run.frames.items.get(part.scores.rows[query].vid)
         if item is None:
             continue
-        made.wanted += 1
+        made.chosen += 1
         try:
             pictures = frames.read(item)
         except StoreError as error:
@@ -66,19 +70,8 @@ def make_thumbnails(run: Run, *, store: Path, queries: int) -> Thumbnails:
     return made
 
 
-def _chosen(run: Run, queries: int) -> list[tuple[str, int]]:
-    places = [
-        (int(place), split, query)
-        for split, part in run.splits.items()
-        for query, place in enumerate(
-            shown_first(orders(run, part), len(part.scores.rows)).tolist()
-        )
-    ]
-    return [(split, query) for _, split, query in sorted(places)[:queries]]
-
-
 def _jpeg(frame: NDArray[np.uint8]) -> str:
-    """Data address of an RGB frame [height, width, 3]."""
+    """Data URL of a frame: uint8 [height, width, RGB], 0..255."""
     picture = Image.fromarray(frame)
     picture.thumbnail((SIDE, SIDE))
     content = io.BytesIO()

@@ -218,7 +218,7 @@ def test_a_film_is_replaced_only_by_force(model: str, here: Path) -> None:
     (here / "best.mp4").write_text("mine")
     refused = run(model, "holiday.mp4", "a dog", "--cut", "best.mp4")
     assert refused.exit_code == 2
-    assert "best.mp4: is there already" in refused.stderr
+    assert "best.mp4: exists" in refused.stderr
     assert (here / "best.mp4").read_text() == "mine"
     forced = run(model, "holiday.mp4", "a dog", "--cut", "best.mp4", "--exact", "--force")
     assert forced.exit_code == 0

@@ -1,4 +1,4 @@
-"""Films of highlights."""
+"""Films of the best moments."""
 
 import signal
 import subprocess
@@ -108,7 +108,7 @@ def test_streams_that_the_container_cannot_hold_are_encoded(
     need_encoder("libvpx-vp9")
     out = tmp_path / "film.webm"
     assert cut_moments(counted, moments((2, 4)), out) == [(2, 4)]
-    assert "cannot be copied, encoded anew" in caplog.text
+    assert "cannot be copied, so they are encoded" in caplog.text
     assert facts(out)["codec"] == "vp9"
     assert facts(out)["frames"] == 20
 
@@ -131,10 +131,10 @@ def test_times_count_from_a_late_start(counted: Path, tmp_path: Path) -> None:
         assert shown(out) == list(range(20, 30))
 
 
-def test_nothing_is_overwritten_unasked(counted: Path, tmp_path: Path) -> None:
+def test_an_existing_film_is_not_overwritten_by_default(counted: Path, tmp_path: Path) -> None:
     out = tmp_path / "film.mkv"
     out.write_text("mine")
-    with pytest.raises(HlclipError, match=r"film\.mkv: is there already; choose another name"):
+    with pytest.raises(HlclipError, match=r"film\.mkv: exists\nchoose another name"):
         cut_moments(counted, moments((0, 2)), out)
     assert out.read_text() == "mine"
     cut_moments(counted, moments((0, 2)), out, overwrite=True)
@@ -159,7 +159,7 @@ def test_the_video_itself_is_never_overwritten(counted: Path, tmp_path: Path) ->
         ("d.mp4", "is a folder"),
     ],
 )
-def test_a_film_that_cannot_be_leaves_nothing(
+def test_a_refused_name_leaves_no_file(
     counted: Path, tmp_path: Path, name: str, message: str
 ) -> None:
     (tmp_path / "d.mp4").mkdir()
@@ -202,10 +202,10 @@ def test_real_footage_keeps_its_sound(footage_dir: Path, tmp_path: Path) -> None
     source = footage_dir / "videos" / "tears_of_steel_battle.webm"
     ranges = cut_moments(source, moments((10, 14), (50, 60)), tmp_path / "film.webm")
     assert [end for _, end in ranges] == [14, 60]
-    assert all(start <= wanted for (start, _), wanted in zip(ranges, (10, 50), strict=True))
-    found = facts(tmp_path / "film.webm")
-    assert (found["codec"], found["sound"]) == ("vp8", ["vorbis"])
-    assert found["seconds"] == pytest.approx(sum(e - s for s, e in ranges), abs=0.5)
+    assert all(start <= begin for (start, _), begin in zip(ranges, (10, 50), strict=True))
+    film_facts = facts(tmp_path / "film.webm")
+    assert (film_facts["codec"], film_facts["sound"]) == ("vp8", ["vorbis"])
+    assert film_facts["seconds"] == pytest.approx(sum(e - s for s, e in ranges), abs=0.5)
 
 
 def test_rotation_survives_a_copy(videos_dir: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Frames that stream, and tokens in parts."""
+"""Long videos: frames are streamed, tokens are stored in parts."""
 
 import subprocess
 import sys
@@ -51,14 +51,14 @@ def images(tmp_path: Path, encoder: Encoder) -> Store:
     return Store(tmp_path / "store", "images", header)
 
 
-def look_at(path: Path, tmp_path: Path) -> Video:
-    ((_, found),) = inspect_videos({"v": path}, path.parent, tmp_path / "videos.json")
-    assert isinstance(found, Video)
-    return found
+def inspect(path: Path, tmp_path: Path) -> Video:
+    ((_, video),) = inspect_videos({"v": path}, path.parent, tmp_path / "videos.json")
+    assert isinstance(video, Video)
+    return video
 
 
 def parts_of(path: Path, encoder: Encoder, images: Store) -> Iterator[NDArray[np.floating]]:
-    video = look_at(path, images.folder.parent)
+    video = inspect(path, images.folder.parent)
     return token_parts(path, video, encoder=encoder, frames=HEADER, images=images)
 
 
@@ -97,16 +97,16 @@ def test_parts_are_the_whole(
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_a_video_of_full_parts_ends(
+def test_a_video_of_full_parts_has_no_further_part(
     tmp_path: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "PART_CLIPS", 25)
     path = slow_film(tmp_path / "v.mkv", 100)
-    for _ in range(2):  # made, then found
+    for _ in range(2):  # encoded, then read from the store
         assert [len(part) for part in parts_of(path, encoder, images)] == [25, 25]
 
 
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_run_continues_with_its_part(
     long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "PART_CLIPS", 50)
@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on(
     assert before.items() <= {path: path.stat().st_mtime_ns for path in files(images)}.items()
 
 
-def test_a_damaged_part_is_named_and_made_anew(
+def test_a_damaged_part_is_named_and_made_again(
     long_film: Path, encoder: Encoder, images: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "PART_CLIPS", 50)
@@ -146,7 +146,7 @@ def test_the_end_of_a_broken_video_is_an_error_in_parts_too(
 ) -> None:
     monkeypatch.setattr(features, "PART_CLIPS", 50)
     path = copy(long_film, tmp_path / "v.mkv")
-    video = look_at(path, tmp_path)
+    video = inspect(path, tmp_path)
     path.write_bytes(b"no video any more")
     with pytest.raises(VideoError, match="ffmpeg failed"):
         list(token_parts(path, video, encoder=encoder, frames=HEADER, images=images))
@@ -160,7 +160,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     for seconds in (600, 7200):
         path = slow_film(tmp_path / f"{seconds}.mkv", seconds)
         code = (
-            "import resource, sys; from hlclip.pipeline.frames import *; from pathlib import Path\n"
+            "import resource, sys; from pathlib import Path\n"
+            "from hlclip.video import stream_frames\n"
             f"header = {dict(HEADER, size=224)!r}\n"
             "n = sum(map(len, stream_frames(Path(sys.argv[1]), header, most=25)))\n"
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

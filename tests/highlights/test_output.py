@@ -1,4 +1,4 @@
-"""Files of what was found."""
+"""Files and JSON of the best moments."""
 
 import csv
 from pathlib import Path
@@ -42,6 +42,6 @@ def test_json() -> None:
     content = as_json([answer()], {"bad.mp4": "no video"}, [Path("a.png")])
     assert content["failed"] == {"bad.mp4": "no video"}
     assert content["files"] == ["a.png"]
-    (found,) = content["answers"]
-    assert (found["video"], found["duration"]) == ("videos/v.mp4", 13.2)
-    assert [(m["start"], m["end"]) for m in found["moments"]] == [(2.0, 8.0)]
+    (row,) = content["answers"]
+    assert (row["video"], row["duration"]) == ("videos/v.mp4", 13.2)
+    assert [(m["start"], m["end"]) for m in row["moments"]] == [(2.0, 8.0)]

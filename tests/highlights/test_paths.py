@@ -1,11 +1,11 @@
-"""Which files a person means."""
+"""Which files are scored, and their vids."""
 
 from pathlib import Path
 
 import pytest
 
-from hlclip.highlights.output import find_videos, name_videos
-from hlclip.system.errors import HlclipError
+from hlclip.highlights import name_videos
+from hlclip.system import HlclipError
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -18,28 +18,22 @@ def touch(folder: Path, *names: str) -> list[Path]:
 def test_a_folder_gives_its_videos_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "b.MOV", "a.mp4", "a.srt", "notes.txt", ".hidden.mp4", "inside/c.mp4", "x.mpeg")
     (tmp_path / "folder.mp4").mkdir()
-    assert [path.name for path in find_videos([tmp_path])] == ["a.mp4", "b.MOV", "x.mpeg"]
+    assert [path.name for path in name_videos([tmp_path])] == ["a.mp4", "b.MOV", "x.mpeg"]
 
 
 def test_a_file_that_is_named_is_taken_once_as_it_is(tmp_path: Path) -> None:
     recording, video = touch(tmp_path, "recording", "v.mp4")
-    assert find_videos([video, recording, tmp_path]) == [video, recording]
+    assert list(name_videos([video, recording, tmp_path])) == [video, recording]
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_videos_are_named(tmp_path: Path) -> None:
     with pytest.raises(HlclipError, match=r"none\.mp4: no such file or folder"):
-        find_videos([tmp_path / "none.mp4"])
+        name_videos([tmp_path / "none.mp4"])
     with pytest.raises(HlclipError, match="this folder holds no video"):
-        find_videos([tmp_path])
+        name_videos([tmp_path])
 
 
 def test_vids_are_unique(tmp_path: Path) -> None:
     paths = touch(tmp_path, "a/v.mp4", "b/v.mp4", "b/v.mov", "c/v.mp4", "d/c/v.mp4", "w.1.mp4")
-    assert list(name_videos(paths).values()) == [
-        "v",
-        "v.mp4",
-        "v.mov",
-        "c_v.mp4",
-        "v_2",
-        "w.1",
-    ]
+    vids = ["v", "v.mp4", "v.mov", "c_v.mp4", "v_2", "w.1"]
+    assert list(name_videos(paths).values()) == vids

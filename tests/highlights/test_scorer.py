@@ -1,5 +1,6 @@
-"""Scores of one's own videos are those of the pipeline."""
+"""The scorer gives the scores of the pipeline."""
 
+import doctest
 import hashlib
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.checkpoints import CheckpointError
 from hlclip.formats.manifests import Index, Manifest, Video
+from hlclip.highlights import moments, scorer
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
 from hlclip.params import EncoderParams, FramesParams
@@ -87,11 +89,11 @@ def cosines(
     if checkpoint:
         load_tail(checkpoint, tail, weights=encoder.fingerprint())
     tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
-    found = []
+    scores = []
     for query in QUERIES:
         words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
         with torch.inference_mode():
-            found.append(
+            scores.append(
                 tail(
                     tokens,
                     torch.zeros(len(tokens), dtype=torch.int64),
@@ -99,7 +101,7 @@ def cosines(
                     torch.tensor([len(words)]),
                 ).numpy()
             )
-    return np.array(found)
+    return np.array(scores)
 
 
 def files(store: Path) -> set[Path]:
@@ -117,11 +119,11 @@ def test_scores_and_keys_are_the_pipelines(
     manifests = pipeline(model, video, tmp_path)
     stored = files(tmp_path)
     scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
-    found = matrix(scorer, video)
+    scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
-    assert found.shape == (2, 31)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert scores.shape == (2, 31)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path:
     assert files(tmp_path) == stored
 
 
-def test_the_tuned_tail_scores_otherwise(
+def test_the_tuned_tail_gives_other_scores(
     model: str, video: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     tuned = matrix(load_scorer(checkpoint, store=tmp_path), video)
@@ -141,7 +143,7 @@ def test_the_tuned_tail_scores_otherwise(
     assert len(list(tmp_path.glob("images/*/*.h5"))) == 1
 
 
-def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path: Path) -> None:
+def test_the_second_query_needs_no_image_tokens(model: str, video: Path, tmp_path: Path) -> None:
     first = matrix(load_scorer(model=model, store=tmp_path), video)
     for path in tmp_path.glob("images/*/*.h5"):
         path.unlink()
@@ -149,9 +151,7 @@ def test_the_second_query_reads_features_alone(model: str, video: Path, tmp_path
     assert not list(tmp_path.glob("images/*/*.h5"))
 
 
-def test_what_was_asked_before_needs_no_torch(
-    checkpoint: Path, video: Path, tmp_path: Path
-) -> None:
+def test_a_repeated_query_loads_no_torch(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     expected = matrix(load_scorer(checkpoint, store=tmp_path / "store"), video)
     code = f"""if True:
         import sys
@@ -168,7 +168,7 @@ def test_what_was_asked_before_needs_no_torch(
     np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), expected)
 
 
-def test_a_model_whose_file_changes_is_looked_at_again(video: Path, tmp_path: Path) -> None:
+def test_a_model_is_loaded_again_when_a_file_of_it_changes(video: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     model = save_model(tmp_path / "model", tiny_config())
     first = matrix(load_scorer(model=model, store=store), video)
@@ -185,19 +185,17 @@ def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: 
     load_scorer(model=model, store=tmp_path / "store")
     scorer = load_scorer(model=model, store=tmp_path / "store")  # remembered, not loaded
     save_model(tmp_path / "model", tiny_config(), seed=1)
-    with pytest.raises(HlclipError, match="replaced by another one meanwhile: run again"):
+    with pytest.raises(HlclipError, match=r"files of the model have changed meanwhile\nrun again"):
         scorer.score(video, ["a dog"])
 
 
-def test_a_damaged_memory_of_a_model_is_of_no_use_and_no_harm(
-    model: str, video: Path, tmp_path: Path
-) -> None:
+def test_damaged_model_facts_are_ignored(model: str, video: Path, tmp_path: Path) -> None:
     expected = matrix(load_scorer(model=model, store=tmp_path), video)
     (memory,) = tmp_path.glob("models/*.json")
     for content in ("", "[]", "{}", '{"files": {}, "model": {}}', '{"files": 1}'):
         memory.write_text(content)
-        found = matrix(load_scorer(model=model, store=tmp_path), video)
-        np.testing.assert_array_equal(found, expected)
+        scores = matrix(load_scorer(model=model, store=tmp_path), video)
+        np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not of_another_key])
@@ -239,30 +237,32 @@ def test_the_checkpoint_of_the_run_here_is_the_default(
     checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HlclipError, match=r"there is no outputs.train\.safetensors here"):
+    with pytest.raises(HlclipError, match=r"outputs.train\.safetensors: no such file"):
         load_scorer()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
-    found = matrix(load_scorer(store=tmp_path), video)
-    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+    scores = matrix(load_scorer(store=tmp_path), video)
+    np.testing.assert_array_equal(scores, matrix(load_scorer(checkpoint, store=tmp_path), video))
 
 
-def test_a_moved_model_is_named_beside_its_checkpoint(
+def test_a_moved_model_can_be_named_with_its_checkpoint(
     checkpoint: Path, video: Path, model: str, tmp_path: Path
 ) -> None:
     moved = save_model(tmp_path / "moved", tiny_config())
-    found = matrix(load_scorer(checkpoint, model=moved, store=tmp_path), video)
-    np.testing.assert_array_equal(found, matrix(load_scorer(checkpoint, store=tmp_path), video))
+    scores = matrix(load_scorer(checkpoint, model=moved, store=tmp_path), video)
+    np.testing.assert_array_equal(scores, matrix(load_scorer(checkpoint, store=tmp_path), video))
 
 
-def test_other_weights_than_the_checkpoints_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_with_other_weights_than_the_checkpoint_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     other = save_model(tmp_path / "other", tiny_config(), seed=1)
     with pytest.raises(CheckpointError, match="field 'weights' is"):
         load_scorer(checkpoint, model=other, store=tmp_path)
 
 
 def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="'ViT-B-32', pretrained None: pretrained must name"):
+    with pytest.raises(EncoderError, match="must name a tag or weights file for 'ViT-B-32'"):
         load_scorer(model="ViT-B-32", store=tmp_path)
     with pytest.raises(EncoderError, match="no folder /nowhere"):
         load_scorer(model="local-dir:/nowhere", store=tmp_path)
@@ -281,6 +281,19 @@ def test_bad_videos_and_queries_are_named(model: str, tmp_path: Path) -> None:
         scorer.score(short, QUERIES)
     with pytest.raises(HlclipError, match="blank query"):
         scorer.score(short, [" "])
+
+
+def test_the_examples_in_the_docstrings_run(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "holiday.mp4", seconds=24)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
+    for module in (scorer, moments):
+        results = doctest.testmod(module)
+        assert results.attempted >= 2
+        assert results.failed == 0
 
 
 def test_real_footage(footage_dir: Path, model: str, tmp_path: Path) -> None:

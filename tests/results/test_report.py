@@ -1,4 +1,4 @@
-"""The report: what it reads belongs together, what it shows is what was measured, nothing runs."""
+"""The report: its inputs belong together, it shows the measured values, no text becomes markup."""
 
 import base64
 import io
@@ -49,7 +49,7 @@ def copied(finished: FinishedRun, tmp_path: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would see: the elements and the text of each script."""
+    """The elements of a page, its text, and the text of each script."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -121,7 +121,7 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
 )
 def test_an_unfinished_run_is_refused(copied: Path, name: str):
     (copied / name).unlink()
-    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there.*dvc repro"):
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there\n.*dvc repro"):
         read_run(copied)
 
 
@@ -137,7 +137,7 @@ def test_metrics_of_another_run_are_refused(copied: Path):
 def test_parameters_of_another_training_are_refused(copied: Path):
     path = copied / "params.yaml"
     path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
-    with pytest.raises(ReportError, match=r"section train is not what .* was made with"):
+    with pytest.raises(ReportError, match=r"section train differs from the parameters of"):
         read_run(copied)
 
 
@@ -152,7 +152,7 @@ def test_parameters_of_another_training_are_refused(copied: Path):
         ("outputs/score.safetensors", b""),
     ],
 )
-def test_files_that_are_not_ours_are_named(copied: Path, name: str, content: bytes):
+def test_malformed_files_are_named(copied: Path, name: str, content: bytes):
     (copied / name).write_bytes(content)
     with pytest.raises(
         HlclipError, match=rf"{name}: (not as hlclip writes it|damaged, or not written by)"
@@ -163,7 +163,7 @@ def test_files_that_are_not_ours_are_named(copied: Path, name: str, content: byt
 # --- Tables ---
 
 
-def test_the_summary_marks_the_best(run: Run):
+def test_the_summary_marks_the_best_of_each_column(run: Run):
     table = summary(run)[0]
     assert list(table.rows) == ["zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"]
     assert list(table.groups) == ["Very Good", "Good", "Fair"]
@@ -177,7 +177,7 @@ def test_the_summary_marks_the_best(run: Run):
     ]
 
 
-def test_coverage_counts_and_names_what_is_missing(run: Run):
+def test_coverage_counts_and_names_missing_videos(run: Run):
     cells = {split: [cell.text for cell in row] for split, row in coverage(run).rows.items()}
     assert cells == {"val": ["30", "30", "1", "1", "0"], "test": ["30", "30", "0", "0", "0"]}
     assert {vid: [c.text for c in row] for vid, row in missing(run).rows.items()} == {
@@ -202,19 +202,19 @@ def test_curves_and_ratings_survive_packing(run: Run):
     assert first[packed["peaks"][3][0]] == first.max()
 
 
-def test_queries_that_say_nothing_are_not_ranked(run: Run):
-    found = orders(run, run.splits["val"])
-    assert list(found) == ["AP", "gain from fine-tuning", "gain from pooling"]
-    for values in found.values():
+def test_queries_without_video_or_very_good_clip_are_not_ranked(run: Run):
+    percent = orders(run, run.splits["val"])
+    assert list(percent) == ["AP", "gain from fine-tuning", "gain from pooling"]
+    for values in percent.values():
         assert np.flatnonzero(np.isnan(values)).tolist() == [0, 29]  # unrated, without video
     ap = run.splits["val"].precision
     np.testing.assert_allclose(
-        found["gain from pooling"][1:29],
+        percent["gain from pooling"][1:29],
         100 * (ap["HL-CLIP-2 (SP)"] - ap["HL-CLIP-2"])[1:29],
     )
 
 
-def test_shown_first_are_the_ends_of_any_order():
+def test_shown_first_ranks_queries_from_both_ends_of_every_order():
     values = {"a": np.array([5.0, 1, 3, 2, 4]), "b": np.array([1.0, 2, np.nan, 9, 3])}
     assert shown_first(values, 5).tolist() == [0, 0, 2, 0, 1]
     assert shown_first({}, 3).tolist() == [0, 1, 2]
@@ -226,7 +226,7 @@ def test_shown_first_are_the_ends_of_any_order():
 def test_pictures_are_the_frames_of_the_peaks(run: Run, finished: FinishedRun):
     made = make_thumbnails(run, store=finished.store, queries=10)
     pictures = [each for split in made.pictures.values() for each in split.values()]
-    assert (len(pictures), made.wanted, made.without) == (10, 10, 0)
+    assert (len(pictures), made.chosen, made.without) == (10, 10, 0)
     split, query = next((s, q) for s, each in made.pictures.items() for q in each)
     clips = made.pictures[split][query]
     assert set(map(str, pack_split(run, split)["peaks"][int(query)])) <= set(clips)
@@ -235,10 +235,10 @@ def test_pictures_are_the_frames_of_the_peaks(run: Run, finished: FinishedRun):
         assert Image.open(io.BytesIO(content)).size == (64, 64)
 
 
-def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path):
+def test_deleted_frames_are_counted_on_the_page(run: Run, tmp_path: Path):
     out = tmp_path / "report.html"
     made = write_report(run, out, store=tmp_path / "empty", thumbnails=10)
-    assert (made.pictures, made.wanted, made.without) == ({}, 10, 10)
+    assert (made.pictures, made.chosen, made.without) == ({}, 10, 10)
     page = Page(out.read_text())
     assert "frames of 10 of 10 queries are not in the store" in page.text
     assert str(tmp_path) not in out.read_text()
@@ -251,7 +251,7 @@ def test_frames_that_were_deleted_are_counted_and_said(run: Run, tmp_path: Path)
 def test_charts_are_valid(run: Run, rated: bool):
     specs = [
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
-        charts.over_windows(run.sweep, run.variants, run.windows),
+        charts.over_windows(run.by_window["val"], run.variants, run.windows),
         charts.saliency(run.variants, rated=rated),
     ]
     for spec in specs:
@@ -266,7 +266,7 @@ def test_a_variant_has_the_same_colour_in_the_plots_of_dvc():
 # --- The page ---
 
 
-def test_the_page_needs_nothing_else(run: Run):
+def test_the_page_loads_no_other_file(run: Run):
     html = render(run, Thumbnails())
     page = Page(html)
     for tag, attributes in page.elements:
@@ -299,9 +299,9 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path):
 def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
-    swept = {row["split"] for row in run.sweep}
-    # Two of results, one of training, one a swept split, coverage, missing videos, parameters.
-    assert tags.count("table") == tags.count("caption") == 6 + len(swept)
+    # Two of results, one of training, one for each split with windows, then coverage, missing
+    # videos and parameters.
+    assert tags.count("table") == tags.count("caption") == 6 + len(run.by_window)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
@@ -333,7 +333,7 @@ def test_a_report_of_the_size_of_qvhighlights_val_is_small(tmp_path: Path):
 # --- The command ---
 
 
-def test_the_command_writes_the_report_and_says_where(
+def test_the_command_writes_the_report_and_prints_its_path(
     finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HLCLIP_STORE", str(finished.store))
@@ -348,11 +348,11 @@ def test_the_command_writes_the_report_and_says_where(
     assert again["bytes"] == path.stat().st_size
 
 
-def test_the_command_without_a_run_says_what_to_do(tmp_path: Path):
+def test_the_command_without_a_run_prints_a_remedy(tmp_path: Path):
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert (
-        "metrics.json: not there; the report is of a finished run: run `dvc repro`" in result.stderr
+        "metrics.json: not there\nthe report needs a finished run: run `dvc repro`" in result.stderr
     )
     assert not (tmp_path / "outputs").exists()

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 
+from hlclip.formats import LEVELS
 from hlclip.results.experiments import Experiment, ExperimentsError, matching
 from hlclip.results.page_tables import seed_tables
 from hlclip.results.table import as_json, comparable, lines, render
 
 BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
-LEVELS = ("Fair", "Good", "VeryGood")
 
 
 def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Experiment:
-    """A run whose every figure follows from `mean_ap`."""
+    """An experiment with all figures derived from `mean_ap`."""
     settings = BASE | {key.replace("__", "."): value for key, value in params.items()}
 
     def figures(base: float) -> dict[str, dict[str, float]]:
@@ -51,8 +51,8 @@ def test_mean_and_standard_deviation_over_seeds():
     tuned = table["val", "HL-CLIP-2"]
     assert tuned.runs == 3
     assert tuned.mean["mAP"] == pytest.approx(122.5 / 3)
-    assert tuned.deviation is not None
-    assert tuned.deviation["HIT@1"] == pytest.approx(statistics.stdev([70, 70.5, 72]))
+    assert tuned.sd is not None
+    assert tuned.sd["HIT@1"] == pytest.approx(statistics.stdev([70, 70.5, 72]))
     assert tuned.paper == {"mAP": 40.00, "HIT@1": 68.99}
     assert table["test", "HL-CLIP-2 (SP)"].paper == {"mAP": 41.94, "HIT@1": 70.60}
     assert table["test", "HL-CLIP-2"].paper is None
@@ -61,7 +61,7 @@ def test_mean_and_standard_deviation_over_seeds():
 def test_zero_shot_is_one_run_whatever_the_seeds():
     table = {line.variant: line for line in lines(comparable(seeds()))}
     assert table["zero-shot"].runs == 1
-    assert table["zero-shot"].deviation is None
+    assert table["zero-shot"].sd is None
 
 
 def test_lines_come_in_the_papers_order():
@@ -100,7 +100,7 @@ def test_one_configuration_counts_once_and_must_have_one_result():
     assert "hlclip/pipeline/train.py" in str(error.value)
 
 
-def test_no_runs_is_said():
+def test_no_runs_is_an_error():
     with pytest.raises(ExperimentsError, match="dvc repro"):
         comparable([])
 
@@ -117,7 +117,10 @@ def test_an_ablation_compares_on_val_and_names_what_differs():
 
 
 def test_an_unknown_parameter_is_refused():
-    with pytest.raises(ExperimentsError, match="unknown parameter train"):
+    with pytest.raises(
+        ExperimentsError,
+        match=r"train\.lrr: unknown parameter, expected one of pool\.window, train\.blocks",
+    ):
         comparable(seeds(), by=["train.lrr"])
 
 
@@ -128,7 +131,7 @@ def test_comparing_needs_two_values_and_never_seeds():
         comparable(seeds(), by=["train.seed"])
 
 
-def test_matching_selects_and_says_what_there_is():
+def test_matching_selects_and_lists_the_values():
     runs = seeds() + seeds(train__blocks="1")
     assert {r.params["train.blocks"] for r in matching(runs, ["train.blocks=1"])} == {"1"}
     with pytest.raises(ExperimentsError, match=r"train\.blocks = 1, 2"):
@@ -152,7 +155,7 @@ def test_the_text_has_both_tables_and_the_papers_figures(style):
     assert "paper: mAP" not in fair  # the paper gives VeryGood alone
 
 
-def test_the_papers_figures_are_left_out_beside_other_data():
+def test_the_papers_figures_are_left_out_for_other_data():
     small = [replace(r, queries={"val": 100, "test": 1542}) for r in comparable(seeds())]
     text = render(lines(small), small, style="terminal", level="VeryGood")
     assert "not on QVHighlights (100 val queries, 1542 test queries)" in text
@@ -160,13 +163,13 @@ def test_the_papers_figures_are_left_out_beside_other_data():
     assert "42.40" not in text
 
 
-def test_queries_without_video_are_told():
+def test_queries_without_video_are_in_the_notes():
     runs = [replace(r, without_video={"val": 3, "test": 0}) for r in comparable(seeds())]
     text = render(lines(runs), runs, style="terminal", level="VeryGood")
     assert "3 of 1550 val queries have no video" in text
 
 
-def test_csv_has_a_number_in_every_place():
+def test_csv_has_a_row_for_each_line():
     runs = comparable(seeds())
     text = render(lines(runs), runs, style="csv", level="VeryGood")
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -177,18 +180,18 @@ def test_csv_has_a_number_in_every_place():
     assert tuned["runs"] == "3"
 
 
-def test_json_has_the_same_as_the_text():
+def test_json_has_the_lines_of_the_table():
     runs = comparable(seeds())
     table = lines(runs)
-    found = json.loads(json.dumps(as_json(table, runs, level="VeryGood")))
-    assert found["level"] == "VeryGood"
-    assert [row["variant"] for row in found["rows"]] == [line.variant for line in table]
-    tuned = next(r for r in found["rows"] if (r["split"], r["variant"]) == ("val", "HL-CLIP-2"))
+    content = json.loads(json.dumps(as_json(table, runs, level="VeryGood")))
+    assert content["level"] == "VeryGood"
+    assert [row["variant"] for row in content["rows"]] == [line.variant for line in table]
+    tuned = next(r for r in content["rows"] if (r["split"], r["variant"]) == ("val", "HL-CLIP-2"))
     assert tuned["mean"]["mAP"] == pytest.approx(122.5 / 3)
     assert tuned["sd"]["mAP"] == pytest.approx(1.04, abs=0.01)
     assert tuned["paper"]["mAP"] == 40.0
-    assert found["runs"] == [run.name for run in runs]
-    assert found["notes"][0].startswith("±")
+    assert content["runs"] == [run.name for run in runs]
+    assert content["notes"][0].startswith("±")
 
 
 def test_the_report_has_the_seeds_of_the_workspaces_run():

@@ -6,7 +6,7 @@
   const SP = " (SP)";
   const last = data.variants[data.variants.length - 1];
 
-  // --- What is packed: curves and ratings of all queries, one after the other. ---
+  // --- Unpack the curves and ratings, which hold the clips of all queries in a row. ---
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const splits = Object.entries(data.splits).map(([name, split]) => {
@@ -39,7 +39,7 @@
     return Array.from(part, (value) => value / data.scale);
   }
 
-  // --- Charts: drawn again when the theme or the width changes. ---
+  // --- Charts, drawn again when the theme or the width changes. ---
 
   const drawn = new Map();
 
@@ -63,7 +63,7 @@
     const now = { makeSpec, width: place.clientWidth };
     drawn.set(place, now);
     if (before && before.result) before.result.finalize();
-    // Vega names and describes the element that it is given: not the one that has our description.
+    // Vega sets the label of the element that it gets: it gets a child, so that our label stays.
     const canvas = place.firstElementChild || place.appendChild(document.createElement("div"));
     const options = { mode: "vega-lite", renderer: "svg", actions: false, config: theme() };
     const result = await vegaEmbed(canvas, makeSpec(place.clientWidth), options);
@@ -93,7 +93,7 @@
     draw(place, () => structuredClone(data.charts[place.dataset.chart]));
   }
 
-  // --- One query: a line in a list that opens to curves and pictures. ---
+  // --- One query: an item in a list that opens to curves and pictures. ---
 
   function saliencySpec(split, query, width) {
     const spec = structuredClone(data.saliency);
@@ -162,7 +162,7 @@
       split.precision[name + SP][query].toFixed(1)) : [];
     if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
     if (precision.length && split.orders.AP[query] === null && !reason) {
-      parts.push("nobody found a clip very good, so AP is 0 by definition");
+      parts.push("no annotator rated a clip very good, so AP is 0 by definition");
     }
     return parts.join(" · ");
   }
@@ -215,13 +215,13 @@
     return item;
   }
 
-  // --- The best and the worst, and all queries: searched, sorted, twenty at a time. ---
+  // --- The best and worst queries, and all queries: searched, sorted, twenty on a page. ---
 
   function sorted(split, order, direction) {
     const values = split.orders[order];
     const all = split.queries.map((_, query) => query);
     if (values === undefined) return all;
-    // What cannot be compared stands last in either direction.
+    // Queries without a value come last in either direction.
     return all.sort((a, b) => (values[a] === null) - (values[b] === null)
       || direction * (values[a] - values[b]) || a - b);
   }
