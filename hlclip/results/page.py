@@ -53,29 +53,17 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    training = {
-        column: title
-        for column, title in TITLES.items()
-        if any(column in row for row in run.history)
-    }
-    specs = {
-        column: charts.over_epochs(run.history, column, title=title, kept_epoch=run.kept_epoch)
-        for column, title in training.items()
-    }
-    for split, rows in run.by_window.items():
-        specs[f"window-{split}"] = charts.over_windows(rows, run.variants, run.windows)
     return environment.get_template("page.html").render(
         run=run,
-        title=f"{run.variants[-1]} on {run.params.data.root}",
         version=version("hlclip"),
         headlines=_headlines(run),
         summary=[*tables.summary(run), *further],
-        training=training,
+        titles=TITLES,
         coverage=tables.coverage(run),
         missing=tables.missing(run),
         thumbnails=thumbnails,
         colours=dict(zip(run.variants, charts.COLOURS, strict=False)),
-        data=_data(run, specs, thumbnails),
+        data=_data(run, thumbnails),
         vega=_vega(),
     )
 
@@ -96,8 +84,15 @@ def _headlines(run: Run) -> list[dict[str, Any]]:
     return headlines
 
 
-def _data(run: Run, specs: dict[str, charts.Spec], thumbnails: Thumbnails) -> dict[str, Any]:
+def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
     """The data for the page's script."""
+    specs = {
+        column: charts.over_epochs(run.history, column, title=title, kept_epoch=run.kept_epoch)
+        for column, title in TITLES.items()
+        if any(column in row for row in run.history)
+    }
+    for split, rows in run.by_window.items():
+        specs[f"window-{split}"] = charts.over_windows(rows, run.variants, run.windows)
     rated = any(part.precision for part in run.splits.values())
     return {
         "clipSeconds": run.index.clip_seconds,
