@@ -1,8 +1,7 @@
 """Facts of a loaded model, remembered in the store as long as its files do not change.
 
 With them a query on a video that was scored before needs no model, and a new query needs no hash of
-all weights. Like the cache of videos this compares size, time and inode of the files; it only saves
-time.
+all weights. Like the cache of videos this only saves time.
 """
 
 import hashlib
@@ -51,13 +50,7 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
 def write_model_facts(
     store: Path, names: Mapping[str, str | None], facts: ModelFacts, files: Sequence[Path]
 ) -> None:
-    """Remember facts for `read_model_facts`.
-
-    Args:
-        store, names: see `read_model_facts`.
-        facts: what is remembered.
-        files: all files from which the model was loaded.
-    """
+    """Remember facts for `read_model_facts`; `files` are all from which the model was loaded."""
     write_json(_cache_file(store, names), {"files": _states(files), "model": asdict(facts)})
 
 

@@ -38,11 +38,6 @@ class Scorer:
     ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
     a dog on the beach: 12 clips of 2 s
     people dancing: 12 clips of 2 s
-
-    Args:
-        facts: identity of the model in the keys of the store.
-        load_model: returns the loaded model.
-        store: folder of the store.
     """
 
     def __init__(
