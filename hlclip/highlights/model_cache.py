@@ -18,14 +18,14 @@ from hlclip.system import file_state, write_json
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Everything about a model and its checkpoint that is part of the store's keys."""
+    """Everything about a model and its checkpoint that is part of the store's keys.
+
+    `frames`, `images` and `texts` are the headers of its frames, image tokens and text tokens.
+    """
 
     frames: Header
-    """Header of the frames that it encodes."""
     images: Header
-    """Header of its image tokens."""
     texts: Header
-    """Header of its text tokens."""
     variant: str
     """Identity of the tail: `zero-shot`, or the sha256 of the checkpoint."""
     clip_seconds: float
@@ -35,7 +35,6 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
     """The remembered facts of a model; None where there are none or one of its files has changed.
 
     Args:
-        store: folder of the store.
         names: how the user names the model: `checkpoint`, `model`, `pretrained`.
     """
     try:

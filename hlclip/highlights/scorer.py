@@ -51,7 +51,7 @@ class Scorer:
         self._texts = Store(store, "features", {**facts.texts, "variant": facts.variant})
 
     def score(self, video: Path | str, queries: Sequence[str]) -> list[Curve]:
-        """Saliency of every clip of a video for each query.
+        """Saliency of every clip of a video: a curve for each query, in their order.
 
         The first call on a video decodes and encodes it. Later calls, also in other processes, read
         its features from the store.
@@ -59,9 +59,6 @@ class Scorer:
         Args:
             video: a file of any length that ffmpeg reads.
             queries: free text; an empty list only encodes the video.
-
-        Returns:
-            A curve for each query, in their order.
 
         Raises:
             VideoError: the file cannot be used as a video; the message names it.

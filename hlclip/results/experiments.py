@@ -120,11 +120,7 @@ def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> li
 
 
 def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:
-    """Refuse parameters that some experiment does not have.
-
-    Raises:
-        ExperimentsError: lists the parameters that all experiments have.
-    """
+    """Refuse parameters that some experiment does not have, and list those that all have."""
     known = set.intersection(*(set(experiment.params) for experiment in experiments))
     unknown = [key for key in keys if key not in known]
     if unknown:
