@@ -124,7 +124,7 @@ def _extend(clips: range, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> 
 def _lengthen(
     clips: range, scores: NDArray[np.floating], curve: Curve, min_seconds: float
 ) -> range:
-    """Extend a range by its better neighbour until it lasts `min_seconds`; -inf marks used clips."""
+    """Extend a range by its better neighbour until it lasts `min_seconds`; -inf is a used clip."""
     padded = np.pad(scores, 1, constant_values=-np.inf)  # [clips + 2]
     first, stop = clips.start, clips.stop
     while _seconds(curve, range(first, stop)) < min_seconds:
