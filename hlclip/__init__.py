@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hlclip.highlights.chart import plot_curve as plot_curve
-    from hlclip.highlights.contact_sheet import contact_sheet as contact_sheet
+    from hlclip.highlights.drawings import contact_sheet as contact_sheet
+    from hlclip.highlights.drawings import plot_curve as plot_curve
     from hlclip.highlights.film import cut_moments as cut_moments
     from hlclip.highlights.moments import Curve as Curve
     from hlclip.highlights.moments import Moment as Moment
@@ -39,10 +39,10 @@ PUBLIC = {
     "Scorer": "highlights.scorer",
     "VideoError": "video.container",
     "best_moments": "highlights.moments",
-    "contact_sheet": "highlights.contact_sheet",
+    "contact_sheet": "highlights.drawings",
     "cut_moments": "highlights.film",
     "load_scorer": "highlights.scorer",
-    "plot_curve": "highlights.chart",
+    "plot_curve": "highlights.drawings",
 }
 """Public name -> its module."""
 

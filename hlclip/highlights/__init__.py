@@ -6,12 +6,10 @@
     model_cache      facts of a model, remembered between commands
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
-    chart            a chart of one curve (Matplotlib)
-    contact_sheet    a picture of the best moments (Matplotlib)
+    drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
     film             a film of the best moments (ffmpeg)
 
-`features`, `chart`, `contact_sheet` and `film` are imported by name, because they take seconds to
-load.
+`features`, `drawings` and `film` are imported by name, because they take seconds to load.
 """
 
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
@@ -42,47 +43,41 @@ DTYPE = "float16"
 """Precision of the stored tokens, as in the bundled `params.yaml`."""
 
 
+@dataclass(frozen=True, eq=False)
 class FeatureExtractor:
-    """Trunk and tail of a model; `load_feature_extractor` makes one.
+    """Trunk and tail of a model; `load_feature_extractor` makes one."""
 
-    Args:
-        encoder: trunk of both towers.
-        tail: the last blocks of both towers, tuned or not, on the device of the encoder.
-        facts: identity of the model in the keys of the store.
-        files: all files from which the model was loaded.
-    """
-
-    def __init__(
-        self, encoder: Encoder, tail: Tail, *, facts: ModelFacts, files: list[Path]
-    ) -> None:
-        self.facts = facts
-        self.files = files
-        self._encoder = encoder
-        self._tail = tail
-        self._device = next(tail.parameters()).device
+    encoder: Encoder
+    tail: Tail
+    """Tuned or not."""
+    device: torch.device
+    """Where the tail is, and the encoder."""
+    facts: ModelFacts
+    files: list[Path]
+    """All files from which the model was loaded."""
 
     @torch.inference_mode()
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
         def encode() -> NDArray[np.floating]:
-            return cast_tokens(self._encoder.text_tokens(query), DTYPE, query)
+            return cast_tokens(self.encoder.text_tokens(query), DTYPE, query)
 
         texts = Store(store, "texts", self.facts.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
-        tokens = torch.from_numpy(texts.read(item)).to(self._device).float()
-        return self._tail.text(tokens[None]).cpu().numpy()
+        tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
+        return self.tail.text(tokens[None]).cpu().numpy()
 
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
         """Features of all clips [clips, embedding], unit length; the store keeps the tokens."""
         images = Store(store, "images", self.facts.images)
         features = []
         for tokens in token_parts(
-            path, video, encoder=self._encoder, frames=self.facts.frames, images=images
+            path, video, encoder=self.encoder, frames=self.facts.frames, images=images
         ):
             for batch in torch.from_numpy(tokens).split(BATCH):
                 with torch.inference_mode():
-                    features.append(self._tail.image(batch.to(self._device).float()).cpu())
+                    features.append(self.tail.image(batch.to(self.device).float()).cpu())
         return torch.cat(features).numpy()
 
 
@@ -128,6 +123,7 @@ def load_feature_extractor(
     return FeatureExtractor(
         encoder,
         tail.to(torch_device).requires_grad_(False),
+        torch_device,
         facts=facts,
         files=[file for file in files if file.is_file()],
     )
@@ -143,8 +139,7 @@ def token_parts(
     key, so that an interrupted run continues with the part that it was encoding.
 
     Args:
-        path, video: the file, and its facts from `inspect_videos`.
-        encoder: the trunk.
+        video: facts of the file from `inspect_videos`.
         frames: header of the frames, see `frames_header`.
         images: the store of image tokens.
 

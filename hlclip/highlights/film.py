@@ -117,11 +117,7 @@ class _Piece:
 
 
 def _from_key_frames(video: Path, ranges: list[Range]) -> list[_Piece]:
-    """The ranges from the last key frame at or before their start; joined where they now overlap.
-
-    Raises:
-        VideoError: no key frame can be found.
-    """
+    """The ranges, begun at the last key frame at or before their start; overlaps are joined."""
     pieces: list[_Piece] = []
     try:
         with open_video(video) as file:

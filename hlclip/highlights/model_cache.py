@@ -1,8 +1,7 @@
 """Facts of a loaded model, remembered in the store as long as its files do not change.
 
 With them a query on a video that was scored before needs no model, and a new query needs no hash of
-all weights. Like the cache of videos this compares size, time and inode of the files; it only saves
-time.
+all weights. Like the cache of videos this only saves time.
 """
 
 import hashlib
@@ -19,14 +18,14 @@ from hlclip.system import file_state, write_json
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Everything about a model and its checkpoint that is part of the store's keys."""
+    """Everything about a model and its checkpoint that is part of the store's keys.
+
+    `frames`, `images` and `texts` are the headers of its frames, image tokens and text tokens.
+    """
 
     frames: Header
-    """Header of the frames that it encodes."""
     images: Header
-    """Header of its image tokens."""
     texts: Header
-    """Header of its text tokens."""
     variant: str
     """Identity of the tail: `zero-shot`, or the sha256 of the checkpoint."""
     clip_seconds: float
@@ -36,7 +35,6 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
     """The remembered facts of a model; None where there are none or one of its files has changed.
 
     Args:
-        store: folder of the store.
         names: how the user names the model: `checkpoint`, `model`, `pretrained`.
     """
     try:
@@ -51,13 +49,7 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
 def write_model_facts(
     store: Path, names: Mapping[str, str | None], facts: ModelFacts, files: Sequence[Path]
 ) -> None:
-    """Remember facts for `read_model_facts`.
-
-    Args:
-        store, names: see `read_model_facts`.
-        facts: what is remembered.
-        files: all files from which the model was loaded.
-    """
+    """Remember facts for `read_model_facts`; `files` are all from which the model was loaded."""
     write_json(_cache_file(store, names), {"files": _states(files), "model": asdict(facts)})
 
 

@@ -89,7 +89,7 @@ def best_moments(
             break
         high = free & (scores >= (float(scores[peak]) + median) / 2)
         clips = _extend(range(peak, peak + 1), high, high)
-        clips = _lengthen(scores, free, clips, curve, min_seconds)
+        clips = _lengthen(clips, np.where(free, scores, -np.inf), curve, min_seconds)
         if _seconds(curve, clips) < min(min_seconds, curve.end_seconds(len(scores) - 1)):
             candidate[clips.start : clips.stop] = False  # too little room between other moments
             continue
@@ -122,17 +122,13 @@ def _extend(clips: range, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> 
 
 
 def _lengthen(
-    scores: NDArray[np.float32],
-    free: NDArray[np.bool_],
-    clips: range,
-    curve: Curve,
-    min_seconds: float,
+    clips: range, scores: NDArray[np.floating], curve: Curve, min_seconds: float
 ) -> range:
-    """Extend a range by the better of its free neighbours until it lasts `min_seconds`."""
+    """Extend a range by its better neighbour until it lasts `min_seconds`; -inf is a used clip."""
+    padded = np.pad(scores, 1, constant_values=-np.inf)  # [clips + 2]
     first, stop = clips.start, clips.stop
     while _seconds(curve, range(first, stop)) < min_seconds:
-        before = scores[first - 1] if first > 0 and free[first - 1] else -np.inf
-        after = scores[stop] if stop < len(scores) and free[stop] else -np.inf
+        before, after = padded[first], padded[stop + 1]
         if before == after == -np.inf:
             break
         if before > after:

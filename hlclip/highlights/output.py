@@ -125,8 +125,8 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _videos_in(folder: Path) -> list[Path]:
-    videos = [path for path in sorted(folder.iterdir()) if _VIDEO_NAME.fullmatch(path.name)]
-    videos = [path for path in videos if path.is_file()]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    videos = [path for path in files if _VIDEO_NAME.fullmatch(path.name)]
     if not videos:
         raise HlclipError(
             f"{folder}: this folder holds no video, expected files such as film.mp4 (not in "

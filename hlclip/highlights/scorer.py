@@ -38,11 +38,6 @@ class Scorer:
     ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
     a dog on the beach: 12 clips of 2 s
     people dancing: 12 clips of 2 s
-
-    Args:
-        facts: identity of the model in the keys of the store.
-        load_model: returns the loaded model.
-        store: folder of the store.
     """
 
     def __init__(
@@ -56,7 +51,7 @@ class Scorer:
         self._texts = Store(store, "features", {**facts.texts, "variant": facts.variant})
 
     def score(self, video: Path | str, queries: Sequence[str]) -> list[Curve]:
-        """Saliency of every clip of a video for each query.
+        """Saliency of every clip of a video: a curve for each query, in their order.
 
         The first call on a video decodes and encodes it. Later calls, also in other processes, read
         its features from the store.
@@ -64,9 +59,6 @@ class Scorer:
         Args:
             video: a file of any length that ffmpeg reads.
             queries: free text; an empty list only encodes the video.
-
-        Returns:
-            A curve for each query, in their order.
 
         Raises:
             VideoError: the file cannot be used as a video; the message names it.

@@ -10,7 +10,7 @@ from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import SCMError
-from dvc.utils.flatten import flatten
+from dvc.utils.flatten import flatten, unflatten
 
 from hlclip.system import HlclipError
 
@@ -120,11 +120,7 @@ def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> li
 
 
 def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:
-    """Refuse parameters that some experiment does not have.
-
-    Raises:
-        ExperimentsError: lists the parameters that all experiments have.
-    """
+    """Refuse parameters that some experiment does not have, and list those that all have."""
     known = set.intersection(*(set(experiment.params) for experiment in experiments))
     unknown = [key for key in keys if key not in known]
     if unknown:
@@ -155,15 +151,14 @@ def _locked_params(repo: Repo, revision: str) -> dict[str, str]:
 
 def _figures(row: Mapping[str, Any]) -> Figures:
     """metrics.json again from DVC's flat keys such as `val.HL-CLIP-2 (SP).VeryGood.mAP`."""
-    figures: Figures = {}
-    for key, value in row.items():
-        parts = key.split(".")
-        # A metric that only another run has is None here, or the text "None".
-        if len(parts) == 4 and parts[3] in METRICS and isinstance(value, float):
-            split, variant, level, metric = parts
-            levels = figures.setdefault(split, {}).setdefault(variant, {})
-            levels.setdefault(level, {})[metric] = value
-    return figures
+    # A metric that only another run has is None here, or the text "None".
+    return unflatten(
+        {
+            key: value
+            for key, value in row.items()
+            if key.count(".") == 3 and key.split(".")[3] in METRICS and isinstance(value, float)
+        }
+    )
 
 
 def _as_text(value: object) -> str:

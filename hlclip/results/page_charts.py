@@ -40,7 +40,8 @@ def over_epochs(
     ]
     x = alt.X("epoch:Q").title("epoch").axis(tickMinStep=1, format="d", grid=False)
     tooltip = ["epoch:Q", alt.Tooltip(f"{column}:Q").title(title).format(".4~f")]
-    return _marked_lines(rows, x, column, {"tooltip": tooltip}, height=200, color=COLOURS[1])
+    base = _base(rows, x, column).encode(tooltip=tooltip)
+    return _marked_lines(base, height=200, color=COLOURS[1])
 
 
 def over_windows(
@@ -51,28 +52,21 @@ def over_windows(
     x = alt.X("window:Q").title("pooling window (clips)")
     x = x.axis(values=sorted({row["window"] for row in rows}), grid=False)
     scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
-    encodings = {
-        "color": alt.Color("variant:N").title(None).scale(scale),
-        "tooltip": ["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
-    }
-    return _marked_lines(marked, x, "mAP", encodings, height=240)
-
-
-def _marked_lines(
-    rows: list[dict[str, Any]],
-    x: alt.X,
-    y: str,
-    encodings: dict[str, Any],
-    *,
-    height: int,
-    **mark: Any,
-) -> Spec:
-    """Lines with a dot at each row, and a ring around the dot where `marked` is true."""
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=x.scale(padding=12, nice=False),
-        y=alt.Y(f"{y}:Q").title(None).scale(zero=False),
-        **encodings,
+    base = _base(marked, x, "mAP").encode(
+        color=alt.Color("variant:N").title(None).scale(scale),
+        tooltip=["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
     )
+    return _marked_lines(base, height=240)
+
+
+def _base(rows: list[dict[str, Any]], x: alt.X, y: str) -> alt.Chart:
+    return alt.Chart(alt.Data(values=rows)).encode(
+        x=x.scale(padding=12, nice=False), y=alt.Y(f"{y}:Q").title(None).scale(zero=False)
+    )
+
+
+def _marked_lines(base: alt.Chart, *, height: int, **mark: Any) -> Spec:
+    """Lines with a dot at each row, and a ring around the dot where `marked` is true."""
     chart = (
         base.mark_line(**mark)
         + base.mark_point(filled=True, size=40, opacity=1, **mark)

@@ -1,4 +1,4 @@
-"""The report's tables as text cells: figures, training, data set, parameters."""
+"""The report's tables that need computing; the template loops over the others itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,40 +55,6 @@ def summary(run: Run) -> list[Table]:
     return tables
 
 
-def history(run: Run) -> Table:
-    """Training loss and validation metrics by epoch; the kept epoch is marked."""
-    formats = {"loss": ".4f", "val_mAP": ".2f", "val_HIT@1": ".2f"}
-    return Table(
-        caption="Training, one row an epoch",
-        corner="epoch",
-        groups={"": [name.replace("_", " ") for name in formats]},
-        rows={
-            f"{row['epoch']:.0f}": [
-                Cell(format(row[name], spec) if name in row else "", row["epoch"] == run.kept_epoch)
-                for name, spec in formats.items()
-            ]
-            for row in run.history
-        },
-    )
-
-
-def over_windows(run: Run, split: str) -> Table:
-    """VeryGood mAP of each variant over the pooling window; the window in use is marked."""
-    figures = {(row["variant"], row["window"]): row["mAP"] for row in run.by_window[split]}
-    return Table(
-        caption=f"{split}: Very Good mAP in percent over the pooling window",
-        corner="window",
-        groups={"": run.variants},
-        rows={
-            str(window): [
-                Cell(f"{figures[variant, window]:.2f}", window == run.windows[variant])
-                for variant in run.variants
-            ]
-            for window in sorted({window for _, window in figures})
-        },
-    )
-
-
 def coverage(run: Run) -> Table:
     """Queries, videos and missing videos of each split of the data set."""
     rows = {}
@@ -111,16 +77,6 @@ def missing(run: Run) -> Table:
         for vid, reason in sorted(run.frames.failed.items())
     }
     return Table("Missing videos", "video", {"": ("split", "reason")}, rows)
-
-
-def parameters(run: Run) -> Table:
-    """Every parameter under the name that `dvc exp run -S` takes."""
-    rows = {
-        f"{section}.{name}": _texts("null" if value is None else value)
-        for section, values in run.params.model_dump().items()
-        for name, value in values.items()
-    }
-    return Table("All parameters", "parameter", {"": ("value",)}, rows)
 
 
 def _texts(*values: object) -> list[Cell]:

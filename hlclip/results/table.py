@@ -60,7 +60,6 @@ def comparable(experiments: Sequence[Experiment], by: Sequence[str] = ()) -> lis
     """The experiments without repetitions, if they can stand in one table.
 
     Args:
-        experiments: finished runs.
         by: parameters that may differ in addition to `train.blocks` and `train.seed`.
 
     Raises:

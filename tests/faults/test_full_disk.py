@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import pack, write_scores
 from hlclip.formats.submissions import Prediction, write_submission
-from hlclip.highlights.chart import plot_curve
+from hlclip.highlights.drawings import plot_curve
 from hlclip.highlights.film import cut_moments
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.model import save_tail

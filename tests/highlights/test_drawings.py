@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlclip.highlights.chart import plot_curve
-from hlclip.highlights.contact_sheet import contact_sheet
+from hlclip.highlights.drawings import contact_sheet, plot_curve
 from hlclip.highlights.moments import Curve, best_moments
 from hlclip.highlights.pictures import pictures
 from hlclip.system.errors import HlclipError

@@ -1,12 +1,14 @@
-"""A chart of one saliency curve: the best moments shaded, the video's frames underneath."""
+"""Drawings of one saliency curve with the video's frames: the chart and the contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
 
 from hlclip.evaluation import pool
 from hlclip.highlights.moments import WINDOW, Curve, Moment, clock
@@ -14,15 +16,20 @@ from hlclip.highlights.pictures import pictures
 from hlclip.system import replacing
 
 _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
-"""Widths of the parts from left to right, in inches."""
+"""Widths of the parts of a chart from left to right, in inches."""
 _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
-"""Heights of the parts from top to bottom, in inches."""
+"""Heights of the parts of a chart from top to bottom, in inches."""
 _DOTS = 110
 """Pixels per inch."""
 
 _MOST_PICTURES = 24
 
-_ACCENT, _QUIET, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
+_COLUMNS = 4
+_HEADING, _PICTURE, _CAPTION, _GAP = 44, 180, 26, 12
+"""Heights of the parts of a contact sheet, in pixels."""
+
+_ACCENT, _LINE, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
+_PAPER, _INK, _QUIET = "#ffffff", "#111827", "#6b7280"
 
 
 def plot_curve(
@@ -50,7 +57,7 @@ def plot_curve(
     title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
     figure.text(_LEFT / width, s=curve.query, fontsize=13, **title)
     figure.text(
-        1 - _RIGHT / width, s=curve.video.name, ha="right", fontsize=9, color=_QUIET, **title
+        1 - _RIGHT / width, s=curve.video.name, ha="right", fontsize=9, color=_LINE, **title
     )
     _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
     _draw_strip(band(_BOTTOM, _STRIP), curve)
@@ -67,7 +74,7 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
         text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
-    axes.stairs(curve.saliency, edges, baseline=None, color=_QUIET, lw=1, label="clip")
+    axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
         marker = "o" if len(middles) < 8 else ""
@@ -91,3 +98,54 @@ def _draw_strip(axes: Axes, curve: Curve) -> None:
         axes.imshow(np.asarray(picture), extent=(middle - half, middle + half, 0, 1), aspect="auto")
     axes.set(xlim=(0, curve.duration), ylim=(0, 1))
     axes.axis("off")
+
+
+def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> None:
+    """Draw the best moments to a PNG file, written whole or not at all.
+
+    A row for each moment, best first, with up to four of its clips, evenly spread. The best clip is
+    always among them and has a border. The time and the unpooled score are below each clip.
+
+    Raises:
+        VideoError: a clip cannot be decoded.
+    """
+    best = [max(moment.clips, key=lambda clip: curve.saliency[clip]) for moment in moments]
+    rows = [_spread(moment.clips, clip) for moment, clip in zip(moments, best, strict=True)]
+    clips = [clip for row in rows for clip in row]
+    middles = [(clip + 0.5) * curve.clip_seconds for clip in clips]
+    shown = dict(zip(clips, pictures(curve.video, middles, height=_PICTURE), strict=True))
+    width = max(picture.width for picture in shown.values())
+    cell = (width + _GAP, _HEADING + _PICTURE + _CAPTION)
+    columns = max(map(len, rows))
+    sheet = Image.new(
+        "RGB", (max(columns * cell[0] + _GAP, 640), len(rows) * cell[1] + _HEADING + _GAP), _PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, _GAP), f"{curve.query}   ({curve.video.name})", _INK, _font(20))
+    for row, moment in enumerate(moments):
+        top = _HEADING + row * cell[1]
+        span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
+        draw.text((_GAP, top + 14), f"{row + 1}", _ACCENT, _font(18))
+        draw.text((_GAP + 28, top + 14), f"{span}   {moment.score:.4f}", _INK, _font(18))
+        for column, clip in enumerate(rows[row]):
+            left, upper = _GAP + column * cell[0], top + _HEADING
+            sheet.paste(shown[clip], (left, upper))
+            if clip == best[row]:
+                right, lower = left + shown[clip].width - 1, upper + _PICTURE - 1
+                draw.rectangle((left, upper, right, lower), outline=_ACCENT, width=4)
+            caption = f"{clock(clip * curve.clip_seconds)}   {curve.saliency[clip]:.4f}"
+            draw.text((left, upper + _PICTURE + 4), caption, _QUIET, _font(13))
+    with replacing(Path(out)) as temporary:
+        sheet.save(temporary, format="png")
+
+
+def _spread(clips: range, best: int) -> list[int]:
+    """Up to four clips, evenly spread, of which the one nearest to the best becomes the best."""
+    spread = np.linspace(clips.start, clips.stop - 1, min(_COLUMNS, len(clips))).round().astype(int)
+    spread[np.abs(spread - best).argmin()] = best
+    return sorted(set(spread.tolist()))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # A font of Matplotlib, which has more alphabets than that of Pillow.
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
