@@ -1,13 +1,38 @@
-"""Problems of input in words: one line each, `field: got this, expected that`."""
+"""Problems of input in words: `field: got this, expected that`; files that are damaged."""
 
 import re
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hlclip.system import HlclipError
+
 _SHOWN_PROBLEMS = 20
 _SHOWN_LETTERS = 200
+
+
+class DamagedFileError(HlclipError):
+    """A file between two stages is not as hlclip wrote it; the message names it."""
+
+
+@contextmanager
+def refusing_damage(
+    path: Path, stage: str, error_type: type[HlclipError] = DamagedFileError
+) -> Iterator[None]:
+    """What fails while the content of `path` is parsed is damage to that file of `stage`."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = problems_of(error)[0] if isinstance(error, ValidationError) else str(error)
+        first_line = reason.split("\n")[0]
+        raise error_type(
+            f"{path}: damaged, or not written by hlclip ({first_line})",
+            f"`dvc repro --force {stage}` makes it again",
+        ) from error
 
 
 def shown(value: object) -> str:
