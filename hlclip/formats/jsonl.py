@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -50,22 +50,23 @@ def read_rows(
     rows: dict[int, AnyRow] = {}
     first_line: dict[int | str, int] = {}
     problems: list[str] = []
-    for number, line in _lines(path):
+    # Bytes, cut at line feeds alone: str.splitlines would also cut at U+2028 inside a query.
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
             rows[number] = row.model_validate_json(line, context=context)
-            qid = rows[number].qid
-            problems += [f"{path}:{number}: {problem}" for problem in _repeated_keys(line)]
+            of_line = _repeated_keys(line)
         except ValidationError as failure:
-            problems += [f"{path}:{number}: {problem}" for problem in problems_of(failure)]
-            qid = _qid(line)
-        if qid is None:
-            continue
-        if qid in first_line:
-            problems.append(
-                f"{path}:{number}: qid: got {qid!r}, already on line {first_line[qid]}; "
-                "expected each qid once"
-            )
-        first_line.setdefault(qid, number)
+            of_line = problems_of(failure)
+        with suppress(ValidationError):  # a row with other problems may be a duplicate, too
+            qid = Row.model_validate_json(line).qid
+            if first_line.setdefault(qid, number) != number:
+                of_line.append(
+                    f"qid: got {qid!r}, already on line {first_line[qid]}; expected each qid once"
+                )
+        problems += [f"{path}:{number}: {problem}" for problem in of_line]
     if not rows and not problems:
         problems.append(f"{path}: got an empty file, expected one JSON object a line")
     if problems:
@@ -73,29 +74,14 @@ def read_rows(
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    # Bytes, cut at line feeds alone: str.splitlines would also cut at U+2028 inside a query.
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            yield number, line
-
-
 def _repeated_keys(line: bytes) -> list[str]:
     """Problems of keys that occur twice in an object; JSON readers silently take the last."""
-    repeated: list[str] = []
+    problems: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
-        times = Counter(key for key, _ in pairs)
-        repeated.extend(key for key, count in times.items() if count > 1)
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                problems.append(f"{shown(key)}: got it twice, expected each key once")
 
     json.loads(line, object_pairs_hook=note)
-    return [f"{shown(key)}: got it twice, expected each key once" for key in repeated]
-
-
-def _qid(line: bytes) -> int | str | None:
-    """The qid of a row with other problems, if it is valid: it may also be a duplicate."""
-    try:
-        return Row.model_validate_json(line).qid
-    except ValidationError:
-        return None
+    return problems
