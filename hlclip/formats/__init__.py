@@ -5,8 +5,7 @@ submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 scores              cosines of every clip with its query; names of variants
 safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
-jsonl               files of rows (JSONL), with all their problems
-problems            problems of input and damaged files, in words
+validation          rows of JSONL files; every problem of input and damaged files, in words
 """
 
 from hlclip.formats.annotations import (
@@ -32,7 +31,6 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
-from hlclip.formats.problems import DamagedFileError, problems_of, shown
 from hlclip.formats.safetensors_file import (
     CheckpointError,
     read_arrays,
@@ -50,3 +48,4 @@ from hlclip.formats.scores import (
     write_scores,
 )
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission
+from hlclip.formats.validation import DamagedFileError, problems_of, shown

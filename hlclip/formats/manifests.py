@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.problems import problems_of, refusing_damage
+from hlclip.formats.validation import problems_of, refusing_damage
 from hlclip.system import write_json
 
 Header = Mapping[str, str | int | float]

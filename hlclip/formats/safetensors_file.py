@@ -14,7 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from hlclip.formats.problems import refusing_damage
+from hlclip.formats.validation import refusing_damage
 from hlclip.system import HlclipError, write_whole
 
 KEY = "hlclip"
@@ -26,12 +26,7 @@ class CheckpointError(HlclipError):
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Write arrays and facts, whole or not at all: same content, same bytes.
-
-    Args:
-        arrays: name -> contiguous array.
-        facts: JSON.
-    """
+    """Write contiguous arrays and JSON facts, whole or not at all: same content, same bytes."""
 
     def content(facts: Mapping[str, Any]) -> bytes:
         return save(dict(arrays), {KEY: json.dumps(facts, sort_keys=True)})
@@ -41,11 +36,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The facts, and the arrays by name.
-
-    Raises:
-        ValueError, LookupError, TypeError, AttributeError: it is not what `write_arrays` wrote.
-    """
+    """The facts, and the arrays by name; a damaged file fails as `refusing_damage` expects."""
     content = path.read_bytes()
     return _checked_facts(content), load(content)
 

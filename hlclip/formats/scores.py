@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.problems import refusing_damage
 from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats.validation import refusing_damage
 
 ZERO_SHOT = "zero-shot"
 

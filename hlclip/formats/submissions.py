@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator
 
-from hlclip.formats.jsonl import Number, Qid, Row, read_rows
-from hlclip.formats.problems import problem_list, shown
+from hlclip.formats.validation import Number, Qid, Row, problem_list, read_rows, shown
 from hlclip.system import HlclipError, write_whole
 
 _NAMED_QIDS = 5

@@ -11,9 +11,9 @@ import pytest
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.evaluation.pooling import pool
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.problems import DamagedFileError
 from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import in_order, read_submission
+from hlclip.formats.validation import DamagedFileError
 from hlclip.params import PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
 
