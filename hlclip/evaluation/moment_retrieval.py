@@ -59,9 +59,10 @@ def moment_metrics(
         empty = sum(len(windows) == 0 for windows in each)
         if empty:
             raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
+    seconds = [windows[:, 1] - windows[:, 0] for windows in truth]
     figures: dict[str, dict[str, Figures]] = {}
     for name, (shortest, longest) in sorted(RANGES.items()):
-        inside = [_of_length(windows, shortest, longest) for windows in truth]
+        inside = [w[(s > shortest) & (s <= longest)] for w, s in zip(truth, seconds, strict=True)]
         queries = [query for query, windows in enumerate(inside) if len(windows)]
         if queries:
             first = [np.array(predictions[q][:MAX_PREDICTIONS], np.float64) for q in queries]
@@ -73,11 +74,6 @@ def moment_metrics(
                 "MR-R1": _recall_at_1(predicted, moments),
             }
     return figures
-
-
-def _of_length(windows: Windows, shortest: float, longest: float) -> Windows:
-    length = windows[:, 1] - windows[:, 0]
-    return windows[(length > shortest) & (length <= longest)]
 
 
 def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:

@@ -70,7 +70,12 @@ def evaluate_splits(
             matrices[name] = _pooled(scores, name, pool, 1)
             matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
         for name, matrix in matrices.items():
-            _write_predictions(predictions / submission_name(split, name), scores, matrix)
+            lines = zip(scores.rows, matrix.tolist(), scores.clips, strict=True)
+            answers = (
+                Prediction(qid=row.qid, query=row.query, vid=row.vid, pred_saliency_scores=line[:n])
+                for row, line, n in lines
+            )
+            write_submission(predictions / submission_name(split, name), answers)
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val":
@@ -82,8 +87,8 @@ def evaluate_splits(
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
     write_json(metrics, written)
-    lines = [("val", *place, *figures.values()) for place, figures in compared.items()]
-    write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *lines])
+    windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
+    write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
     write_table(examples, [COLUMNS, *example_lines])
     if measured:
         log.info("%s", table(measured))
@@ -151,14 +156,6 @@ def _choose_window(
             "give pool.window as a number",
         )
     return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
-
-
-def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float32]) -> None:
-    predictions = (
-        Prediction(qid=row.qid, query=row.query, vid=row.vid, pred_saliency_scores=line[:count])
-        for row, line, count in zip(scores.rows, matrix.tolist(), scores.clips, strict=True)
-    )
-    write_submission(path, predictions)
 
 
 def table(measured: dict[str, Metrics]) -> str:

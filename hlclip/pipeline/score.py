@@ -28,10 +28,6 @@ def score_splits(
 
     Returns:
         split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
-
-    Raises:
-        CheckpointError, EncoderError, StoreError: the checkpoint, the model or a cached item cannot
-            be used.
     """
     device = pick_device(params.device)
     weights = str(images.header["weights"])
