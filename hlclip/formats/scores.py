@@ -65,8 +65,9 @@ def pack(
     cosines: dict[str, NDArray[np.float32]] = {}
     for variant, by_qid in scores.items():
         cosines[variant] = np.zeros((len(rows), lengths.max(initial=0)), np.float32)
-        for line, row, length in zip(cosines[variant], rows, lengths, strict=True):
-            line[:length] = by_qid.get(row.qid, ())
+        for line, row in zip(cosines[variant], rows, strict=True):
+            clips = by_qid.get(row.qid, ())
+            line[: len(clips)] = clips
     return SplitScores(list(rows), lengths, cosines)
 
 
