@@ -50,9 +50,7 @@ PUBLIC = {
 def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module 'hlclip' has no attribute {name!r}")
-    value = getattr(import_module(f"hlclip.{PUBLIC[name]}"), name)
-    globals()[name] = value
-    return value
+    return getattr(import_module(f"hlclip.{PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:

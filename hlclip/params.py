@@ -1,8 +1,8 @@
 """The keys of `params.yaml`, with units and allowed values.
 
 `params.yaml` is complete: nothing has a default in code, so the file (and `dvc params diff`) shows
-everything that a result depends on. A missing, unknown or contradictory key is a `ParamsError`
-that names the key. Parameter objects stop at the stage modules; engines take plain values.
+everything that a result depends on. Parameter objects stop at the stage modules; engines take
+plain values.
 
 The sets of values are listed here and not imported: every stage depends on this module and on what
 it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit of a metric.
@@ -206,8 +206,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and validate a `params.yaml`.
 
     Raises:
-        ParamsError: the file is absent, not YAML, or has missing, unknown, ill-typed or
-            contradictory keys; the message lists all of them.
+        ParamsError: the file is absent, not YAML, or has wrong keys.
     """
     path = Path(path)
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlclip.evaluation.moment_retrieval import Figures, moment_metrics, percent
+from hlclip.evaluation.moment_retrieval import Figures, moment_metrics, percent, stack
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
@@ -22,17 +22,6 @@ if TYPE_CHECKING:  # the metrics need numpy alone at run time
 
 GROUPS = {"HL-min-Fair": 2, "HL-min-Good": 3, "HL-min-VeryGood": 4}
 """Group of the official report -> lowest rating that makes a clip a highlight."""
-
-_MOMENT_BRIEF = {
-    "MR-full-R1@0.5": ("full", "MR-R1", "0.5"),
-    "MR-full-R1@0.7": ("full", "MR-R1", "0.7"),
-    "MR-full-mAP": ("full", "MR-mAP", "average"),
-    "MR-full-mAP@0.5": ("full", "MR-mAP", "0.5"),
-    "MR-full-mAP@0.75": ("full", "MR-mAP", "0.75"),
-    "MR-long-mAP": ("long", "MR-mAP", "average"),
-    "MR-middle-mAP": ("middle", "MR-mAP", "average"),
-    "MR-short-mAP": ("short", "MR-mAP", "average"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +52,21 @@ def ground_truth(annotations: Sequence[Annotation]) -> GroundTruth:
             f"{len(blind)} of {len(annotations)} annotations have no saliency_scores to evaluate "
             f"against, first qid {blind[0]!r}"
         )
-    rows = [annotation.ratings() for annotation in annotations]  # [clips, annotators] each
-    clips = np.array([len(row) for row in rows])
-    ratings = np.zeros((len(rows), rows[0].shape[1], clips.max()), dtype=np.int8)
-    for query, row in enumerate(rows):
-        ratings[query, :, : len(row)] = row.T
+    rows = [annotation.ratings().astype(np.int8) for annotation in annotations]
+    ratings = stack(rows).swapaxes(1, 2).copy()  # [queries, annotators, clips]
     labels = np.stack([ratings >= lowest for lowest in GROUPS.values()], axis=1)
     windows = tuple(
         np.array(annotation.relevant_windows or (), dtype=np.float64).reshape(-1, 2)
         for annotation in annotations
     )
+    clips = np.array([len(row) for row in rows])
     return GroundTruth(tuple(a.qid for a in annotations), labels, clips, windows)
 
 
 def pad(scores: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Stack scores of different lengths: [queries, longest], zero-padded, and lengths [queries]."""
     rows = [np.asarray(row, dtype=np.float64) for row in scores]
-    lengths = np.array([len(row) for row in rows])
-    matrix = np.zeros((len(rows), lengths.max(initial=0)))
-    for query, row in enumerate(rows):
-        matrix[query, : len(row)] = row
-    return matrix, lengths
+    return stack(rows), np.array([len(row) for row in rows])
 
 
 def evaluate(
@@ -101,27 +84,24 @@ def evaluate(
 
     Returns:
         Percentages: `brief` first, then a group for each level (`HL-min-...`) and for each range of
-        moment lengths (`full`, `long`, `middle`, `short`). A range without ground truth is left
-        out.
+        moment lengths (`full`, `long`, ...). A range without ground truth is left out.
 
     Raises:
         HlclipError: the number of entries is not that of the queries, a score is not finite, or a
             query has no entry.
     """
-    groups: dict[str, Any] = {}
+    moments = {} if windows is None else moment_metrics(truth.windows, windows)
+    highlights = {} if scores is None else highlight_metrics(truth, *pad(scores))
     brief: Figures = {}
-    if windows is not None:
-        moments = moment_metrics(truth.windows, windows)
-        groups |= moments
-        for name, (group, metric, threshold) in _MOMENT_BRIEF.items():
-            if group in moments:
-                brief[name] = moments[group][metric][threshold]
-    if scores is not None:
-        highlights = highlight_metrics(truth, *pad(scores))
-        groups |= highlights
-        for group, figures in highlights.items():
-            brief |= {f"{group}-{name.removeprefix('HL-')}": v for name, v in figures.items()}
-    return {"brief": brief, **dict(sorted(groups.items()))}
+    if moments:
+        recall, precision = moments["full"]["MR-R1"], moments["full"]["MR-mAP"]
+        brief |= {f"MR-full-R1@{t}": recall[t] for t in ("0.5", "0.7")}
+        brief["MR-full-mAP"] = precision["average"]
+        brief |= {f"MR-full-mAP@{t}": precision[t] for t in ("0.5", "0.75")}
+        brief |= {f"MR-{name}-mAP": each["MR-mAP"]["average"] for name, each in moments.items()}
+    for group, figures in highlights.items():
+        brief |= {f"{group}-{name.removeprefix('HL-')}": v for name, v in figures.items()}
+    return {"brief": brief, **dict(sorted((moments | highlights).items()))}
 
 
 def highlight_metrics(
@@ -216,7 +196,6 @@ def query_precision(truth: GroundTruth, scores: NDArray[np.floating]) -> NDArray
     The mean over the queries is the official VeryGood mAP.
 
     Args:
-        truth: see `hlclip.evaluation.metrics.ground_truth`.
         scores: complete and finite [queries, clips], in the order of `truth.qids`.
 
     Returns:

@@ -5,6 +5,7 @@ official report.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,16 @@ def percent(share: float | np.floating) -> float:
     return float(f"{100 * share:.2f}")
 
 
+def stack(rows: Sequence[NDArray[Any]], *, fill: float = 0) -> NDArray[Any]:
+    """Arrays of different lengths as one [rows, longest, ...], `fill` after the end of each."""
+    first = rows[0] if rows else np.zeros(0)
+    longest = max(map(len, rows), default=0)
+    stacked = np.full((len(rows), longest, *first.shape[1:]), fill, first.dtype)
+    for number, row in enumerate(rows):
+        stacked[number, : len(row)] = row
+    return stacked
+
+
 def moment_metrics(
     truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
 ) -> dict[str, dict[str, Figures]]:
@@ -41,9 +52,6 @@ def moment_metrics(
     Returns:
         Percentages by range (`full`, `long`, `middle`, `short`), metric and threshold. A range that
         holds no moment is left out.
-
-    Raises:
-        HlclipError: not one entry a query, or a query without moments or without predictions.
     """
     if len(truth) != len(predictions):
         raise HlclipError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
@@ -51,32 +59,21 @@ def moment_metrics(
         empty = sum(len(windows) == 0 for windows in each)
         if empty:
             raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
+    seconds = [windows[:, 1] - windows[:, 0] for windows in truth]
     figures: dict[str, dict[str, Figures]] = {}
     for name, (shortest, longest) in sorted(RANGES.items()):
-        inside = [_of_length(windows, shortest, longest) for windows in truth]
+        inside = [w[(s > shortest) & (s <= longest)] for w, s in zip(truth, seconds, strict=True)]
         queries = [query for query, windows in enumerate(inside) if len(windows)]
         if queries:
-            moments = _stack([inside[query] for query in queries])
-            predicted = _stack([np.asarray(predictions[q][:MAX_PREDICTIONS]) for q in queries])
+            first = [np.array(predictions[q][:MAX_PREDICTIONS], np.float64) for q in queries]
+            # [queries, most windows, 2 or 3], NaN where a query has fewer windows.
+            moments = stack([inside[query] for query in queries], fill=np.nan)
+            predicted = stack(first, fill=np.nan)
             figures[name] = {
                 "MR-mAP": _mean_average_precision(predicted, moments),
                 "MR-R1": _recall_at_1(predicted, moments),
             }
     return figures
-
-
-def _of_length(windows: Windows, shortest: float, longest: float) -> Windows:
-    length = windows[:, 1] - windows[:, 0]
-    return windows[(length > shortest) & (length <= longest)]
-
-
-def _stack(windows: Sequence[Windows]) -> Windows:
-    """[queries, most windows, 2 or 3], NaN where a query has fewer windows."""
-    most = max(map(len, windows))
-    stacked = np.full((len(windows), most, windows[0].shape[1]), np.nan)
-    for query, rows in enumerate(windows):
-        stacked[query, : len(rows)] = rows
-    return stacked
 
 
 def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:

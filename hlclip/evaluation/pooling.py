@@ -54,9 +54,6 @@ def pool_padded(
 
     Returns:
         float32 [queries, clips], zero beyond a row's length; `window` 1 returns a copy of `scores`.
-
-    Raises:
-        HlclipError: the window is even or below 1, or lengths do not fit the scores.
     """
     if window < 1 or window % 2 == 0:
         raise HlclipError(

@@ -4,10 +4,8 @@ annotations         annotation rows in the QVHighlights format
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 scores              cosines of every clip with its query; names of variants
-checkpoints         the facts that a checkpoint states
-safetensors_file    safetensors with facts and a digest
-jsonl               files of rows (JSONL), with all their problems
-problems            problems of input in words
+safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
+validation          rows of JSONL files; every problem of input and damaged files, in words
 """
 
 from hlclip.formats.annotations import (
@@ -20,7 +18,6 @@ from hlclip.formats.annotations import (
     Level,
     read_annotations,
 )
-from hlclip.formats.checkpoints import CheckpointError, read_facts
 from hlclip.formats.manifests import (
     Header,
     Index,
@@ -34,8 +31,12 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
-from hlclip.formats.problems import problems_of, shown
-from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats.safetensors_file import (
+    CheckpointError,
+    read_arrays,
+    read_facts,
+    write_arrays,
+)
 from hlclip.formats.scores import (
     ZERO_SHOT,
     SplitScores,
@@ -47,3 +48,4 @@ from hlclip.formats.scores import (
     write_scores,
 )
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission
+from hlclip.formats.validation import DamagedFileError, problems_of, shown

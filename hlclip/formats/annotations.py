@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PrivateAttr, Strict, ValidationInfo, field_validator
 
-from hlclip.formats.jsonl import Number, Row, read_rows
-from hlclip.formats.problems import shown
+from hlclip.formats.validation import Number, Row, read_rows, shown
 from hlclip.system import HlclipError
 
 Level = Literal["Fair", "Good", "VeryGood"]
@@ -40,7 +39,6 @@ def _not_blank(value: str) -> str:
 
 
 _Text = Annotated[str, Strict(), AfterValidator(_not_blank)]
-_ClipId = Annotated[int, Strict()]
 _Rating = Annotated[int, Strict(), Field(ge=0, le=MAX_RATING)]
 _Ratings = tuple[_Rating, _Rating, _Rating]
 _Window = tuple[Number, Number]
@@ -58,9 +56,9 @@ class Annotation(Row):
     """Seconds. Only this: the span in a `vid` is 150 s even where the video is shorter."""
     saliency_scores: tuple[_Ratings, ...] | None = None
     """Ratings 0 (very bad) .. 4 (very good) of each of `relevant_clip_ids` by three annotators."""
-    relevant_clip_ids: Annotated[
-        tuple[_ClipId, ...] | None, Field(default=None, validate_default=True)
-    ]
+    relevant_clip_ids: tuple[Annotated[int, Strict()], ...] | None = Field(
+        default=None, validate_default=True
+    )
     """Clips that were rated, each once, counted from 0."""
     relevant_windows: tuple[_Window, ...] | None = None
     """(start, end) of each relevant moment in seconds."""

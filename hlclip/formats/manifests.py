@@ -4,8 +4,7 @@ Sorted, without time stamps or absolute paths: same content, same bytes.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.problems import problems_of
-from hlclip.system import HlclipError, write_json
+from hlclip.formats.validation import problems_of, refusing_damage
+from hlclip.system import write_json
 
 Header = Mapping[str, str | int | float]
-
-
-class ManifestError(HlclipError):
-    """A file between two stages is not as hlclip wrote it; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +103,9 @@ def read_index(path: Path) -> Index:
     """Read what `write_index` wrote.
 
     Raises:
-        ManifestError: it is damaged.
+        DamagedFileError: it is damaged.
     """
-    with _parsing(path):
+    with refusing_damage(path, path.stem):
         content = json.loads(path.read_bytes())
         context = {"clip_seconds": content["clip_seconds"]}
         return TypeAdapter(Index).validate_python(content, context=context)
@@ -125,9 +120,9 @@ def read_manifests(path: Path, *names: str) -> dict[str, Manifest]:
     """Read what `write_manifests` wrote: the manifests of these names.
 
     Raises:
-        ManifestError: it is damaged, or holds others.
+        DamagedFileError: it is damaged, or holds others.
     """
-    with _parsing(path):
+    with refusing_damage(path, path.stem):
         manifests = parse_manifests(path.read_bytes())
         if set(manifests) != set(names):
             raise ValueError(f"it holds {sorted(manifests)}, not {sorted(names)}")
@@ -144,18 +139,3 @@ def parse_manifests(text: bytes) -> dict[str, Manifest]:
         return TypeAdapter(dict[str, Manifest]).validate_json(text)
     except ValidationError as failure:
         raise ValueError(problems_of(failure)[0]) from failure
-
-
-@contextmanager
-def _parsing(path: Path) -> Iterator[None]:
-    """What fails while the content of `path` is parsed is damage to that file."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        failed = (
-            problems_of(error) if isinstance(error, ValidationError) else str(error).split("\n")
-        )
-        raise ManifestError(
-            f"{path}: damaged, or not written by hlclip ({failed[0]})",
-            f"`dvc repro --force {path.stem}` makes it again",
-        ) from error

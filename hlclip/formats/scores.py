@@ -9,17 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.safetensors_file import DamagedFileError, read_arrays, write_arrays
-from hlclip.system import HlclipError
+from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats.validation import refusing_damage
 
 ZERO_SHOT = "zero-shot"
 
 _POOLED = " (SP)"
 """Ends the name of a variant whose scores are pooled: SP is saliency pooling."""
-
-
-class ScoresError(HlclipError):
-    """A scores file is damaged, or not written by hlclip."""
 
 
 def pooled(variant: str) -> str:
@@ -65,14 +61,13 @@ def pack(
         scores: variant -> qid -> float32 [clips]; no entry where the video is missing.
     """
     some = next(iter(scores.values()))
-    lengths = np.array([len(some[row.qid]) if row.qid in some else 0 for row in rows])
-    cosines = {}
+    lengths = np.array([len(some.get(row.qid, ())) for row in rows])
+    cosines: dict[str, NDArray[np.float32]] = {}
     for variant, by_qid in scores.items():
-        matrix = np.zeros((len(rows), lengths.max(initial=0)), np.float32)
-        for line, row in zip(matrix, rows, strict=True):
-            if row.qid in by_qid:
-                line[: len(by_qid[row.qid])] = by_qid[row.qid]
-        cosines[variant] = matrix
+        cosines[variant] = np.zeros((len(rows), lengths.max(initial=0)), np.float32)
+        for line, row in zip(cosines[variant], rows, strict=True):
+            clips = by_qid.get(row.qid, ())
+            line[: len(clips)] = clips
     return SplitScores(list(rows), lengths, cosines)
 
 
@@ -100,21 +95,16 @@ def read_scores(path: Path) -> dict[str, SplitScores]:
     """Read what `write_scores` wrote: split -> scores.
 
     Raises:
-        ScoresError: it is damaged.
+        DamagedFileError: it is damaged.
     """
-    try:
+    with refusing_damage(path, "score"):
         facts, arrays = read_arrays(path)
-    except DamagedFileError as error:
-        raise ScoresError(
-            f"{path}: damaged, or not written by hlclip ({error})",
-            "`dvc repro --force score` makes it again",
-        ) from error
-    context = {"clip_seconds": facts["clip_seconds"]}
-    return {
-        split: SplitScores(
-            [Annotation.model_validate(row, context=context) for row in facts["rows"][split]],
-            arrays[f"{split}/lengths"],
-            {variant: arrays[f"{split}/cosines/{variant}"] for variant in facts["variants"][split]},
-        )
-        for split in facts["splits"]
-    }
+        context = {"clip_seconds": facts["clip_seconds"]}
+        return {
+            split: SplitScores(
+                [Annotation.model_validate(row, context=context) for row in facts["rows"][split]],
+                arrays[f"{split}/lengths"],
+                {name: arrays[f"{split}/cosines/{name}"] for name in facts["variants"][split]},
+            )
+            for split in facts["splits"]
+        }

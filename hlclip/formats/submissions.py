@@ -3,25 +3,22 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
 
-from hlclip.formats.jsonl import Number, Qid, Row, read_rows
-from hlclip.formats.problems import problem_list, shown
+from hlclip.formats.validation import Number, Qid, Row, problem_list, read_rows, shown
 from hlclip.system import HlclipError, write_whole
 
 _NAMED_QIDS = 5
-
-_Entry = TypeVar("_Entry")
 
 
 class SubmissionError(HlclipError):
     """A submission is malformed, or its queries are not those of the annotations."""
 
 
-def _not_empty(value: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     # Not pydantic's min_length, which reports a second problem where an entry is malformed.
     if not value:
         raise ValueError("got [], expected at least one entry")
@@ -88,7 +85,8 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
     for row in rows:
         content = row.model_dump(exclude_none=True)
         if row.pred_saliency_scores is not None:
-            content["pred_saliency_scores"] = _shortest(row.pred_saliency_scores)
+            shortest = np.asarray(row.pred_saliency_scores, dtype=np.float32).astype(str)
+            content["pred_saliency_scores"] = [float(text) for text in shortest]
         lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(Path(path), "".join(lines).encode())
 
@@ -119,10 +117,6 @@ def in_order(rows: Iterable[Prediction], qids: Sequence[Qid]) -> list[Prediction
 
 def _kinds(row: Prediction) -> set[str]:
     return {kind for kind in _KINDS if getattr(row, kind) is not None}
-
-
-def _shortest(scores: Sequence[float]) -> list[float]:
-    return [float(text) for text in np.asarray(scores, dtype=np.float32).astype(str)]
 
 
 def _named(qids: Sequence[Qid]) -> str:

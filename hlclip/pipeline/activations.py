@@ -31,8 +31,6 @@ def make_activations(
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
 
-    At most three videos are in memory at once.
-
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
 
@@ -63,16 +61,15 @@ def _encode_videos(
     items: dict[str, Item] = {}
     total = sum(item.length for item in frames.items.values())
 
-    def encode(vid: str, pictures: Item) -> np.ndarray:
-        pixels = source.read(pictures)
+    def encode(vid: str) -> np.ndarray:
+        pixels = source.read(frames.items[vid])
         with computing:
             tokens = encoder.image_tokens(pixels, batch=params.batch)
         return cast_tokens(tokens, params.dtype, vid)
 
     def make(vid: str) -> Item:
-        pictures = frames.items[vid]
-        key = content_key(header, pictures.key)
-        return target.get_or_make(key, partial(encode, vid, pictures))
+        key = content_key(header, frames.items[vid].key)
+        return target.get_or_make(key, partial(encode, vid))
 
     # One video is computed while others are read and written: fsync may take long on a disk.
     computing = Lock()
@@ -93,15 +90,15 @@ def _encode_queries(
     header = text_header(shared, params.dtype)
     target = Store(store, "texts", header)
     queries = sorted({row.query for rows in index.queries.values() for row in rows})
-    items: dict[str, Item] = {}
 
     def encode(query: str) -> np.ndarray:
         return cast_tokens(encoder.text_tokens(query), params.dtype, query)
 
     # One at a time, so that the bytes of a query do not depend on the other queries.
-    for query in tqdm(queries, desc="texts", unit="query", disable=None):
-        key = content_key(header, query)
-        items[query] = target.get_or_make(key, partial(encode, query))
+    items = {
+        query: target.get_or_make(content_key(header, query), partial(encode, query))
+        for query in tqdm(queries, desc="texts", unit="query", disable=None)
+    }
     return Manifest(header, items, {})
 
 

@@ -1,7 +1,7 @@
 """evaluate: saliency pooling, official metrics, submission files, and mAP over the window."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,7 @@ def evaluate_splits(
     video ends before its annotation) gets its query's lowest score. So the submission files cover
     all queries and clips, as the official script expects.
 
-    Windows are compared on val only, so that none is chosen by its figures on test.
-
     Args:
-        splits: split -> scores.
-        pool: window, mode and border.
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
@@ -55,15 +51,13 @@ def evaluate_splits(
 
     Returns:
         split -> figures; splits without ground truth are left out.
-
-    Raises:
-        EvaluateError: `pool.window` is `best` and val has no ground truth.
     """
     truths = {
         split: ground_truth(scores.rows)
         for split, scores in splits.items()
         if all(row.saliency_scores is not None for row in scores.rows)
     }
+    # Windows are compared on val only, so that none is chosen by its figures on test.
     compared = _compare_windows(splits["val"], truths["val"], pool) if "val" in truths else {}
     variants = next(iter(splits.values())).cosines
     windows = {name: _choose_window(name, compared, pool) for name in variants}
@@ -71,23 +65,30 @@ def evaluate_splits(
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
     for split, scores in splits.items():
-        complete_scores = dict(_variants(scores, pool, windows))
-        for name, matrix in complete_scores.items():
-            _write_predictions(predictions / submission_name(split, name), scores, matrix)
-        without_video = int((scores.lengths == 0).sum())
-        written[split] = {"queries": len(scores.rows), "without video": without_video}
+        matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
+        for name in variants:
+            matrices[name] = _pooled(scores, name, pool, 1)
+            matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
+        for name, matrix in matrices.items():
+            lines = zip(scores.rows, matrix.tolist(), scores.clips, strict=True)
+            answers = (
+                Prediction(qid=row.qid, query=row.query, vid=row.vid, pred_saliency_scores=line[:n])
+                for row, line, n in lines
+            )
+            write_submission(predictions / submission_name(split, name), answers)
         if split in truths:
-            measured[split] = {n: measure(truths[split], m) for n, m in complete_scores.items()}
-            written[split] |= measured[split]
+            measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val":
-                example_lines += example_rows(scores, truths[split], complete_scores)
+                example_lines += example_rows(scores, truths[split], matrices)
+        without_video = int((scores.lengths == 0).sum())
+        counts = {"queries": len(scores.rows), "without video": without_video}
+        written[split] = counts | measured.get(split, {})
     if pool.window == "best":
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
     write_json(metrics, written)
-    columns = ["split", "variant", "window", "mAP", "HIT@1"]
-    lines = (("val", *place, each["mAP"], each["HIT@1"]) for place, each in compared.items())
-    write_table(plot, [columns, *lines])
+    windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
+    write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
     write_table(examples, [COLUMNS, *example_lines])
     if measured:
         log.info("%s", table(measured))
@@ -124,15 +125,6 @@ def complete(
     return full
 
 
-def _variants(
-    scores: SplitScores, pool: PoolParams, windows: Mapping[str, int]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Complete scores [queries, clips] of each variant, without and with SP."""
-    for name in scores.cosines:
-        yield name, _pooled(scores, name, pool, 1)
-        yield pooled(name), _pooled(scores, name, pool, windows[name])
-
-
 def _pooled(
     scores: SplitScores, variant: str, pool: PoolParams, window: int
 ) -> NDArray[np.float32]:
@@ -164,21 +156,6 @@ def _choose_window(
             "give pool.window as a number",
         )
     return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
-
-
-def _write_predictions(path: Path, scores: SplitScores, matrix: NDArray[np.float32]) -> None:
-    write_submission(
-        path,
-        (
-            Prediction(
-                qid=row.qid,
-                query=row.query,
-                vid=row.vid,
-                pred_saliency_scores=tuple(line[:count].tolist()),
-            )
-            for row, line, count in zip(scores.rows, matrix, scores.clips, strict=True)
-        ),
-    )
 
 
 def table(measured: dict[str, Metrics]) -> str:

@@ -30,7 +30,6 @@ def example_rows(
     Args:
         scores: the split. Rows without video, and rows without a clip that some annotator finds
             very good, are no examples.
-        truth: ground truth of the same rows.
         variants: name (`zero-shot`, `zero-shot (SP)`, ...) -> complete [queries, clips], zero-shot
             first.
     """

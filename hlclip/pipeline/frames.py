@@ -3,15 +3,16 @@
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from hlclip.formats import Index, Item, Manifest, Video
+from hlclip.formats import Index, Item, Manifest
 from hlclip.params import FramesParams
 from hlclip.pipeline.missing import check_missing
 from hlclip.store import Store, content_key
-from hlclip.video import Decoder, VideoError, extract_frames, frames_header
+from hlclip.video import VideoError, extract_frames, frames_header
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +28,15 @@ def make_frames(
     Raises:
         TooManyMissingError: too many videos failed; the frames of the others stay in the store.
     """
-    header = frames_header(
-        size=params.size,
-        resize=params.resize,
-        interpolation=params.interpolation,
-        clip_seconds=index.clip_seconds,
-    )
+    settings = params.model_dump(exclude={"decoder"})
+    header = frames_header(**settings, clip_seconds=index.clip_seconds)
     frames = Store(store, "frames", header)
 
     def make(vid: str) -> Item | VideoError:
+        video = index.videos[vid]
+        decode = partial(extract_frames, data_root / video.path, header, params.decoder)
         try:
-            return _make_one(index.videos[vid], data_root, frames, params.decoder)
+            return frames.get_or_make(content_key(header, video.sha256), decode)
         except VideoError as error:
             return error
 
@@ -57,28 +56,14 @@ def make_frames(
     return Manifest(header, items, failed)
 
 
-def _make_one(video: Video, data_root: Path, frames: Store, decoder: Decoder) -> Item:
-    key = content_key(frames.header, video.sha256)
-    path = data_root / video.path
-    return frames.get_or_make(key, lambda: extract_frames(path, frames.header, decoder))
-
-
 def _report_lengths(index: Index, items: dict[str, Item]) -> None:
     """Log which videos end before their annotation; later stages score the clips that exist."""
     annotated = index.clips()
     shorter = [vid for vid, item in items.items() if item.length < annotated[vid]]
     longer = sum(item.length > annotated[vid] for vid, item in items.items())
     for vid in shorter:
-        log.warning(
-            "  %s: %d clips decoded, %d annotated; clips past the end have no frame",
-            vid,
-            items[vid].length,
-            annotated[vid],
-        )
+        clips = f"{items[vid].length} clips decoded, {annotated[vid]} annotated"
+        log.warning("  %s: %s; clips past the end have no frame", vid, clips)
     if shorter or longer:
-        log.warning(
-            "%d of %d videos are shorter than annotated, %d longer (the rest is unused)",
-            len(shorter),
-            len(items),
-            longer,
-        )
+        summary = f"{len(shorter)} of {len(items)} videos are shorter than annotated"
+        log.warning("%s, %d longer (the rest is unused)", summary, longer)

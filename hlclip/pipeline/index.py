@@ -15,7 +15,6 @@ def build_index(data: DataParams, *, cache: Path) -> Index:
     """Validate the annotations; find, hash and probe the videos.
 
     Args:
-        data: folder and files of the data set, tolerated share of missing videos.
         cache: see `inspect_videos`.
 
     Raises:

@@ -24,9 +24,6 @@ def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> Non
         failed: vid -> reason, of every video of the data set that failed so far.
         total: videos in the data set.
         share: tolerated share of failed videos, 0..1 (`data.max_missing`).
-
-    Raises:
-        TooManyMissingError: `failed` is more than `share` of `total`.
     """
     if not failed:
         return

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, pack, read_facts
-from hlclip.model import Tail, autocast, load_tail, pick_device, pretrained_tail
+from hlclip.model import autocast, load_tail, pick_device, pretrained_tail
 from hlclip.params import EncoderParams, Split, TrainParams
 from hlclip.training import CachedQueries, score_queries
 
@@ -28,25 +28,19 @@ def score_splits(
 
     Returns:
         split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
-
-    Raises:
-        CheckpointError, EncoderError, StoreError: the checkpoint, the model or a cached item cannot
-            be used.
     """
     device = pick_device(params.device)
     weights = str(images.header["weights"])
-
-    def pretrained() -> Tail:
-        return pretrained_tail(
+    blocks = read_facts(checkpoint)["train"]["blocks"]
+    tuned = f"HL-CLIP-{blocks}"
+    tails = {
+        variant: pretrained_tail(
             encoder.model, encoder.pretrained, cached_blocks=encoder.cached_blocks, weights=weights
         )
-
-    tails = {ZERO_SHOT: pretrained()}
-    blocks = read_facts(checkpoint)["train"]["blocks"]
+        for variant in ([ZERO_SHOT, tuned] if blocks else [ZERO_SHOT])
+    }
     if blocks:
-        tuned = pretrained()
-        load_tail(checkpoint, tuned, weights=weights)
-        tails[f"HL-CLIP-{blocks}"] = tuned
+        load_tail(checkpoint, tails[tuned], weights=weights)
     for tail in tails.values():
         tail.to(device).requires_grad_(False)
 
@@ -61,11 +55,7 @@ def score_splits(
             progress=split,
             autocast=autocast(device, params.precision),
         )
-        scores[split] = pack(
-            index.queries[split],
-            {
-                variant: {row.qid: line for row, line in zip(queries.rows, lines, strict=True)}
-                for variant, lines in cosines.items()
-            },
-        )
+        qids = [row.qid for row in queries.rows]
+        by_qid = {name: dict(zip(qids, lines, strict=True)) for name, lines in cosines.items()}
+        scores[split] = pack(index.queries[split], by_qid)
     return scores

@@ -40,10 +40,9 @@ def run(main: Callable[[], None]) -> None:
         try:
             with _alone():
                 main()
+            # The work is done: nothing interrupts the exit.
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(
-                    number, signal.SIG_IGN
-                )  # the work is done: nothing interrupts the exit
+                signal.signal(number, signal.SIG_IGN)
         except (Exception, KeyboardInterrupt) as error:
             sys.exit(print_error(error, status=1))
 

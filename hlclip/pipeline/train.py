@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,21 +76,21 @@ def train_tail(
                 weights=str(images.header["weights"]),
             ).to(device)
             tail.train_only(params.blocks, params.heads)
-
-            def split(name: str) -> CachedQueries:
-                return CachedQueries(
-                    index, name, images, texts, store=store, target=params.target, device=device
-                )
-
+            cached = partial(CachedQueries, store=store, target=params.target, device=device)
+            train = cached(index, "train", images, texts)
+            val = cached(index, "val", images, texts) if "val" in index.queries else None
+            if len(train) == 0:
+                raise TrainError("no row of the train split has a cached video to train on")
+            if train.absent:
+                log.warning("train: %d rows without video are left out", train.absent)
+            log.info("activations of train are kept on %s", train.location)
             resume = result.with_suffix(".pt")
             state = fit_tail(
                 tail,
-                _train_queries(split("train")),
+                train,
                 params,
                 device=device,
-                validate=_validator(split("val"), params, device)
-                if "val" in index.queries
-                else None,
+                validate=_validator(val, params, device) if val else None,
                 resume=resume,
                 history=history,
             )
@@ -113,18 +114,9 @@ def _is_whole(result: Path) -> bool:
     return True
 
 
-def _train_queries(queries: CachedQueries) -> CachedQueries:
-    if len(queries) == 0:
-        raise TrainError("no row of the train split has a cached video: nothing to train on")
-    if queries.absent:
-        log.warning("train: %d rows without video are left out", queries.absent)
-    log.info("activations of train are kept on %s", queries.location)
-    return queries
-
-
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
-    """Measures a tail on val; None without cached videos or ground truth."""
-    if len(val) == 0 or any(row.saliency_scores is None for row in val.rows):
+    """Measures a tail on val; None without ground truth."""
+    if any(row.saliency_scores is None for row in val.rows):
         return None
     truth = ground_truth(val.rows)
 

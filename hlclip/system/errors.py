@@ -3,8 +3,7 @@
     HlclipError                  the input, a parameter or a file is not what hlclip needs
       AnnotationError            an annotation file is malformed
       SubmissionError            a submission file is malformed, or answers other queries
-      ManifestError              a file between two stages is damaged
-      ScoresError                a scores file is damaged
+      DamagedFileError           a file between two stages is damaged
       CheckpointError            a checkpoint is damaged, or belongs to another model
       WriteError                 a file cannot be written: no room, no permission
       DiskError                  too little room for a task, or a second writer of a file

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hlclip.formats import DamagedFileError
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import (
     Index,
     Item,
     Manifest,
-    ManifestError,
     Video,
     VideoInfo,
     read_index,
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damaged: bytes) -> None:
     for name, read in readers.items():
         path = tmp_path / f"{name}.json"
         path.write_bytes(damaged)
-        with pytest.raises(ManifestError) as caught:
+        with pytest.raises(DamagedFileError) as caught:
             read(path)
         what, to_do = str(caught.value).splitlines()
         assert what.startswith(f"{path}: damaged, or not written by hlclip (")
@@ -119,5 +119,5 @@ def test_half_an_index_is_no_index(tmp_path: Path, share: float) -> None:
     write_index(path, INDEX)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ManifestError):
+    with pytest.raises(DamagedFileError):
         read_index(path)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.checkpoints import CheckpointError
 from hlclip.formats.manifests import Index, Manifest, Video
+from hlclip.formats.safetensors_file import CheckpointError
 from hlclip.highlights import moments, scorer
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail

@@ -11,8 +11,9 @@ import pytest
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.evaluation.pooling import pool
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.scores import ScoresError, SplitScores, pack, read_scores, write_scores
+from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import in_order, read_submission
+from hlclip.formats.validation import DamagedFileError
 from hlclip.params import PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
 
@@ -187,7 +188,7 @@ def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         try:
             splits = read_scores(path)
-        except ScoresError:
+        except DamagedFileError:
             refused += 1
         else:  # safetensors pads its header with spaces
             assert splits["val"].rows == expected.rows
@@ -199,7 +200,7 @@ def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores
     for half in (b"", whole[: len(whole) // 2], whole[:-1], b"null"):
         path.write_bytes(half)
         with pytest.raises(
-            ScoresError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it again"
+            DamagedFileError, match=f"{path}: damaged, .*\n`dvc repro --force score` makes it again"
         ):
             read_scores(path)
 
