@@ -5,10 +5,9 @@ git has dvc.lock with their md5, and DVC's cache (or remote) has the content.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,9 +27,6 @@ Keep = Literal["workspace", "references", "commits"]
 STAGES = {"frames": "outputs/frames.json", "activations": "outputs/activations.json"}
 """Stage -> its manifests."""
 
-Locked = tuple[str, str]
-"""Path and md5 of a manifest that a dvc.lock names."""
-
 
 class ReferencesError(HlclipError):
     """The manifests that name items cannot be found or read."""
@@ -44,12 +40,13 @@ class NamedItems:
     unreadable: dict[str, str] = field(default_factory=dict)
     """Revision or working tree -> the manifest that cannot be read, and why."""
 
-    def add(self, read: Callable[[], bytes], manifest: str, sources: Iterable[str]) -> None:
-        """Add the items of a manifest, or note that it is unreadable for these sources."""
+    @contextmanager
+    def reading(self, file: str, *sources: str) -> Iterator[None]:
+        """If the file cannot be read, note it for the sources that name it."""
         try:
-            self.items.update(manifest_items(_parse(read())))
+            yield
         except ValueError as error:
-            self.unreadable.update(dict.fromkeys(sources, f"{manifest}: {error}"))
+            self.unreadable.update(dict.fromkeys(sources, f"{file} cannot be read ({error})"))
 
 
 def manifest_items(manifests: Mapping[str, Manifest]) -> dict[ItemName, Item]:
@@ -71,10 +68,10 @@ def workspace_manifests(workspace: Path) -> dict[str, Manifest]:
     for name in STAGES.values():
         with suppress(FileNotFoundError):
             try:
-                manifests |= _parse((workspace / name).read_bytes())
+                manifests |= parse_manifests((workspace / name).read_bytes())
             except ValueError as error:
                 raise ReferencesError(
-                    f"{workspace / name}: {error}",
+                    f"{workspace / name}: not a manifest ({error})",
                     f"`dvc checkout {name}` restores it, `dvc repro` makes it again",
                 ) from error
     return manifests
@@ -98,32 +95,30 @@ def named_items(repository: Path, keep: Keep) -> NamedItems:
         ReferencesError: not a DVC repository.
     """
     named = NamedItems()
-    locked: dict[Locked, list[str]] = {}
+    manifests: dict[tuple[str, str], list[str]] = {}  # path and md5 -> sources
     with ExitStack() as stack:
         repos = [stack.enter_context(repo) for repo in _repos(repository)]
         root = Path(repos[0].root_dir)
+        locks: list[tuple[str, bytes]] = []
         for workspace in _workspaces(repos):
+            source = str(workspace)
             for name in STAGES.values():
                 # A manifest may not be made yet, or be about to be: dvc.lock may name its items.
-                with suppress(FileNotFoundError):
-                    named.add((workspace / name).read_bytes, name, [str(workspace)])
-            lock = workspace / "dvc.lock"
-            if lock.is_file():
-                _collect(lock.read_bytes(), str(workspace), locked, named)
+                with suppress(FileNotFoundError), named.reading(name, source):
+                    content = (workspace / name).read_bytes()
+                    named.items.update(manifest_items(parse_manifests(content)))
+            with suppress(FileNotFoundError):
+                locks.append((source, (workspace / "dvc.lock").read_bytes()))
         if keep != "workspace":
-            commits = revisions(root, history=keep == "commits")
-            for revision, content in file_at(root, commits, "dvc.lock"):
-                _collect(content, revision, locked, named)
-        for (path, md5), sources in locked.items():
-            named.add(partial(_content, repos, md5), f"{path}, md5 {md5}", sources)
+            locks += file_at(root, revisions(root, history=keep == "commits"), "dvc.lock")
+        for source, lock in locks:
+            with named.reading("dvc.lock", source):
+                for manifest in _locked_manifests(lock):
+                    manifests.setdefault(manifest, []).append(source)
+        for (path, md5), sources in manifests.items():
+            with named.reading(f"{path}, md5 {md5}", *sources):
+                named.items.update(manifest_items(parse_manifests(_content(repos, md5))))
     return named
-
-
-def _parse(content: bytes) -> dict[str, Manifest]:
-    try:
-        return parse_manifests(content)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a manifest ({error})") from error
 
 
 def _repos(repository: Path) -> "list[Repo]":
@@ -147,17 +142,14 @@ def _repos(repository: Path) -> "list[Repo]":
     return repos
 
 
-def _collect(
-    lock: bytes, revision: str, locked: dict[Locked, list[str]], named: NamedItems
-) -> None:
-    """Add the manifests that a dvc.lock names to `locked`, with the revision of the dvc.lock."""
+def _locked_manifests(lock: bytes) -> list[tuple[str, str]]:
+    """Path and md5 of each manifest that a dvc.lock names."""
     try:
         stages = (YAML(typ="safe").load(lock) or {}).get("stages", {})
-        for stage in STAGES:
-            for out in stages.get(stage, {}).get("outs", ()):
-                locked.setdefault((out["path"], out["md5"]), []).append(revision)
+        outs = [out for stage in STAGES for out in stages.get(stage, {}).get("outs", ())]
+        return [(out["path"], out["md5"]) for out in outs]
     except (YAMLError, LookupError, AttributeError, TypeError) as error:
-        named.unreadable[revision] = f"dvc.lock cannot be read ({error})"
+        raise ValueError(error) from error
 
 
 def _content(repos: "list[Repo]", md5: str) -> bytes:
