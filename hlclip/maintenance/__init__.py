@@ -3,7 +3,6 @@
 inventory     the files in a store, its status, and files that can be removed
 verify        every file read to its last byte
 references    the items that manifests name, in all revisions of git
-git           git's working trees and commits
 transfer      items copied from one store to another
 """
 

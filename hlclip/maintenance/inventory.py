@@ -135,11 +135,7 @@ def store_status(root: Path, named: Iterable[ItemName]) -> StoreStatus:
 
 
 def find_garbage(
-    root: Path,
-    named: Iterable[ItemName],
-    *,
-    features: bool = False,
-    older_than_days: float = 0,
+    root: Path, named: Iterable[ItemName], *, features: bool = False, older_than_days: float = 0
 ) -> list[StoredFile]:
     """Files that no manifest names, and half-written files of dead processes; removes nothing.
 

@@ -5,6 +5,8 @@ git has dvc.lock with their md5, and DVC's cache (or remote) has the content.
 """
 
 import hashlib
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +17,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hlclip.formats import Item, Manifest, parse_manifests
-from hlclip.maintenance.git import file_at, prefix, revisions, worktrees
 from hlclip.maintenance.inventory import ItemName
 from hlclip.system import HlclipError
 
@@ -110,7 +111,7 @@ def named_items(repository: Path, keep: Keep) -> NamedItems:
             with suppress(FileNotFoundError):
                 locks.append((source, (workspace / "dvc.lock").read_bytes()))
         if keep != "workspace":
-            locks += file_at(root, revisions(root, history=keep == "commits"), "dvc.lock")
+            locks += _committed_locks(root, _revisions(root, history=keep == "commits"))
         for source, lock in locks:
             with named.reading("dvc.lock", source):
                 for manifest in _locked_manifests(lock):
@@ -133,10 +134,10 @@ def _repos(repository: Path) -> "list[Repo]":
             f"{repository}: {error}", "name the clones that use the store with --repository"
         ) from error
     root = Path(repos[0].root_dir)
-    for tree in worktrees(root, "worktree"):
+    for tree in _worktrees(root, "worktree"):
         # A branch without DVC, or a working tree whose folder was deleted.
         with suppress(NotDvcRepoError, FileNotFoundError):
-            folder = Path(tree) / prefix(root)
+            folder = Path(tree) / _prefix(root)
             if not folder.samefile(root):
                 repos.append(Repo(str(folder)))
     return repos
@@ -185,7 +186,74 @@ def _workspaces(repos: "list[Repo]") -> Iterator[Path]:
     for repo in repos:
         root = Path(repo.root_dir)
         yield root
-        below = prefix(root)
+        below = _prefix(root)
         for copies in (".dvc/tmp/exps", ".dvc/tmp/exps/standalone"):  # of the queue, of --temp
             folders = sorted(copy / below for copy in (root / copies).glob("*"))
             yield from (folder for folder in folders if folder.is_dir())
+
+
+def _worktrees(root: Path, field_name: str) -> list[str]:
+    """A field of each of git's working trees: `worktree` (its folder) or `HEAD` (its commit)."""
+    lines = _git(root, "worktree", "list", "--porcelain", "-z").decode().split("\0")
+    return [line.split(" ", 1)[1] for line in lines if line.startswith(f"{field_name} ")]
+
+
+def _revisions(root: Path, *, history: bool) -> dict[str, str]:
+    """Commit -> name, of branches, tags, DVC's experiments, stash entries and working trees.
+
+    `history` adds all commits before these.
+    """
+    fields = "--format=%(objectname) %(objecttype) %(*objectname) %(refname)"
+    references = ("refs/heads", "refs/tags", "refs/exps", "refs/stash")
+    commits: dict[str, str] = {}
+    for line in _git(root, "for-each-ref", fields, *references).decode().splitlines():
+        object_name, object_type, tagged, name = line.split(" ", 3)
+        if name.endswith(("/stash", "/failed")):
+            # The reference is the last entry of a stash; earlier ones are only in its log. The
+            # parents of an entry hold the index and the untracked files.
+            log = _git(root, "log", "--walk-reflogs", "--format=%H %P", name).decode()
+            for number, entry in enumerate(log.splitlines()):
+                commits.update(dict.fromkeys(entry.split(), f"{name}@{{{number}}}"))
+        commits.setdefault(tagged if object_type == "tag" else object_name, name)
+    heads = _worktrees(root, "HEAD")
+    commits.update({head: "HEAD" for head in heads if head not in commits and int(head, 16)})
+    if history and commits:
+        every = _git(root, "rev-list", "--stdin", stdin="\n".join(commits)).decode().split()
+        commits = {**dict(zip(every, every, strict=True)), **commits}
+    return commits
+
+
+def _committed_locks(root: Path, commits: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of dvc.lock for each of these commits that has it."""
+    path = f"{_prefix(root)}dvc.lock"
+    objects = "".join(f"{commit}:{path}\n" for commit in commits)
+    output = _git(root, "cat-file", "--batch", stdin=objects)
+    position = 0
+    for name in commits.values():
+        end = output.index(b"\n", position)
+        facts = output[position:end].split()  # object name, type, size; or "<object> missing"
+        position = end + 1
+        if len(facts) == 3 and facts[1] == b"blob":
+            size = int(facts[2])
+            yield name, output[position : position + size]
+            position += size + 1
+
+
+def _prefix(root: Path) -> str:
+    """The path of `root` below git's own root: empty, or with a slash at the end."""
+    return _git(root, "rev-parse", "--show-prefix").decode().rstrip("\n")
+
+
+def _git(root: Path, *arguments: str, stdin: str = "") -> bytes:
+    """What git prints; nothing outside of a git repository."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return b""
+    git = shutil.which("git")
+    if git is None:
+        raise ReferencesError("git is not on PATH; hlclip asks it for the branches that name items")
+    result = subprocess.run(
+        [git, "-C", str(root), *arguments], input=stdin.encode(), capture_output=True, check=False
+    )
+    if result.returncode:
+        raise ReferencesError(f"git {arguments[0]} in {root}: {result.stderr.decode().strip()}")
+    return result.stdout

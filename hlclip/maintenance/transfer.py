@@ -65,24 +65,18 @@ def transfer_items(
     }
     files = [file for name, file in items.items() if only is None or name in only]
     for folder in {item_path(target / file.kind, file.key).parent for file in files}:
-        remove_leftovers(
-            folder
-        )  # a writer killed after its rename leaves a temporary folder at a whole item
-    copied = copied_bytes = present = 0
+        # A writer killed after its rename leaves a temporary folder at a whole item.
+        remove_leftovers(folder)
     transfer = partial(_transfer, target=target)
     results = thread_map(transfer, files, desc=desc, unit="file", disable=None)
-    for file, result in zip(files, results, strict=True):
-        if isinstance(result, DamagedItemError):
-            refused[file.path] = str(result)
-        elif result:
-            copied, copied_bytes = copied + 1, copied_bytes + file.size
-        else:
-            present += 1
-    return Transfer(copied, copied_bytes, present, refused)
+    outcomes = list(zip(files, results, strict=True))
+    damaged = {file.path: result for file, result in outcomes if isinstance(result, str)}
+    copied = [file.size for file, result in outcomes if result is True]
+    return Transfer(len(copied), sum(copied), results.count(False), refused | damaged)
 
 
-def _transfer(file: StoredFile, *, target: Path) -> bool | DamagedItemError:
-    """Whether the item was copied: False if the target already had it; the error if damaged."""
+def _transfer(file: StoredFile, *, target: Path) -> bool | str:
+    """Whether the item was copied (False: the target already had it), or why it is damaged."""
     folder = target / file.kind
     path = item_path(folder, file.key)
     if path.exists():
@@ -96,7 +90,7 @@ def _transfer(file: StoredFile, *, target: Path) -> bool | DamagedItemError:
                     _duplicate(file.path, temporary)
                 check_item(replace(file, path=temporary))
     except DamagedItemError as error:
-        return error
+        return str(error)
     return True
 
 

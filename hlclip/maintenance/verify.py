@@ -37,7 +37,6 @@ class Verification:
     whole: int
     """Files."""
     damaged: list[Defect]
-    """Files that have to be made again."""
     unmet: list[Defect]
     """Items that the manifests name and the store does not hold, or holds with other content."""
 
@@ -74,7 +73,6 @@ def check_item(file: StoredFile) -> StoredArray:
 
     Raises:
         DamagedItemError: it is damaged; the message is the reason.
-        OSError: it cannot be read.
     """
     if file.type != "file":
         raise DamagedItemError(f"a {file.type} in place of a file")
@@ -92,11 +90,7 @@ def check_item(file: StoredFile) -> StoredArray:
 
 
 def remove_damaged(path: Path) -> bool:
-    """Delete a damaged file, so that its stage makes it again; a folder only if it is empty.
-
-    Returns:
-        Whether it was deleted.
-    """
+    """Delete a damaged file, a folder only if it is empty; whether it was deleted."""
     with key_lock(path.parent.parent, path.stem):
         if path.is_dir() and not path.is_symlink():
             with suppress(OSError):  # it is not empty
