@@ -89,12 +89,12 @@ class DatasetStatus:
 
     annotations: dict[str, str]
     """Name of a released file -> description of the file in the folder."""
-    absent: tuple[Release, ...]
-    different: tuple[Release, ...]
+    absent: list[Release]
+    different: list[Release]
     """Releases in whose place a file of the same name has other bytes."""
-    vids: frozenset[str]
+    vids: set[str]
     """Videos that the readable annotation files name."""
-    videos: frozenset[str]
+    videos: set[str]
     """Those of `vids` whose file exists and is not empty; its content is not checked."""
 
     @property
@@ -129,8 +129,8 @@ def dataset_status(root: Path, releases: Sequence[Release] = ANNOTATIONS) -> Dat
         names = {row.vid for row in rows}
         vids |= names
         annotations[release.name] = _describe(release, identified, len(rows), len(names))
-    videos = frozenset(videos_in(root / "videos", vids))
-    return DatasetStatus(annotations, tuple(absent), tuple(different), frozenset(vids), videos)
+    videos = set(videos_in(root / "videos", vids))
+    return DatasetStatus(annotations, absent, different, vids, videos)
 
 
 def _describe(release: Release, identified: Release | None, rows: int, vids: int) -> str:

@@ -27,7 +27,6 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     """Check everything that a run needs, cheap checks first.
 
     Args:
-        params: of the run.
         measured: also decode a few videos and make a training step, to forecast time and memory.
     """
     yield from check_ffmpeg()
@@ -116,8 +115,7 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
         namesake = next((release for release in ANNOTATIONS if release.name == path.name), None)
         size = f"{len(rows[split])} rows on {len({row.vid for row in rows[split]})} videos"
         if identified is not None:
-            found = f"{size}, the release of QVHighlights ({identified.name})"
-            yield Finding(about, "ok", found)
+            yield Finding(about, "ok", f"{size}, the release of QVHighlights ({identified.name})")
         elif namesake is not None:
             found = (
                 f"{path}: {size}, not the release of this name ({namesake.rows} rows on "
@@ -149,27 +147,25 @@ def _check_videos(data: DataParams, rows: Rows) -> Check[dict[str, Path]]:
         return {}
     if folder.is_symlink():
         remedy = "make it a folder and link the files in it"
-        found = f"{folder} is a link: DVC does not follow it"
-        yield Finding("videos", "note", found, remedy)
+        yield Finding("videos", "note", f"{folder} is a link: DVC does not follow it", remedy)
     reasons = thread_map(_unreadable, files.values(), desc="videos", unit="video", disable=None)
     unreadable = {vid: reason for vid, reason in zip(files, reasons, strict=True) if reason}
     readable = {vid: path for vid, path in files.items() if vid not in unreadable}
     unusable = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()} | unreadable
-    if not unusable:
-        yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
-        return readable
-    share = len(unusable) / len(vids)
+    share = len(unusable) / max(len(vids), 1)
     missing = len(unusable) - len(unreadable)
     found = f"{missing} of {len(vids)} missing, {len(unreadable)} unreadable ({share:.2%})"
     names = [f"{vid}: {unusable[vid]}" for vid in sorted(unusable)]
-    if share <= data.max_missing:
-        yield Finding("videos", "note", f"{found}; tolerated", names=names)
-        return readable
     remedy = "add or repair them"
     if readable:
         tolerant = math.ceil(share * 1e4) / 1e4  # rounded up, so that the advice works
         remedy += f", or go on without: -S data.max_missing={tolerant:g}, their rows then score 0"
-    yield Finding("videos", "problem", found, remedy, names)
+    if not unusable:
+        yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
+    elif share <= data.max_missing:
+        yield Finding("videos", "note", f"{found}; tolerated", names=names)
+    else:
+        yield Finding("videos", "problem", found, remedy, names)
     return readable
 
 

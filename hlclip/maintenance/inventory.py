@@ -106,7 +106,7 @@ def store_status(root: Path, named: Iterable[ItemName]) -> StoreStatus:
     Args:
         named: items that the workspace's manifests name.
     """
-    missing = set(named)
+    named = set(named)
     kinds: dict[str, KindStatus] = {}
     files = list(stored_files(root))
     counted = [file for file in files if file.sort in ("item", "training")]
@@ -115,23 +115,18 @@ def store_status(root: Path, named: Iterable[ItemName]) -> StoreStatus:
         kind.files += 1
         kind.bytes += file.size
         kind.formats[version] = kind.formats.get(version, 0) + 1
-        if file.name in missing:
+        if file.name in named:
             kind.named += 1
-            missing.remove(file.name)
         else:
             kind.unnamed_bytes += file.size
 
     def paths(sort: Sort) -> list[Path]:
         return [file.path for file in files if file.sort == sort]
 
-    return StoreStatus(
-        kinds,
-        missing=len(missing),
-        temporary=paths("temporary"),
-        being_written=paths("being written"),
-        foreign=paths("foreign"),
-        in_use=root.is_dir() and _in_use(root),
-    )
+    missing = len(named - {file.name for file in counted})
+    in_use = root.is_dir() and _in_use(root)
+    temporary, unfinished = paths("temporary"), paths("being written")
+    return StoreStatus(kinds, missing, temporary, unfinished, paths("foreign"), in_use)
 
 
 def find_garbage(

@@ -154,11 +154,7 @@ def _locked_manifests(lock: bytes) -> list[tuple[str, str]]:
 
 
 def _content(repos: "list[Repo]", md5: str) -> bytes:
-    """A manifest from one of DVC's caches, else from its remote.
-
-    Raises:
-        ValueError: none has it whole.
-    """
+    """A manifest from one of DVC's caches, else its remote; ValueError if none has it whole."""
     paths = [Path(repo.cache.local.oid_to_path(md5)) for repo in repos]
     cached = [path.read_bytes() for path in paths if path.is_file()]
     for content in cached:
