@@ -67,7 +67,6 @@ def extract_videos(
     Raises:
         ArchiveError: `archive` is truncated, damaged or of another format.
         DiskError: too little room for the next video, or another process extracts to `folder`.
-        OSError: `archive` cannot be read or `folder` not written.
     """
     waiting = folder / ".extracting"
     with sole_writer(waiting):

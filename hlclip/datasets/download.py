@@ -6,7 +6,6 @@ If the file on the server has changed, the download starts over. Proxies and cer
 of the environment (`HTTPS_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`), as `requests` reads them.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
-from hlclip.system import HlclipError, require_space, sole_writer, write_json
+from hlclip.system import HlclipError, require_space, sha256_of, sole_writer, write_json
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +74,8 @@ def download(url: str, path: Path, *, sha256: str | None = None, retry: Retry = 
             remedy = f"run again to go on from byte {size:,}" if size else ""
             raise DownloadError(f"{url}: {_cause(error)}", remedy) from error
         with part.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest() if sha256 else None
             os.fsync(file.fileno())
-        if actual != sha256:
+        if sha256 and (actual := sha256_of(part)) != sha256:
             size = _size(part)
             part.unlink()
             _note(part).unlink(missing_ok=True)

@@ -5,13 +5,13 @@ test split was released in March 2026. The earlier `highlight_test_release.jsonl
 queries without ground truth and is not among the files below.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlclip.datasets.archive import videos_in
-from hlclip.formats import CLIP_SECONDS, AnnotationError, read_annotations
+from hlclip.formats import AnnotationError, read_annotations
+from hlclip.system import sha256_of
 
 _MOMENT_DETR = "https://raw.githubusercontent.com/jayleicn/moment_detr/main/data/"
 
@@ -78,13 +78,8 @@ VIDEOS = VideoArchive(
 
 
 def identify_release(path: Path, releases: Iterable[Release] = ANNOTATIONS) -> Release | None:
-    """The release with the bytes of a file, whatever the file's name; None if there is none.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    """The release with the bytes of a file, whatever the file's name; None if there is none."""
+    sha256 = sha256_of(path)
     return next((release for release in releases if release.sha256 == sha256), None)
 
 
@@ -94,12 +89,12 @@ class DatasetStatus:
 
     annotations: dict[str, str]
     """Name of a released file -> description of the file in the folder."""
-    absent: tuple[Release, ...]
-    different: tuple[Release, ...]
+    absent: list[Release]
+    different: list[Release]
     """Releases in whose place a file of the same name has other bytes."""
-    vids: frozenset[str]
+    vids: set[str]
     """Videos that the readable annotation files name."""
-    videos: frozenset[str]
+    videos: set[str]
     """Those of `vids` whose file exists and is not empty; its content is not checked."""
 
     @property
@@ -114,11 +109,7 @@ class DatasetStatus:
 
 
 def dataset_status(root: Path, releases: Sequence[Release] = ANNOTATIONS) -> DatasetStatus:
-    """Compare `root`/annotations and `root`/videos with the releases; changes nothing.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
+    """Compare `root`/annotations and `root`/videos with the releases; changes nothing."""
     annotations: dict[str, str] = {}
     absent, different, vids = [], [], set[str]()
     for release in releases:
@@ -131,15 +122,15 @@ def dataset_status(root: Path, releases: Sequence[Release] = ANNOTATIONS) -> Dat
         if identified is not release:
             different.append(release)
         try:
-            rows = read_annotations(path, CLIP_SECONDS)
+            rows = read_annotations(path)
         except AnnotationError:
             annotations[release.name] = "not the release, and not readable as annotations"
             continue
         names = {row.vid for row in rows}
         vids |= names
         annotations[release.name] = _describe(release, identified, len(rows), len(names))
-    videos = frozenset(videos_in(root / "videos", vids))
-    return DatasetStatus(annotations, tuple(absent), tuple(different), frozenset(vids), videos)
+    videos = set(videos_in(root / "videos", vids))
+    return DatasetStatus(annotations, absent, different, vids, videos)
 
 
 def _describe(release: Release, identified: Release | None, rows: int, vids: int) -> str:

@@ -1,6 +1,7 @@
 """Find in minutes what would stop a run after hours; nothing is changed."""
 
 import math
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -9,14 +10,13 @@ import torch
 from tqdm.contrib.concurrent import thread_map
 
 from hlclip.datasets import ANNOTATIONS, identify_release
-from hlclip.doctor.finding import Check, Finding
-from hlclip.doctor.forecast import Workload, forecast_seconds, store_bytes
-from hlclip.doctor.machine import check_device, check_ffmpeg, check_repository, check_store
+from hlclip.doctor.forecast import Rows, forecast_seconds, store_bytes
+from hlclip.doctor.machine import Check, Finding, check_device, check_ffmpeg, check_repository
 from hlclip.formats import Annotation, AnnotationError, read_annotations
 from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
 from hlclip.store import store_root
-from hlclip.system import free_bytes, in_words, memory_bytes, peak_bytes
+from hlclip.system import free_bytes, in_words, memory_bytes, nearest_folder, peak_bytes
 from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
@@ -27,28 +27,31 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     """Check everything that a run needs, cheap checks first.
 
     Args:
-        params: of the run.
         measured: also decode a few videos and make a training step, to forecast time and memory.
     """
     yield from check_ffmpeg()
     yield from check_repository()
     device = yield from check_device(params.train.device)
-    yield from check_store(store_root())
+    yield from _check_store(store_root())
     yield from _check_weights(params.encoder)
     encoder = yield from _check_model(params)
     rows = yield from _check_annotations(params.data)
     videos = yield from _check_videos(params.data, rows)
     if encoder is None or device is None or not rows:
         return
-    every = [row for part in rows.values() for row in part]
-    work = Workload(
-        clips={row.vid: row.clips for row in every},
-        rows={split: len(part) for split, part in rows.items()},
-        queries=sorted({row.query for row in every}),
-    )
-    yield from _check_disk(store_bytes(work, params, encoder), store_root())
+    yield from _check_disk(store_bytes(rows, params, encoder), store_root())
     if measured:
-        yield from _forecast(params, encoder, work, videos, device)
+        yield from _forecast(params, encoder, rows, videos, device)
+
+
+def _check_store(store: Path) -> Check[None]:
+    """Can the store be written?"""
+    existing = nearest_folder(store)
+    if os.access(existing, os.W_OK):
+        yield Finding("store", "ok", f"{store}, {in_words(free_bytes(store))} free")
+    else:
+        remedy = "make it writable, or set HLCLIP_STORE to another folder"
+        yield Finding("store", "problem", f"{existing} cannot be written", remedy)
 
 
 def _check_weights(params: EncoderParams) -> Check[None]:
@@ -112,8 +115,7 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
         namesake = next((release for release in ANNOTATIONS if release.name == path.name), None)
         size = f"{len(rows[split])} rows on {len({row.vid for row in rows[split]})} videos"
         if identified is not None:
-            found = f"{size}, the release of QVHighlights ({identified.name})"
-            yield Finding(about, "ok", found)
+            yield Finding(about, "ok", f"{size}, the release of QVHighlights ({identified.name})")
         elif namesake is not None:
             found = (
                 f"{path}: {size}, not the release of this name ({namesake.rows} rows on "
@@ -131,7 +133,7 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
     return rows
 
 
-def _check_videos(data: DataParams, rows: Mapping[str, list[Annotation]]) -> Check[dict[str, Path]]:
+def _check_videos(data: DataParams, rows: Rows) -> Check[dict[str, Path]]:
     """Does every video exist with a readable container? Nothing is decoded."""
     vids = {row.vid for part in rows.values() for row in part}
     folder = Path(data.root) / data.videos
@@ -145,27 +147,25 @@ def _check_videos(data: DataParams, rows: Mapping[str, list[Annotation]]) -> Che
         return {}
     if folder.is_symlink():
         remedy = "make it a folder and link the files in it"
-        found = f"{folder} is a link: DVC does not follow it"
-        yield Finding("videos", "note", found, remedy)
+        yield Finding("videos", "note", f"{folder} is a link: DVC does not follow it", remedy)
     reasons = thread_map(_unreadable, files.values(), desc="videos", unit="video", disable=None)
     unreadable = {vid: reason for vid, reason in zip(files, reasons, strict=True) if reason}
     readable = {vid: path for vid, path in files.items() if vid not in unreadable}
     unusable = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()} | unreadable
-    if not unusable:
-        yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
-        return readable
-    share = len(unusable) / len(vids)
+    share = len(unusable) / max(len(vids), 1)
     missing = len(unusable) - len(unreadable)
     found = f"{missing} of {len(vids)} missing, {len(unreadable)} unreadable ({share:.2%})"
     names = [f"{vid}: {unusable[vid]}" for vid in sorted(unusable)]
-    if share <= data.max_missing:
-        yield Finding("videos", "note", f"{found}; tolerated", names=names)
-        return readable
     remedy = "add or repair them"
     if readable:
         tolerant = math.ceil(share * 1e4) / 1e4  # rounded up, so that the advice works
         remedy += f", or go on without: -S data.max_missing={tolerant:g}, their rows then score 0"
-    yield Finding("videos", "problem", found, remedy, names)
+    if not unusable:
+        yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
+    elif share <= data.max_missing:
+        yield Finding("videos", "note", f"{found}; tolerated", names=names)
+    else:
+        yield Finding("videos", "problem", found, remedy, names)
     return readable
 
 
@@ -194,18 +194,14 @@ def _check_disk(needed: Mapping[str, int], store: Path) -> Check[None]:
 
 
 def _forecast(
-    params: Params,
-    encoder: Encoder,
-    work: Workload,
-    videos: Mapping[str, Path],
-    device: torch.device,
+    params: Params, encoder: Encoder, rows: Rows, videos: Mapping[str, Path], device: torch.device
 ) -> Check[None]:
     """Forecast time and memory from a few videos across the data set and one training step."""
     every = [videos[vid] for vid in sorted(videos)]
     sample = every[:: max(1, len(every) // _MEASURED_VIDEOS)][:_MEASURED_VIDEOS]
     encoder.model.to(device)
     try:
-        seconds = forecast_seconds(sample, work, params, encoder, device)
+        seconds = forecast_seconds(sample, rows, params, encoder, device)
     except VideoError as error:
         yield Finding("time", "problem", f"a video cannot be decoded: {error}", "replace it")
         return

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.contrib.concurrent import thread_map
 
+from hlclip.formats import Annotation
 from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params
 from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
@@ -20,25 +20,16 @@ from hlclip.video import extract_frames, frames_header
 _ENOUGH_FRAMES = 75
 """Frames that are encoded to measure the trunk: one video of QVHighlights."""
 
-
-@dataclass(frozen=True)
-class Workload:
-    """The size of a data set, videos that are missing included."""
-
-    clips: dict[str, int]
-    """vid -> clips."""
-    rows: dict[str, int]
-    """split -> queries."""
-    queries: list[str]
-    """Different texts."""
+Rows = Mapping[str, Sequence[Annotation]]
+"""Split -> rows, those without a video included."""
 
 
-def store_bytes(work: Workload, params: Params, encoder: Encoder) -> dict[str, int]:
+def store_bytes(rows: Rows, params: Params, encoder: Encoder) -> dict[str, int]:
     """Kind -> bytes of all its items in the store, without headers (half a kilobyte an item)."""
-    clips = sum(work.clips.values())
+    clips = sum(_clips(rows).values())
     itemsize = np.dtype(params.encoder.dtype).itemsize
     tokens, width = encoder.image_shape
-    lengths = sum(encoder.text_length(query) for query in work.queries)
+    lengths = sum(map(encoder.text_length, _queries(rows)))
     return {
         "frames": clips * params.frames.size**2 * 3,
         "images": clips * tokens * width * itemsize,
@@ -47,7 +38,7 @@ def store_bytes(work: Workload, params: Params, encoder: Encoder) -> dict[str, i
 
 
 def forecast_seconds(
-    videos: Sequence[Path], work: Workload, params: Params, encoder: Encoder, device: torch.device
+    videos: Sequence[Path], rows: Rows, params: Params, encoder: Encoder, device: torch.device
 ) -> dict[str, float]:
     """Stage -> seconds for an empty store, extrapolated from what this machine does with a sample.
 
@@ -58,17 +49,13 @@ def forecast_seconds(
     Raises:
         VideoError: a video cannot be decoded.
     """
-    header = frames_header(
-        size=params.frames.size,
-        resize=params.frames.resize,
-        interpolation=params.frames.interpolation,
-        clip_seconds=params.data.clip_seconds,
-    )
-    clips = sum(work.clips.values())
+    clips, queries = sum(_clips(rows).values()), _queries(rows)
     forecast: dict[str, float] = {}
     batch, size = params.encoder.batch, encoder.preprocess.size
     if videos:
         decoded: list[NDArray[np.uint8]] = []
+        form = params.frames.model_dump(exclude={"decoder"})
+        header = frames_header(**form, clip_seconds=params.data.clip_seconds)
         extract = partial(extract_frames, header=header)
         seconds = _seconds(lambda: decoded.extend(thread_map(extract, videos, disable=True)))
         forecast["frames"] = clips * seconds / sum(map(len, decoded))
@@ -78,14 +65,14 @@ def forecast_seconds(
 
     encoder.image_tokens(frames[:2], batch=batch)  # first use of the device is slow
     encode_frame = _seconds(lambda: encoder.image_tokens(frames, batch=batch)) / len(frames)
-    texts = work.queries[:16]
+    texts = queries[:16]
     encode_query = _seconds(lambda: [encoder.text_tokens(text) for text in texts]) / len(texts)
-    forecast["activations"] = clips * encode_frame + len(work.queries) * encode_query
+    forecast["activations"] = clips * encode_frame + len(queries) * encode_query
 
     def steps(*splits: str) -> int:
-        return sum(math.ceil(work.rows.get(split, 0) / params.train.batch) for split in splits)
+        return sum(math.ceil(len(rows.get(split, ())) / params.train.batch) for split in splits)
 
-    train_step, score_step = _step_seconds(work, params, encoder, device)
+    train_step, score_step = _step_seconds(rows, params, encoder, device)
     epoch = steps("train") * train_step + steps("val") * score_step
     forecast["train"] = params.train.epochs * epoch if params.train.blocks else 0.0
     tails = 2 if params.train.blocks else 1
@@ -94,16 +81,15 @@ def forecast_seconds(
 
 
 def _step_seconds(
-    work: Workload, params: Params, encoder: Encoder, device: torch.device
+    rows: Rows, params: Params, encoder: Encoder, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of a training step and of a scoring step, on random activations."""
-    tail = (
-        build_tail(encoder).to(device).train_only(max(params.train.blocks, 1), params.train.heads)
-    )
-    clips = int(np.median(list(work.clips.values())))
-    queries = min(params.train.batch, max(work.rows.values()))
+    tail = build_tail(encoder).to(device)
+    tail = tail.train_only(max(params.train.blocks, 1), params.train.heads)
+    clips = int(np.median(list(_clips(rows).values())))
+    queries = min(params.train.batch, max(map(len, rows.values())))
     tokens, width = encoder.image_shape
-    length = max(encoder.text_length(query) for query in work.queries[:256])
+    length = max(map(encoder.text_length, _queries(rows)[:256]))
     images = torch.randn(queries * clips, tokens, width, device=device)
     texts = torch.randn(queries, length, encoder.text_width, device=device)
     lengths = torch.full((queries,), length, device=device)
@@ -129,6 +115,14 @@ def _step_seconds(
     train_seconds = _seconds(train)
     score()
     return train_seconds, _seconds(score)
+
+
+def _clips(rows: Rows) -> dict[str, int]:
+    return {row.vid: row.clips for part in rows.values() for row in part}
+
+
+def _queries(rows: Rows) -> list[str]:
+    return sorted({row.query for part in rows.values() for row in part})
 
 
 def _seconds(work: Callable[[], object]) -> float:

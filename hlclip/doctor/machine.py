@@ -1,16 +1,37 @@
-"""Checks of the machine: ffmpeg, git and DVC, the device, the store. They change nothing."""
+"""The result of one check, and the checks of the machine. They change nothing."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 
 import torch
 
-from hlclip.doctor.finding import Check, Finding
 from hlclip.model import DeviceError, pick_device
-from hlclip.system import HlclipError, free_bytes, in_words, nearest_folder
+from hlclip.system import HlclipError, in_words
 from hlclip.video import ffmpeg_executable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check."""
+
+    about: str
+    state: Literal["ok", "note", "problem"]
+    """A problem stops a run or makes its figures wrong; a note is worth knowing."""
+    found: str
+    remedy: str = ""
+    names: Sequence[str] = ()
+    """Everything that `found` counts, each with its reason."""
+
+
+Check: TypeAlias = Generator[Finding, None, T]
+"""A check yields its findings and returns what later checks need."""
 
 
 def check_ffmpeg() -> Check[None]:
@@ -73,16 +94,6 @@ def check_device(name: str) -> Check[torch.device | None]:
         memory = in_words(facts.total_memory)
         yield Finding("device", "ok", f"{facts.name}, {memory}, CUDA {torch.version.cuda}")
     return device
-
-
-def check_store(store: Path) -> Check[None]:
-    """Can the store be written?"""
-    existing = nearest_folder(store)
-    if os.access(existing, os.W_OK):
-        yield Finding("store", "ok", f"{store}, {in_words(free_bytes(store))} free")
-    else:
-        remedy = "make it writable, or set HLCLIP_STORE to another folder"
-        yield Finding("store", "problem", f"{existing} cannot be written", remedy)
 
 
 def _output(command: list[str]) -> str:

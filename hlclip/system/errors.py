@@ -27,7 +27,6 @@
       DownloadError              a file could not be obtained
       TransferError              there is no store to copy from, or no place to copy to
       ReferencesError            which items manifests name cannot be found out
-      GitError                   git is missing, or refuses
 
 An `OSError` comes from the system. Every other exception is a bug and shows its traceback.
 """

@@ -374,7 +374,7 @@ def test_looks_at_the_real_files(
     assert "0 of the 10,148 that the annotations name\n" in result.stdout
     status = dataset_status(tmp_path)
     assert len(status.missing) == 10_148
-    assert (status.absent, status.different, status.whole) == ((), (), False)
+    assert (status.absent, status.different, status.whole) == ([], [], False)
 
 
 def test_help_teaches_by_example() -> None:

@@ -12,8 +12,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.doctor import examine
-from hlclip.doctor.finding import Finding
+from hlclip.doctor import Finding, examine
 from hlclip.params import Params, load_params
 from hlclip.system import in_words
 from tests.films import film

@@ -141,7 +141,7 @@ def test_there_is_nothing_to_move(root: Path, tmp_path: Path) -> None:
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from hlclip.maintenance.transfer import transfer_items
+from hlclip.maintenance import transfer_items
 link = os.link
 def announced_link(*arguments, **keywords):
     link(*arguments, **keywords)

@@ -1,0 +1,200 @@
+"""The items of a store: verified to their last byte, and copied to another store."""
+
+import fcntl
+import shutil
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tqdm.contrib.concurrent import thread_map
+
+from hlclip.formats import Manifest
+from hlclip.maintenance.inventory import ItemName, StoredFile, stored_items
+from hlclip.maintenance.references import manifest_items
+from hlclip.store import (
+    DamagedItemError,
+    StoredArray,
+    header_key,
+    how_to_make,
+    item_path,
+    key_lock,
+    open_item,
+)
+from hlclip.system import HlclipError, remove_leftovers, replacing
+
+_FICLONE = 0x40049409
+"""Linux: share the blocks of another file until one of the two changes."""
+
+
+class TransferError(HlclipError):
+    """The source holds no items, or it is the target."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file that is damaged, missing or another than its manifest names."""
+
+    path: Path
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of reading a store's files."""
+
+    whole: int
+    """Files."""
+    damaged: list[Defect]
+    unmet: list[Defect]
+    """Items that the manifests name and the store does not hold, or holds with other content."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The result of a transfer."""
+
+    copied: int
+    """Files."""
+    copied_bytes: int
+    present: int
+    """Files that the target already had."""
+    refused: dict[Path, str]
+    """File of the source -> why it was not transferred."""
+
+
+def verify_store(
+    root: Path, manifests: Mapping[str, Manifest], *, everything: bool
+) -> Verification:
+    """Read files of a store to their last byte, on all cores.
+
+    Args:
+        manifests: kind -> manifest; the store must hold the items that they name.
+        everything: also read files that the manifests do not name.
+    """
+    named, items = manifest_items(manifests), stored_items(root)
+    files = [file for name, file in items.items() if everything or name in named]
+    damaged: list[Defect] = []
+    unmet = [
+        Defect(item_path(root / kind, key), "not in the store", how_to_make(kind))
+        for kind, key in sorted(named.keys() - items.keys())
+    ]
+    results = thread_map(_read, files, desc="verify", unit="file", disable=None)
+    for file, result in zip(files, results, strict=True):
+        item = named.get(file.name)
+        if isinstance(result, str):
+            damaged.append(Defect(file.path, result, how_to_make(file.kind)))
+        elif item and (item.digest, item.length) != (result.checksums.array, result.shape[0]):
+            reason = "whole, but not what the manifest names: made on another machine"
+            unmet.append(Defect(file.path, reason, how_to_make(file.kind)))
+    return Verification(len(files) - len(damaged), damaged, unmet)
+
+
+def remove_damaged(path: Path) -> bool:
+    """Delete a damaged file, a folder only if it is empty; whether it was deleted."""
+    with key_lock(path.parent.parent, path.stem):
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+        return not path.exists()
+
+
+def transfer_items(
+    source: Path, target: Path, *, only: Collection[ItemName] | None = None, desc: str
+) -> Transfer:
+    """Copy items to another store; items that are already in it are skipped.
+
+    An item gets its name in the target only after every byte of it was checked there. An
+    interrupted transfer can be run again.
+
+    Args:
+        only: the items to transfer; all of them by default.
+        desc: label of the progress bar.
+
+    Raises:
+        TransferError: `source` holds no items, or it is `target`.
+    """
+    items = stored_items(source)
+    if not items:
+        raise TransferError(
+            f"{source}: expected a store or the result of `hlclip store export`, a folder with "
+            "frames/, images/ or texts/ that hold <key>.h5; found none"
+        )
+    if source.resolve() == target.resolve():
+        raise TransferError(f"{target} is the store itself", "name another folder")
+    refused = {
+        item_path(source / kind, key): "not in the store"
+        for kind, key in sorted(set(only or ()) - items.keys())
+    }
+    files = [file for name, file in items.items() if only is None or name in only]
+    for folder in {item_path(target / file.kind, file.key).parent for file in files}:
+        # A writer killed after its rename leaves a temporary folder at a whole item.
+        remove_leftovers(folder)
+    transfer = partial(_transfer, target=target)
+    results = thread_map(transfer, files, desc=desc, unit="file", disable=None)
+    outcomes = list(zip(files, results, strict=True))
+    damaged = {file.path: result for file, result in outcomes if isinstance(result, str)}
+    copied = [file.size for file, result in outcomes if result is True]
+    return Transfer(len(copied), sum(copied), results.count(False), refused | damaged)
+
+
+def _check_item(file: StoredFile) -> StoredArray:
+    """Read an item to its last byte; the message of a DamagedItemError is the reason."""
+    if file.type != "file":
+        raise DamagedItemError(f"a {file.type} in place of a file")
+    array = open_item(file.path, whole=True)
+    header = dict(array.header)
+    key = header.pop("key", None)
+    if key != file.key:
+        raise DamagedItemError(f"it holds the item {key}")
+    version = array.checksums.format_version
+    if header_key(header, version) != file.key[28:]:
+        facts = [f"{name} {header[name]}" for name in ("model", "tower", "size") if name in header]
+        described = ", ".join([f"format {version}", *facts])
+        raise DamagedItemError(f"its header ({described}) is not its key's")
+    return array
+
+
+def _read(file: StoredFile) -> StoredArray | str:
+    """The item, or why it is damaged."""
+    try:
+        return _check_item(file)
+    except OSError as error:
+        return error.strerror or str(error)
+    except DamagedItemError as error:
+        return str(error)
+
+
+def _transfer(file: StoredFile, *, target: Path) -> bool | str:
+    """Whether the item was copied (False: the target already had it), or why it is damaged."""
+    folder = target / file.kind
+    path = item_path(folder, file.key)
+    if path.exists():
+        return False
+    try:
+        with key_lock(folder, file.key):
+            if path.exists():
+                return False
+            with replacing(path, needed=file.size) as temporary:
+                if file.type == "file":
+                    _duplicate(file.path, temporary)
+                _check_item(replace(file, path=temporary))
+    except DamagedItemError as error:
+        return str(error)
+    return True
+
+
+def _duplicate(source: Path, target: Path) -> None:
+    """Share the blocks of `source`, or link it, or copy it: the first that the disks can do."""
+    with suppress(OSError), source.open("rb") as original, target.open("wb") as duplicate:
+        fcntl.ioctl(duplicate, _FICLONE, original.fileno())
+        return
+    target.unlink(missing_ok=True)
+    with suppress(OSError):
+        target.hardlink_to(source)
+        return
+    shutil.copyfile(source, target)
