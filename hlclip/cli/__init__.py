@@ -1,7 +1,6 @@
 """The command line, one module per command.
 
 terminal    options, output and errors that commands share
-store_gc    `hlclip store gc`
 Every other module holds the command of its name.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
