@@ -5,8 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Exit, Option, Typer, confirm, echo
 
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
@@ -14,7 +13,7 @@ from hlclip.system import HlclipError, in_words, make_folder, require_space, sam
 if TYPE_CHECKING:
     from hlclip.datasets import DatasetStatus, Release, VideoArchive
 
-data_sets = typer.Typer(no_args_is_help=True)
+data_sets = Typer(no_args_is_help=True)
 
 _LICENCE = """\
 QVHighlights' annotations are licensed CC BY-NC-SA 4.0: name the authors, no commercial use, share
@@ -92,56 +91,44 @@ def qvhighlights(
     status = dataset_status(root, ANNOTATIONS)
     if check:
         _show(root, status, json=json)
-        raise typer.Exit(0 if status.whole else 1)
+        raise Exit(0 if status.whole else 1)
     if archive is not None and not archive.exists() and not videos:
         raise HlclipError(f"{archive}: no such file", "--videos downloads it to this path")
     extract = videos or archive is not None
     archive = archive or root.absolute().parent / VIDEOS.name
-    _ask(status, archive if videos else None, mirror, yes=yes)
+
+    def url(file: "Release | VideoArchive") -> str:
+        return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
+
+    urls = [url(release) for release in status.absent]
+    if videos and not archive.exists() and (status.absent or status.missing):
+        urls.append(f"{url(VIDEOS)} (about {in_words(VIDEOS.size)})")
+    if urls and not yes:
+        echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *urls]), err=True)
+        confirm("Go on? (--yes answers this)", abort=True, err=True)
     for release in status.absent:
         path = root / "annotations" / release.name
-        _download(release, path, mirror, f"Or place the file yourself: {path}")
+        _download(url(release), path, f"Or place the file yourself: {path}", release.sha256)
     status = dataset_status(root, ANNOTATIONS)
     different: list[str] = []
     if extract and status.missing:
-        different = _get_videos(root / "videos", status, archive, mirror)
+        different = _get_videos(root / "videos", status, archive, url(VIDEOS))
         status = dataset_status(root, ANNOTATIONS)
     _show(root, status, json=json)
     if different or status.different or (extract and status.missing):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-def _ask(status: "DatasetStatus", archive: Path | None, mirror: str | None, *, yes: bool) -> None:
-    """Show the licence and the files to download, and ask for consent."""
-    from hlclip.datasets import VIDEOS
+def _download(url: str, path: Path, alternative: str, sha256: str | None = None) -> None:
+    from hlclip.datasets import DownloadError, download
 
-    urls = [_url(release, mirror) for release in status.absent]
-    if archive is not None and not archive.exists() and (status.absent or status.missing):
-        urls.append(f"{_url(VIDEOS, mirror)} (about {in_words(VIDEOS.size)})")
-    if urls and not yes:
-        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *urls]), err=True)
-        typer.confirm("Go on? (--yes answers this)", abort=True, err=True)
-
-
-def _download(
-    file: "Release | VideoArchive", path: Path, mirror: str | None, alternative: str
-) -> None:
-    from hlclip.datasets import DownloadError, Release, download
-
-    sha256 = file.sha256 if isinstance(file, Release) else None
     try:
-        download(_url(file, mirror), path, sha256=sha256)
+        download(url, path, sha256=sha256)
     except DownloadError as error:
         raise DownloadError(str(error), alternative) from error
 
 
-def _url(file: "Release | VideoArchive", mirror: str | None) -> str:
-    return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
-
-
-def _get_videos(
-    folder: Path, status: "DatasetStatus", archive: Path, mirror: str | None
-) -> list[str]:
+def _get_videos(folder: Path, status: "DatasetStatus", archive: Path, url: str) -> list[str]:
     """Download the archive if it does not exist, extract it, and report on stderr.
 
     Returns:
@@ -151,7 +138,7 @@ def _get_videos(
 
     _require_space(archive, folder)
     if not archive.exists():
-        _download(VIDEOS, archive, mirror, "Or give an archive that you have: --archive")
+        _download(url, archive, "Or give an archive that you have: --archive")
     result = extract_videos(archive, folder, status.vids, suffix=VIDEOS.suffix)
     lines = [f"{archive}: {len(result.extracted):,} videos extracted to {folder}"]
     not_in_archive = set(status.missing) - set(result.extracted)
@@ -168,7 +155,7 @@ def _get_videos(
         lines.append(f"  {len(reasons):,} members ignored: {_some(reasons)}")
     if not not_in_archive and not result.different:
         lines.append(f"  no longer needed: rm {shlex.quote(str(archive))}")
-    typer.echo("\n".join(lines), err=True)
+    echo("\n".join(lines), err=True)
     return result.different
 
 
@@ -227,7 +214,7 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
         "  cp presets/qvhighlights.yaml params.yaml",
         f"  dvc exp run -S {setting}",
     ]
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def _some(names: Collection[str]) -> str:

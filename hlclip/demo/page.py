@@ -11,7 +11,7 @@ import pandas as pd
 from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
-from hlclip.demo.upload import MAX_QUERIES
+from hlclip.demo.server import MAX_QUERIES
 from hlclip.evaluation import pool
 from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
@@ -64,8 +64,7 @@ def build_page(
     """Build the page; its `launch` serves it.
 
     Args:
-        score: uploaded file and lines of queries -> a curve a query. The page shows its
-            HlclipErrors. One call runs at a time.
+        score: uploaded file and lines of queries -> a curve a query; the page shows its errors.
         max_mb, max_minutes: limits that the page states.
     """
 
