@@ -1,7 +1,8 @@
 """The command line, one module per command.
 
 terminal    options, output and errors that commands share
-Every other module holds the command of its name.
+Every other module holds the command of its name. The docstring of a module with several commands
+is the help of their group.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
 """

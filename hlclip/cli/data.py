@@ -1,4 +1,10 @@
-"""`hlclip data`: download a public data set, or say where its files belong."""
+"""Public data sets: check a copy and download missing files.
+
+\b
+Examples:
+  hlclip data qvhighlights /data/qvhighlights --check
+  hlclip data qvhighlights --help      what it downloads, and where your own files belong
+"""
 
 import shlex
 from collections.abc import Collection
@@ -13,24 +19,13 @@ from hlclip.system import HlclipError, in_words, make_folder, require_space, sam
 if TYPE_CHECKING:
     from hlclip.datasets import DatasetStatus, Release, VideoArchive
 
-data_sets = Typer(no_args_is_help=True)
+data_sets = Typer(no_args_is_help=True, help=__doc__)
 
 _LICENCE = """\
 QVHighlights' annotations are licensed CC BY-NC-SA 4.0: name the authors, no commercial use, share
 alike (https://creativecommons.org/licenses/by-nc-sa/4.0/). Its videos are excerpts from YouTube and
 remain their owners'. Whether your use is allowed is for you to decide."""
 _SHOWN = 5
-
-
-@data_sets.callback()
-def group() -> None:
-    """Public data sets: check a copy and download missing files.
-
-    \b
-    Examples:
-      hlclip data qvhighlights /data/qvhighlights --check
-      hlclip data qvhighlights --help      what it downloads, and where your own files belong
-    """
 
 
 @data_sets.command(cls=Command)

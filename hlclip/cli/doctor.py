@@ -52,8 +52,8 @@ def doctor(
             echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
             for name in finding.names[:_SHOWN]:
                 echo(f"{'':9}  {name}")
-            if len(finding.names) > _SHOWN:
-                hidden = len(finding.names) - _SHOWN
+            hidden = len(finding.names) - _SHOWN
+            if hidden > 0:
                 echo(f"{'':9}  ... and {hidden} more (--json names all)")
     problems = [finding for finding in findings if finding.state == "problem"]
     if json:

@@ -16,7 +16,7 @@ from hlclip.cli.terminal import Checkpoint, Device, Json, Model, Pretrained, pri
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.highlights import Answer, Curve, Moment, Scorer
+    from hlclip.highlights import Answer, Curve, Scorer
 
 
 def highlight(
@@ -110,7 +110,10 @@ def highlight(
         moments = hlclip.best_moments(curve, top=top, window=window, min_seconds=min_seconds)
         answers.append(Answer(len(answers) + 1, vid, curve, moments))
         if not json:
-            _print_moments(curve, moments)
+            echo(f"{curve.video}: {curve.query}")
+            for rank, moment in enumerate(moments, start=1):
+                span = _span(moment.start_seconds, moment.end_seconds)
+                echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
     if not answers and not failed:
         raise HlclipError("got no query", "give queries as arguments, or type them, one a line")
     files: list[Path] = []
@@ -197,13 +200,6 @@ def _recorded(failed: dict[str, str], path: Path) -> Iterator[None]:
     except hlclip.VideoError as error:
         failed[str(path)] = str(error)
         echo(str(error), err=True)
-
-
-def _print_moments(curve: "Curve", moments: Sequence["Moment"]) -> None:
-    echo(f"{curve.video}: {curve.query}")
-    for rank, moment in enumerate(moments, start=1):
-        span = _span(moment.start_seconds, moment.end_seconds)
-        echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:

@@ -1,4 +1,12 @@
-"""`hlclip store`: look after cached frames and activations, and share them."""
+"""The store: cached frames, activations and features.
+
+\b
+Examples:
+  hlclip store status             where it is, what it holds
+  hlclip store verify             reads every file, names each damaged one
+  hlclip store gc                 what could be removed; --force removes it
+  hlclip store export /mnt/usb    then, on another machine: hlclip store import /mnt/usb
+"""
 
 import os
 from collections import defaultdict
@@ -12,20 +20,7 @@ from typer import Argument, Exit, Option, Typer, confirm, echo
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words
 
-store = Typer(no_args_is_help=True)
-
-
-@store.callback()
-def group() -> None:
-    """The store: cached frames, activations and features.
-
-    \b
-    Examples:
-      hlclip store status             where it is, what it holds
-      hlclip store verify             reads every file, names each damaged one
-      hlclip store gc                 what could be removed; --force removes it
-      hlclip store export /mnt/usb    then, on another machine: hlclip store import /mnt/usb
-    """
+store = Typer(no_args_is_help=True, help=__doc__)
 
 
 @store.command(cls=Command)

@@ -1,6 +1,5 @@
 """What every command shares: options, JSON on stdout, errors as lines on stderr."""
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -47,11 +46,9 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:  # Typer has no public name for the type
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort):
-            raise  # an exit status, or a question answered with no
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # an exit status, a question answered with no, or the end of `hlclip ... | head`
         except (Exception, KeyboardInterrupt) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the program that reads the output has ended, as in `hlclip ... | head`
             declared = {name for parameter in self.params for name in parameter.opts}
             options = {key: option for key, option in _OPTIONS.items() if option in declared}
             status = print_error(error, status=2, debug=bool(ctx.obj), options=options)

@@ -25,15 +25,12 @@ _PORTS = range(7860, 7960)
 def serving(
     scorer: Scorer, folder: Path, *, host: str, port: int, max_mb: int, max_minutes: float
 ) -> Iterator[str]:
-    """Serve the page while the context lasts; at its end, wait for the request that runs.
+    """Serve the page at the address that is yielded; at the end, wait for the request that runs.
 
     Args:
         scorer: its store must be `folder / "store"`.
         folder: private and empty; the caller removes it.
         max_mb, max_minutes: largest upload, longest video.
-
-    Yields:
-        The page's address.
     """
     # Gradio reads these variables when it is imported.
     os.environ |= {
