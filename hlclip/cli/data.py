@@ -124,14 +124,10 @@ def _download(url: str, path: Path, alternative: str, sha256: str | None = None)
 
 
 def _get_videos(folder: Path, status: "DatasetStatus", archive: Path, url: str) -> list[str]:
-    """Download the archive if it does not exist, extract it, and report on stderr.
-
-    Returns:
-        Vids whose existing file differs from the archive's in size.
-    """
+    """Download and extract the archive; return vids whose existing file differs in size."""
     from hlclip.datasets import VIDEOS, extract_videos
 
-    _require_space(archive, folder)
+    _require_space(archive, folder, VIDEOS)
     if not archive.exists():
         _download(url, archive, "Or give an archive that you have: --archive")
     result = extract_videos(archive, folder, status.vids, suffix=VIDEOS.suffix)
@@ -154,13 +150,11 @@ def _get_videos(folder: Path, status: "DatasetStatus", archive: Path, url: str) 
     return result.different
 
 
-def _require_space(archive: Path, folder: Path) -> None:
+def _require_space(archive: Path, folder: Path, published: "VideoArchive") -> None:
     """Refuse before hours of download; exact sizes are checked again once they are known."""
-    from hlclip.datasets import VIDEOS
-
     part = archive.with_name(f"{archive.name}.part")
-    size = archive.stat().st_size if archive.exists() else VIDEOS.size
-    files = [archive, part, *folder.rglob(f"*{VIDEOS.suffix}")]
+    size = archive.stat().st_size if archive.exists() else published.size
+    files = [archive, part, *folder.rglob(f"*{published.suffix}")]
     archived, partial, *extracted = [path.stat().st_size if path.is_file() else 0 for path in files]
     to_download = max(size - (archived or partial), 0)
     to_extract = max(size - sum(extracted), 0)
@@ -203,11 +197,10 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
             f"  videos, or links to them, as {folder}/<vid>{VIDEOS.suffix}",
             f"or download: hlclip data qvhighlights {shlex.quote(str(root))} --videos",
         ]
-    setting = shlex.quote(f"data.root={root.absolute()}")
     lines += [
         "\nNext" if status.whole else "\nThen",
         "  cp presets/qvhighlights.yaml params.yaml",
-        f"  dvc exp run -S {setting}",
+        f"  dvc exp run -S data.root={shlex.quote(str(root.absolute()))}",
     ]
     echo("\n".join(lines))
 

@@ -57,7 +57,7 @@ def doctor(
                 echo(f"{'':9}  ... and {hidden} more (--json names all)")
     problems = [finding for finding in findings if finding.state == "problem"]
     if json:
-        print_json([asdict(finding) for finding in findings])
+        print_json(list(map(asdict, findings)))
     elif problems:
         echo("\nTo do:")
         remedies: dict[str, list[str]] = {}

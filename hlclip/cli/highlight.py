@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,9 +96,9 @@ def highlight(
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
-    _check_queries(queries or [])
+    queries = queries or []
     videos = name_videos([video, *(more or [])])
-    _check_cut(list(videos), cut, exact=exact, force=force)
+    _check(queries, list(videos), cut, exact=exact, force=force)
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")
     # Before open_clip adds its own handler: warnings are lines on stderr.
@@ -141,9 +141,19 @@ def highlight(
         raise Exit(1 if answers else 2)
 
 
-def _check_cut(videos: Sequence[Path], cut: Path | None, *, exact: bool, force: bool) -> None:
+def _check(
+    queries: list[str], videos: list[Path], cut: Path | None, *, exact: bool, force: bool
+) -> None:
+    """Refuse arguments that cannot be right before the model is loaded."""
     from hlclip.highlights import check_film
 
+    for query in queries:
+        if not query.strip():
+            raise HlclipError("got a blank query, expected some text")
+        if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
+            raise HlclipError(
+                f"{query}: is a file, expected a query", f"name further videos as --video {query}"
+            )
     if cut is not None:
         if len(videos) > 1:
             raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
@@ -152,21 +162,8 @@ def _check_cut(videos: Sequence[Path], cut: Path | None, *, exact: bool, force: 
         raise HlclipError("--exact and --force are options of --cut", "give --cut OUT.mp4 too")
 
 
-def _check_queries(queries: Sequence[str]) -> None:
-    for query in queries:
-        if not query.strip():
-            raise HlclipError("got a blank query, expected some text")
-        if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
-            raise HlclipError(
-                f"{query}: is a file, expected a query", f"name further videos as --video {query}"
-            )
-
-
 def _curves(
-    scorer: "Scorer",
-    videos: Mapping[Path, str],
-    queries: Sequence[str] | None,
-    failed: dict[str, str],
+    scorer: "Scorer", videos: dict[Path, str], queries: list[str], failed: dict[str, str]
 ) -> Iterator[tuple[str, "Curve"]]:
     """Yield (vid, curve) of each video and query; without `queries`, of each typed query."""
     for batch in [queries] if queries else _typed_queries():

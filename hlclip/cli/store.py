@@ -10,7 +10,6 @@ Examples:
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -283,6 +282,6 @@ def _unreadable_error(unreadable: dict[str, str]) -> HlclipError:
     )
 
 
-def _list(about: str, paths: Iterable[Path]) -> None:
+def _list(about: str, paths: list[Path]) -> None:
     for path in paths:
         echo(f"{about}: {path}")

@@ -17,8 +17,7 @@ from hlclip.video import VideoError, probe
 MAX_QUERIES = 8
 """Most queries of one request."""
 
-_PORTS = range(7860, 7960)
-"""Tried in this order if no port is given."""
+_PORTS = range(7860, 7960)  # tried in this order if no port is given
 
 
 @contextmanager
@@ -30,7 +29,6 @@ def serving(
     Args:
         scorer: its store must be `folder / "store"`.
         folder: private and empty; the caller removes it.
-        max_mb, max_minutes: largest upload, longest video.
     """
     # Gradio reads these variables when it is imported.
     os.environ |= {
@@ -80,7 +78,6 @@ def score_upload(
     """Saliency of an uploaded video for each line of a text.
 
     Args:
-        video: None before an upload.
         text: queries, one a line; blank lines and repetitions are ignored.
 
     Raises:
@@ -117,11 +114,7 @@ def is_loopback(host: str) -> bool:
 
 
 def free_port(host: str, port: int | None) -> int:
-    """Return `port`, or the first free one of `_PORTS`, after listening there for a moment.
-
-    Raises:
-        HlclipError: nothing can listen at this host and port.
-    """
+    """Return `port`, or the first free one of `_PORTS`; HlclipError if nothing can listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reason = None
     for candidate in _PORTS if port is None else [port]:
