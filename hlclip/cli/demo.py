@@ -2,11 +2,11 @@
 
 import logging
 import signal
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import Annotated
 
 from typer import Option, echo
@@ -71,4 +71,5 @@ def demo(
             scorer, folder, host=host, port=port, max_mb=max_mb, max_minutes=max_minutes
         ) as url:
             echo(f"{url}  (Ctrl-C ends)")
-            Event().wait()
+            while True:  # a longer wait would miss a signal that another thread receives
+                time.sleep(1)

@@ -16,8 +16,8 @@ from hlclip.evaluation import pool
 from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
 
-_KEEP_SECONDS = 3600
-"""Age at which an upload is deleted; Gradio checks every tenth of it."""
+_DELETE_CACHE = (360, 3600)
+"""Seconds between Gradio's checks, and the age in seconds at which it deletes an upload."""
 
 APPEARANCE: dict[str, Any] = {
     # System fonts: those of Gradio's themes are loaded from Google.
@@ -72,14 +72,13 @@ def build_page(
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
-    ages = (_KEEP_SECONDS // 10, _KEEP_SECONDS)
-    with gr.Blocks(title="hlclip", analytics_enabled=False, delete_cache=ages) as page:
+    with gr.Blocks(title="hlclip", analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
         state = gr.State([])
         gr.Markdown(
             "# Find the moments of a video\n"
             f"Up to {max_mb} MB and {max_minutes:g} minutes. The video goes to the computer that "
             "serves this page and nowhere else, and is deleted after about "
-            f"{_KEEP_SECONDS // 60} minutes."
+            f"{_DELETE_CACHE[1] // 60} minutes."
         )
         with gr.Row():
             with gr.Column():
