@@ -1,8 +1,7 @@
 """The command line, one module per command.
 
 terminal    options, output and errors that commands share
-store_gc    `hlclip store gc`
-Every other module holds the command of its name.
+Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
 """

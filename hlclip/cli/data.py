@@ -1,12 +1,17 @@
-"""`hlclip data`: download a public data set, or say where its files belong."""
+"""Public data sets: check a copy and download missing files.
+
+\b
+Examples:
+  hlclip data qvhighlights /data/qvhighlights --check
+  hlclip data qvhighlights --help      what it downloads, and where your own files belong
+"""
 
 import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Exit, Option, Typer, confirm, echo
 
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
@@ -14,24 +19,13 @@ from hlclip.system import HlclipError, in_words, make_folder, require_space, sam
 if TYPE_CHECKING:
     from hlclip.datasets import DatasetStatus, Release, VideoArchive
 
-data_sets = typer.Typer(no_args_is_help=True)
+data_sets = Typer(no_args_is_help=True, help=__doc__)
 
 _LICENCE = """\
 QVHighlights' annotations are licensed CC BY-NC-SA 4.0: name the authors, no commercial use, share
 alike (https://creativecommons.org/licenses/by-nc-sa/4.0/). Its videos are excerpts from YouTube and
 remain their owners'. Whether your use is allowed is for you to decide."""
 _SHOWN = 5
-
-
-@data_sets.callback()
-def group() -> None:
-    """Public data sets: check a copy and download missing files.
-
-    \b
-    Examples:
-      hlclip data qvhighlights /data/qvhighlights --check
-      hlclip data qvhighlights --help      what it downloads, and where your own files belong
-    """
 
 
 @data_sets.command(cls=Command)
@@ -92,66 +86,50 @@ def qvhighlights(
     status = dataset_status(root, ANNOTATIONS)
     if check:
         _show(root, status, json=json)
-        raise typer.Exit(0 if status.whole else 1)
+        raise Exit(0 if status.whole else 1)
     if archive is not None and not archive.exists() and not videos:
         raise HlclipError(f"{archive}: no such file", "--videos downloads it to this path")
     extract = videos or archive is not None
     archive = archive or root.absolute().parent / VIDEOS.name
-    _ask(status, archive if videos else None, mirror, yes=yes)
+
+    def url(file: "Release | VideoArchive") -> str:
+        return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
+
+    urls = [url(release) for release in status.absent]
+    if videos and not archive.exists() and (status.absent or status.missing):
+        urls.append(f"{url(VIDEOS)} (about {in_words(VIDEOS.size)})")
+    if urls and not yes:
+        echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *urls]), err=True)
+        confirm("Go on? (--yes answers this)", abort=True, err=True)
     for release in status.absent:
         path = root / "annotations" / release.name
-        _download(release, path, mirror, f"Or place the file yourself: {path}")
+        _download(url(release), path, f"Or place the file yourself: {path}", release.sha256)
     status = dataset_status(root, ANNOTATIONS)
     different: list[str] = []
     if extract and status.missing:
-        different = _get_videos(root / "videos", status, archive, mirror)
+        different = _get_videos(root / "videos", status, archive, url(VIDEOS))
         status = dataset_status(root, ANNOTATIONS)
     _show(root, status, json=json)
     if different or status.different or (extract and status.missing):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-def _ask(status: "DatasetStatus", archive: Path | None, mirror: str | None, *, yes: bool) -> None:
-    """Show the licence and the files to download, and ask for consent."""
-    from hlclip.datasets import VIDEOS
+def _download(url: str, path: Path, alternative: str, sha256: str | None = None) -> None:
+    from hlclip.datasets import DownloadError, download
 
-    urls = [_url(release, mirror) for release in status.absent]
-    if archive is not None and not archive.exists() and (status.absent or status.missing):
-        urls.append(f"{_url(VIDEOS, mirror)} (about {in_words(VIDEOS.size)})")
-    if urls and not yes:
-        typer.echo("\n  ".join([f"{_LICENCE}\n\nTo download:", *urls]), err=True)
-        typer.confirm("Go on? (--yes answers this)", abort=True, err=True)
-
-
-def _download(
-    file: "Release | VideoArchive", path: Path, mirror: str | None, alternative: str
-) -> None:
-    from hlclip.datasets import DownloadError, Release, download
-
-    sha256 = file.sha256 if isinstance(file, Release) else None
     try:
-        download(_url(file, mirror), path, sha256=sha256)
+        download(url, path, sha256=sha256)
     except DownloadError as error:
         raise DownloadError(str(error), alternative) from error
 
 
-def _url(file: "Release | VideoArchive", mirror: str | None) -> str:
-    return file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}"
-
-
-def _get_videos(
-    folder: Path, status: "DatasetStatus", archive: Path, mirror: str | None
-) -> list[str]:
-    """Download the archive if it does not exist, extract it, and report on stderr.
-
-    Returns:
-        Vids whose existing file differs from the archive's in size.
-    """
+def _get_videos(folder: Path, status: "DatasetStatus", archive: Path, url: str) -> list[str]:
+    """Download and extract the archive; return vids whose existing file differs in size."""
     from hlclip.datasets import VIDEOS, extract_videos
 
-    _require_space(archive, folder)
+    _require_space(archive, folder, VIDEOS)
     if not archive.exists():
-        _download(VIDEOS, archive, mirror, "Or give an archive that you have: --archive")
+        _download(url, archive, "Or give an archive that you have: --archive")
     result = extract_videos(archive, folder, status.vids, suffix=VIDEOS.suffix)
     lines = [f"{archive}: {len(result.extracted):,} videos extracted to {folder}"]
     not_in_archive = set(status.missing) - set(result.extracted)
@@ -168,17 +146,15 @@ def _get_videos(
         lines.append(f"  {len(reasons):,} members ignored: {_some(reasons)}")
     if not not_in_archive and not result.different:
         lines.append(f"  no longer needed: rm {shlex.quote(str(archive))}")
-    typer.echo("\n".join(lines), err=True)
+    echo("\n".join(lines), err=True)
     return result.different
 
 
-def _require_space(archive: Path, folder: Path) -> None:
+def _require_space(archive: Path, folder: Path, published: "VideoArchive") -> None:
     """Refuse before hours of download; exact sizes are checked again once they are known."""
-    from hlclip.datasets import VIDEOS
-
     part = archive.with_name(f"{archive.name}.part")
-    size = archive.stat().st_size if archive.exists() else VIDEOS.size
-    files = [archive, part, *folder.rglob(f"*{VIDEOS.suffix}")]
+    size = archive.stat().st_size if archive.exists() else published.size
+    files = [archive, part, *folder.rglob(f"*{published.suffix}")]
     archived, partial, *extracted = [path.stat().st_size if path.is_file() else 0 for path in files]
     to_download = max(size - (archived or partial), 0)
     to_extract = max(size - sum(extracted), 0)
@@ -221,13 +197,12 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
             f"  videos, or links to them, as {folder}/<vid>{VIDEOS.suffix}",
             f"or download: hlclip data qvhighlights {shlex.quote(str(root))} --videos",
         ]
-    setting = shlex.quote(f"data.root={root.absolute()}")
     lines += [
         "\nNext" if status.whole else "\nThen",
         "  cp presets/qvhighlights.yaml params.yaml",
-        f"  dvc exp run -S {setting}",
+        f"  dvc exp run -S data.root={shlex.quote(str(root.absolute()))}",
     ]
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def _some(names: Collection[str]) -> str:

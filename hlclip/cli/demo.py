@@ -9,8 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-import typer
-from typer import Option
+from typer import Option, echo
 
 import hlclip
 from hlclip.cli.terminal import Checkpoint, Device, Model, Pretrained
@@ -53,7 +52,7 @@ def demo(
     from hlclip.demo import free_port, is_loopback, serving
 
     if not is_loopback(host):
-        typer.echo(
+        echo(
             f"--host {host}: everyone who can reach this machine can upload videos and use its "
             "processor; there is no password, and nothing is encrypted",
             err=True,
@@ -71,7 +70,6 @@ def demo(
         with serving(
             scorer, folder, host=host, port=port, max_mb=max_mb, max_minutes=max_minutes
         ) as url:
-            typer.echo(f"{url}  (Ctrl-C ends)")
-            with suppress(KeyboardInterrupt):
-                while True:
-                    time.sleep(1)
+            echo(f"{url}  (Ctrl-C ends)")
+            while True:  # a longer wait would miss a signal that another thread receives
+                time.sleep(1)

@@ -5,8 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer import Option
+from typer import Exit, Option, echo
 
 from hlclip.cli.terminal import Json, print_json
 
@@ -50,26 +49,26 @@ def doctor(
     for finding in examine(values, measured=not quick):
         findings.append(finding)
         if not json:
-            typer.echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
+            echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
             for name in finding.names[:_SHOWN]:
-                typer.echo(f"{'':9}  {name}")
-            if len(finding.names) > _SHOWN:
-                hidden = len(finding.names) - _SHOWN
-                typer.echo(f"{'':9}  ... and {hidden} more (--json names all)")
+                echo(f"{'':9}  {name}")
+            hidden = len(finding.names) - _SHOWN
+            if hidden > 0:
+                echo(f"{'':9}  ... and {hidden} more (--json names all)")
     problems = [finding for finding in findings if finding.state == "problem"]
     if json:
-        print_json([asdict(finding) for finding in findings])
+        print_json(list(map(asdict, findings)))
     elif problems:
-        typer.echo("\nTo do:")
+        echo("\nTo do:")
         remedies: dict[str, list[str]] = {}
         for finding in problems:
             remedies.setdefault(finding.remedy, []).append(finding.about)
         for number, (remedy, about) in enumerate(remedies.items(), 1):
-            typer.echo(f"{number:2}. {', '.join(about)}: {remedy}")
+            echo(f"{number:2}. {', '.join(about)}: {remedy}")
     else:
-        typer.echo("\nReady to run:")
+        echo("\nReady to run:")
         if params.name != "params.yaml":
-            typer.echo(f"  cp {params} params.yaml")
-        typer.echo("  dvc exp run" + ("" if root is None else f" -S data.root={root}"))
+            echo(f"  cp {params} params.yaml")
+        echo("  dvc exp run" + ("" if root is None else f" -S data.root={root}"))
     if problems:
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -1,11 +1,9 @@
 """`hlclip evaluate`: official metrics of any system's submission file."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Option, echo
 
 from hlclip.cli.terminal import print_json
 from hlclip.system import write_json
@@ -56,7 +54,14 @@ def evaluate(
     scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
     metrics = evaluate(truth, scores=scores or None, windows=windows or None)
     if scores:
-        _report_lengths(scores, truth.clips)
+        excess = [len(row) - clips for row, clips in zip(scores, truth.clips, strict=True)]
+        shorter, longer = sum(n < 0 for n in excess), sum(n > 0 for n in excess)
+        if shorter or longer:
+            echo(
+                f"of {len(scores)} score lists {shorter} are shorter than their video has clips "
+                f"(filled with zeros) and {longer} longer (cut), as the official script does",
+                err=True,
+            )
     if json is not None and str(json) == "-":
         print_json(metrics)
         return
@@ -64,16 +69,4 @@ def evaluate(
         write_json(json, metrics)
     width = max(map(len, metrics["brief"]))
     for name, figure in metrics["brief"].items():
-        typer.echo(f"{name:{width}}  {figure:6.2f}")
-
-
-def _report_lengths(scores: Sequence[Sequence[float]], clips: Iterable[int]) -> None:
-    pairs = list(zip(scores, clips, strict=True))
-    shorter = sum(len(values) < count for values, count in pairs)
-    longer = sum(len(values) > count for values, count in pairs)
-    if shorter or longer:
-        typer.echo(
-            f"of {len(pairs)} score lists {shorter} are shorter than their video has clips (filled "
-            f"with zeros) and {longer} longer (cut), as the official script does",
-            err=True,
-        )
+        echo(f"{name:{width}}  {figure:6.2f}")

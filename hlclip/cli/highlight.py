@@ -4,21 +4,19 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Exit, Option, echo
 
 import hlclip
 from hlclip.cli.terminal import Checkpoint, Device, Json, Model, Pretrained, print_json
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.highlights import Answer, Curve, Moment, Scorer
+    from hlclip.highlights import Answer, Curve, Scorer
 
 
 def highlight(
@@ -94,20 +92,13 @@ def highlight(
     Exit status: 0, or 1 if some of several videos could not be used, or 2 if nothing could be done.
     """
     from hlclip.evaluation import pool
-    from hlclip.highlights import (
-        WINDOW,
-        Answer,
-        as_json,
-        name_videos,
-        write_csv,
-        write_jsonl,
-    )
+    from hlclip.highlights import WINDOW, Answer, as_json, name_videos, write_csv, write_jsonl
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
-    _check_queries(queries or [])
+    queries = queries or []
     videos = name_videos([video, *(more or [])])
-    _check_cut(list(videos), cut, exact=exact, force=force)
+    _check(queries, list(videos), cut, exact=exact, force=force)
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")
     # Before open_clip adds its own handler: warnings are lines on stderr.
@@ -119,7 +110,10 @@ def highlight(
         moments = hlclip.best_moments(curve, top=top, window=window, min_seconds=min_seconds)
         answers.append(Answer(len(answers) + 1, vid, curve, moments))
         if not json:
-            _print_moments(curve, moments)
+            echo(f"{curve.video}: {curve.query}")
+            for rank, moment in enumerate(moments, start=1):
+                span = _span(moment.start_seconds, moment.end_seconds)
+                echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
     if not answers and not failed:
         raise HlclipError("got no query", "give queries as arguments, or type them, one a line")
     files: list[Path] = []
@@ -129,7 +123,7 @@ def highlight(
         write_csv(files[1], answers, window=window)
     for answer in answers:
         with _recorded(failed, answer.curve.video):
-            files += _draw(answer, out, files, window=window, plot=plot, sheet=sheet)
+            _draw(answer, out, files, window=window, plot=plot, sheet=sheet)
     if cut is not None and answers:
         moments = [moment for answer in answers for moment in answer.moments]
         ranges = hlclip.cut_moments(
@@ -137,29 +131,22 @@ def highlight(
         )
         files.append(cut)
         if not json:
-            typer.echo(f"{cut}: " + ", ".join(_span(*seconds) for seconds in ranges))
+            echo(f"{cut}: " + ", ".join(_span(*seconds) for seconds in ranges))
     if json:
         print_json(as_json(answers, failed, files))
     elif files:
-        typer.echo("wrote " + ", ".join(map(str, files)))
+        echo("wrote " + ", ".join(map(str, files)))
     if failed:
-        typer.echo(f"{len(failed)} of {len(videos)} videos could not be used", err=True)
-    if failed or not answers:
-        raise typer.Exit(1 if answers else 2)
+        echo(f"{len(failed)} of {len(videos)} videos could not be used", err=True)
+        raise Exit(1 if answers else 2)
 
 
-def _check_cut(videos: Sequence[Path], cut: Path | None, *, exact: bool, force: bool) -> None:
+def _check(
+    queries: list[str], videos: list[Path], cut: Path | None, *, exact: bool, force: bool
+) -> None:
+    """Refuse arguments that cannot be right before the model is loaded."""
     from hlclip.highlights import check_film
 
-    if cut is None and (exact or force):
-        raise HlclipError("--exact and --force are options of --cut", "give --cut OUT.mp4 too")
-    if cut is not None and len(videos) > 1:
-        raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
-    if cut is not None:
-        check_film(videos[0], cut, overwrite=force)
-
-
-def _check_queries(queries: Sequence[str]) -> None:
     for query in queries:
         if not query.strip():
             raise HlclipError("got a blank query, expected some text")
@@ -167,18 +154,19 @@ def _check_queries(queries: Sequence[str]) -> None:
             raise HlclipError(
                 f"{query}: is a file, expected a query", f"name further videos as --video {query}"
             )
+    if cut is not None:
+        if len(videos) > 1:
+            raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
+        check_film(videos[0], cut, overwrite=force)
+    elif exact or force:
+        raise HlclipError("--exact and --force are options of --cut", "give --cut OUT.mp4 too")
 
 
 def _curves(
-    scorer: "Scorer",
-    videos: Mapping[Path, str],
-    queries: Sequence[str] | None,
-    failed: dict[str, str],
+    scorer: "Scorer", videos: dict[Path, str], queries: list[str], failed: dict[str, str]
 ) -> Iterator[tuple[str, "Curve"]]:
     """Yield (vid, curve) of each video and query; without `queries`, of each typed query."""
-    # No query: encodes the videos before a person is asked for the first query.
-    batches = [queries] if queries else chain([[]], ([query] for query in _typed_queries()))
-    for batch in batches:
+    for batch in [queries] if queries else _typed_queries():
         for path, vid in videos.items():
             if str(path) not in failed:
                 with _recorded(failed, path):
@@ -188,14 +176,15 @@ def _curves(
             return
 
 
-def _typed_queries() -> Iterator[str]:
+def _typed_queries() -> Iterator[list[str]]:
     """Read queries from standard input, until its end or, at a terminal, an empty line."""
+    yield []  # the videos are encoded before a person is asked for the first query
     terminal = sys.stdin.isatty()
     if terminal:
-        typer.echo("A query a line; an empty one ends.", err=True)
+        echo("A query a line; an empty one ends.", err=True)
     for line in sys.stdin:
         if line.strip():
-            yield line.strip()
+            yield [line.strip()]
         elif terminal:
             return
 
@@ -207,14 +196,7 @@ def _recorded(failed: dict[str, str], path: Path) -> Iterator[None]:
         yield
     except hlclip.VideoError as error:
         failed[str(path)] = str(error)
-        typer.echo(str(error), err=True)
-
-
-def _print_moments(curve: "Curve", moments: Sequence["Moment"]) -> None:
-    typer.echo(f"{curve.video}: {curve.query}")
-    for rank, moment in enumerate(moments, start=1):
-        span = _span(moment.start_seconds, moment.end_seconds)
-        typer.echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
+        echo(str(error), err=True)
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:
@@ -224,19 +206,17 @@ def _span(start_seconds: float, end_seconds: float) -> str:
 
 
 def _draw(
-    answer: "Answer", out: Path, used: Sequence[Path], *, window: int, plot: bool, sheet: bool
-) -> list[Path]:
-    """Draw the chart and contact sheet of an answer, under file names that are not in `used`."""
+    answer: "Answer", out: Path, files: list[Path], *, window: int, plot: bool, sheet: bool
+) -> None:
+    """Draw an answer's chart and contact sheet; their names, none used twice, go to `files`."""
     words = re.sub(r"\W+", "-", answer.curve.query.lower()).strip("-")
     # File systems allow names of 255 bytes.
     stem = f"{answer.vid}-{words}".encode()[:200].decode(errors="ignore")
-    while {out / f"{stem}.png", out / f"{stem}-sheet.png"} & set(used):
+    while {out / f"{stem}.png", out / f"{stem}-sheet.png"} & set(files):
         stem += f"-{answer.qid}"
-    files: list[Path] = []
     if plot:
+        hlclip.plot_curve(answer.curve, answer.moments, out / f"{stem}.png", window=window)
         files.append(out / f"{stem}.png")
-        hlclip.plot_curve(answer.curve, answer.moments, files[-1], window=window)
     if sheet:
+        hlclip.contact_sheet(answer.curve, answer.moments, out / f"{stem}-sheet.png")
         files.append(out / f"{stem}-sheet.png")
-        hlclip.contact_sheet(answer.curve, answer.moments, files[-1])
-    return files

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Option, echo
 
 from hlclip.cli.terminal import Json, print_json
 
@@ -46,7 +45,7 @@ def report(
     try:
         seeds = seed_tables(finished_experiments(folder)[0])
     except ExperimentsError as error:  # a copy of a run, outside of its repository
-        typer.echo(f"without a table over seeds: {error}", err=True)
+        echo(f"without a table over seeds: {error}", err=True)
         seeds = []
     path = out or folder / "outputs" / "report.html"
     page = write_report(run, path, store=store_root(), thumbnails=thumbnails, further=seeds)
@@ -54,9 +53,9 @@ def report(
     if json:
         print_json({"report": str(path), "bytes": size, "queries without pictures": page.without})
     else:
-        typer.echo(f"{path}: {size / 1e6:.1f} MB")
+        echo(f"{path}: {size / 1e6:.1f} MB")
     if page.without:
-        typer.echo(
+        echo(
             f"{page.without} of {page.chosen} queries have no pictures: their frames are not in "
             "the store",
             err=True,

@@ -1,36 +1,25 @@
-"""`hlclip store`: look after cached frames and activations, and share them."""
+"""The store: cached frames, activations and features.
+
+\b
+Examples:
+  hlclip store status             where it is, what it holds
+  hlclip store verify             reads every file, names each damaged one
+  hlclip store gc                 what could be removed; --force removes it
+  hlclip store export /mnt/usb    then, on another machine: hlclip store import /mnt/usb
+"""
 
 import os
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
-import typer
-from typer import Argument, Option
+from typer import Argument, Exit, Option, Typer, confirm, echo
 
-from hlclip.cli.store_gc import gc
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words
 
-if TYPE_CHECKING:
-    from hlclip.maintenance import Transfer
-
-store = typer.Typer(no_args_is_help=True)
-store.command("gc", cls=Command)(gc)
-
-
-@store.callback()
-def group() -> None:
-    """The store: cached frames, activations and features.
-
-    \b
-    Examples:
-      hlclip store status             where it is, what it holds
-      hlclip store verify             reads every file, names each damaged one
-      hlclip store gc                 what could be removed; --force removes it
-      hlclip store export /mnt/usb    then, on another machine: hlclip store import /mnt/usb
-    """
+store = Typer(no_args_is_help=True, help=__doc__)
 
 
 @store.command(cls=Command)
@@ -57,26 +46,26 @@ def status(json: Json = False) -> None:
     if json:
         print_json({"store": root, "why": reason, **asdict(contents)})
         return
-    typer.echo(f"{root} ({reason})")
+    echo(f"{root} ({reason})")
     if not root.is_dir():
-        typer.echo("  does not exist yet; `dvc repro` makes it")
+        echo("  does not exist yet; `dvc repro` makes it")
     elif not contents.kinds:
-        typer.echo("  empty")
-    rows = [("kind", "files", "size", "named", "unnamed", "format")]
-    for name, kind in sorted(contents.kinds.items()):
-        formats = ", ".join(f"{version}: {n:,}" for version, n in sorted(kind.formats.items()))
-        sizes = in_words(kind.bytes), f"{kind.named:,}", in_words(kind.unnamed_bytes)
-        rows.append((name, f"{kind.files:,}", *sizes, formats))
-    if contents.kinds:
+        echo("  empty")
+    else:
+        rows = [("kind", "files", "size", "named", "unnamed", "format")]
+        for name, kind in sorted(contents.kinds.items()):
+            formats = ", ".join(f"{version}: {n:,}" for version, n in sorted(kind.formats.items()))
+            sizes = in_words(kind.bytes), f"{kind.named:,}", in_words(kind.unnamed_bytes)
+            rows.append((name, f"{kind.files:,}", *sizes, formats))
         alignment = ("left", "right", "right", "right", "right", "left")
-        typer.echo(tabulate(rows, tablefmt="plain", colalign=alignment, disable_numparse=True))
+        echo(tabulate(rows, tablefmt="plain", colalign=alignment, disable_numparse=True))
     if contents.missing:
-        typer.echo(f"{contents.missing:,} items that this workspace names are not in the store")
+        echo(f"{contents.missing:,} items that this workspace names are not in the store")
     _list("half-written by a dead process (`hlclip store gc` removes it)", contents.temporary)
     _list("being written now", contents.being_written)
     _list("not hlclip's", contents.foreign)
     if contents.in_use:
-        typer.echo("in use by a run")
+        echo("in use by a run")
 
 
 @store.command(cls=Command)
@@ -112,17 +101,113 @@ def verify(
     if json:
         print_json({"store": root, **asdict(result)})
     else:
-        typer.echo(f"{root}: {result.whole:,} files are whole, {len(result.damaged):,} damaged")
-        problems = {"damaged": result.damaged, "named by outputs/ here, but": result.unmet}
-        for about, files in problems.items():
-            _list(about, (f"{file.path}: {file.reason}; {file.remedy}" for file in files))
+        echo(f"{root}: {result.whole:,} files are whole, {len(result.damaged):,} damaged")
+        for file in result.damaged:
+            echo(f"damaged: {file.path}: {file.reason}; {file.remedy}")
+        for file in result.unmet:
+            echo(f"named by outputs/ here, but: {file.path}: {file.reason}; {file.remedy}")
     if remove and result.damaged:
         if not yes:
-            typer.confirm(f"Delete these {len(result.damaged):,} files?", abort=True)
+            confirm(f"Delete these {len(result.damaged):,} files?", abort=True)
         remaining = [file.path for file in result.damaged if not remove_damaged(file.path)]
         _list("not deleted, because it is a folder with files in it: move it away", remaining)
     if result.damaged or result.unmet:
-        raise typer.Exit(1)
+        raise Exit(1)
+
+
+@store.command(cls=Command)
+def gc(
+    force: Annotated[
+        bool, Option("--force", "--yes", help="Remove the files, instead of counting them.")
+    ] = False,
+    keep: Annotated[
+        Literal["workspace", "references", "commits"],
+        Option(
+            help="Keep what the working trees name; or also what the tips of branches, tags, "
+            "experiments, queued tasks and stashes name; or also what all earlier commits name."
+        ),
+    ] = "references",
+    clones: Annotated[
+        list[Path] | None,
+        Option(
+            "--repository",
+            metavar="FOLDER",
+            help="A clone that uses the store; repeatable. Needed if the store is outside of this "
+            "clone. Default: this clone.",
+        ),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool,
+        Option(
+            "--skip-unreadable", help="Ignore unreadable manifests; may remove items they name."
+        ),
+    ] = False,
+    features: Annotated[
+        bool,
+        Option(
+            "--features",
+            help="Also features of your own videos, and states of interrupted trainings.",
+        ),
+    ] = False,
+    older_than: Annotated[
+        float, Option(metavar="DAYS", min=0, help="Only files older than this.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """List the files that no manifest names; with --force, remove them.
+
+    An item stays while a manifest names it: of any working tree, branch, tag, DVC experiment
+    (also queued and running ones) or stash. Without --force nothing is removed. While a run adds
+    to the store, nothing can be removed.
+
+    \b
+    Examples:
+      hlclip store gc                                    lists, removes nothing
+      hlclip store gc --force
+      hlclip store gc --keep workspace --force           keeps only what is checked out
+      hlclip store gc --features --older-than 30         also features older than a month
+      hlclip store gc --repository . --repository ../other-clone
+    """
+    from hlclip.maintenance import find_garbage, named_items, remove_garbage
+    from hlclip.store import repository, store_root
+
+    root, here = store_root(), repository()
+    if not clones and not root.resolve().is_relative_to(here.resolve()):
+        raise HlclipError(
+            f"{root} lies outside of {here}, so other clones may use it",
+            "name each clone that does, as in --repository . --repository ../other-clone",
+        )
+    items: set[tuple[str, str]] = set()
+    unreadable: dict[str, str] = {}
+
+    def find():
+        for clone in clones or [here]:
+            named = named_items(clone.absolute(), keep)
+            items.update(named.items)
+            if not skip_unreadable:
+                unreadable.update(named.unreadable)
+        if force and unreadable:
+            raise _unreadable_error(unreadable)
+        return find_garbage(root, items, features=features, older_than_days=older_than)
+
+    garbage = remove_garbage(root, find) if force else find()
+    total = sum(file.size for file in garbage)
+    if json:
+        files = [{"path": file.path, "bytes": file.size} for file in garbage]
+        facts = {"store": root, "removed": force, "bytes": total, "files": files}
+        print_json({**facts, "unreadable": unreadable})
+        return
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for file in garbage:
+        sizes["half-written" if file.sort == "temporary" else file.kind].append(file.size)
+    for kind, values in sizes.items():
+        echo(f"{kind:12}  {len(values):8,} files  {in_words(sum(values)):>12}")
+    verb = "removed" if force else "would be removed"
+    echo(f"{root}: {len(garbage):,} files, {in_words(total)}, {verb}")
+    if unreadable:
+        echo(f"--force would refuse: {_unreadable_error(unreadable)}", err=True)
+    elif garbage and not force:
+        echo("Nothing was removed; --force removes these files.")
 
 
 @store.command("export", cls=Command)
@@ -143,7 +228,7 @@ def export_items(
       hlclip store export /mnt/usb/hlclip
       hlclip store export /tmp/out --all
     """
-    from hlclip.maintenance import transfer_items, workspace_items
+    from hlclip.maintenance import workspace_items
     from hlclip.store import repository, store_root
 
     only = None if everything else workspace_items(repository())
@@ -152,7 +237,7 @@ def export_items(
             f"{repository()} names nothing: no outputs/frames.json or outputs/activations.json",
             "`dvc repro` or `dvc checkout` makes them; --all exports the whole store",
         )
-    _print_result(transfer_items(store_root(), folder, only=only, desc="export"), folder)
+    _transfer(store_root(), folder, only=only, desc="export")
 
 
 @store.command("import", cls=Command)
@@ -169,23 +254,34 @@ def import_items(
       hlclip store import /mnt/usb/hlclip
       hlclip store import ../other-clone/.hlclip/store
     """
-    from hlclip.maintenance import transfer_items
     from hlclip.store import store_root
 
-    _print_result(transfer_items(folder, store_root(), desc="import"), store_root())
+    _transfer(folder, store_root(), only=None, desc="import")
 
 
-def _print_result(result: "Transfer", target: Path) -> None:
-    typer.echo(
+def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, desc: str) -> None:
+    from hlclip.maintenance import transfer_items
+
+    result = transfer_items(source, target, only=only, desc=desc)
+    echo(
         f"{target}: {result.copied:,} files ({in_words(result.copied_bytes)}) copied, "
         f"{result.present:,} skipped as already present"
     )
     for path, reason in result.refused.items():
-        typer.echo(f"left out: {path}: {reason}", err=True)
+        echo(f"left out: {path}: {reason}", err=True)
     if result.refused:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-def _list(about: str, paths: Iterable[Path | str]) -> None:
+def _unreadable_error(unreadable: dict[str, str]) -> HlclipError:
+    manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+    return HlclipError(
+        f"these manifests cannot be read, so their items are unknown:{manifests}",
+        "`dvc fetch --all-branches --all-tags --all-commits` gets them from a remote; or delete "
+        "the revision; or use --keep workspace; or use --skip-unreadable",
+    )
+
+
+def _list(about: str, paths: list[Path]) -> None:
     for path in paths:
-        typer.echo(f"{about}: {path}")
+        echo(f"{about}: {path}")

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-from typer import Option
+from typer import Option, echo
 
 from hlclip.cli.terminal import Json, print_json
 
@@ -56,10 +55,10 @@ def table(
 
     runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)
     for name in unfinished:
-        typer.echo(f"left out: {name}", err=True)
+        echo(f"left out: {name}", err=True)
     runs = comparable(matching(runs, where or ()), by or ())
     table_lines = lines(runs, level=level, by=by or ())
     if json:
         print_json(as_json(table_lines, runs, level=level))
     else:
-        typer.echo(render(table_lines, runs, style=style, level=level))
+        echo(render(table_lines, runs, style=style, level=level))

@@ -1,13 +1,11 @@
 """What every command shares: options, JSON on stdout, errors as lines on stderr."""
 
-import errno
 import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from typer import Option
+from typer import Abort, Exit, Option, echo
 from typer.core import TyperCommand
 
 from hlclip.system import print_error
@@ -47,18 +45,16 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:  # Typer has no public name for the type
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort):
-            raise  # an exit status, or a question answered with no
+        except (Exit, Abort, BrokenPipeError):
+            raise  # an exit status, a question answered with no, or the end of `hlclip ... | head`
         except (Exception, KeyboardInterrupt) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the program that reads the output has ended, as in `hlclip ... | head`
             declared = {name for parameter in self.params for name in parameter.opts}
             options = {key: option for key, option in _OPTIONS.items() if option in declared}
             status = print_error(error, status=2, debug=bool(ctx.obj), options=options)
-            raise typer.Exit(status) from None
+            raise Exit(status) from None
 
 
 def print_json(content: object) -> None:
     """Print JSON in UTF-8. Bytes of a file name that are not UTF-8 become escapes."""
     text = json.dumps(content, indent=1, ensure_ascii=False, default=os.fspath)
-    typer.echo(text.encode(errors="backslashreplace"))
+    echo(text.encode(errors="backslashreplace"))

@@ -1,8 +1,7 @@
 """A page to try a model in a browser, served by `hlclip demo`; needs the extra `demo`.
 
-server    where the page is served, which files it keeps, how it ends
+server    where the page is served, what it scores, which files it keeps, how it ends
 page      the page itself (Gradio)
-upload    an uploaded video and its queries, checked against the limits and scored
 
 The face loads no Gradio: `serving` sets Gradio's environment variables before it imports `page`.
 """

@@ -11,13 +11,13 @@ import pandas as pd
 from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
-from hlclip.demo.upload import MAX_QUERIES
+from hlclip.demo.server import MAX_QUERIES
 from hlclip.evaluation import pool
 from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
 
-KEEP_MINUTES = 60
-"""Age at which an upload is deleted; Gradio checks every tenth of it."""
+_DELETE_CACHE = (360, 3600)
+"""Seconds between Gradio's checks, and the age in seconds at which it deletes an upload."""
 
 APPEARANCE: dict[str, Any] = {
     # System fonts: those of Gradio's themes are loaded from Google.
@@ -46,7 +46,6 @@ _FOUND = (
     "alone means nothing."
 )
 _EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
-_ACCENT, _QUIET = "#ea580c", "#9ca3af"
 
 _PLAY = """() => {
     const video = document.querySelector("#film video");
@@ -61,13 +60,7 @@ _PLAY = """() => {
 def build_page(
     score: Callable[[str | None, str], list[Curve]], *, max_mb: int, max_minutes: float
 ) -> gr.Blocks:
-    """Build the page; its `launch` serves it.
-
-    Args:
-        score: uploaded file and lines of queries -> a curve a query. The page shows its
-            HlclipErrors. One call runs at a time.
-        max_mb, max_minutes: limits that the page states.
-    """
+    """Build the page; `score` makes a curve of an uploaded file for each line of a text."""
 
     def find(
         video: str | None,
@@ -79,16 +72,13 @@ def build_page(
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
-    seconds = KEEP_MINUTES * 60
-    with gr.Blocks(
-        title="hlclip", analytics_enabled=False, delete_cache=(seconds // 10, seconds)
-    ) as page:
+    with gr.Blocks(title="hlclip", analytics_enabled=False, delete_cache=_DELETE_CACHE) as page:
         state = gr.State([])
         gr.Markdown(
             "# Find the moments of a video\n"
             f"Up to {max_mb} MB and {max_minutes:g} minutes. The video goes to the computer that "
             "serves this page and nowhere else, and is deleted after about "
-            f"{KEEP_MINUTES} minutes."
+            f"{_DELETE_CACHE[1] // 60} minutes."
         )
         with gr.Row():
             with gr.Column():
@@ -114,9 +104,8 @@ def build_page(
                 @gr.render(inputs=[state, top, window], show_progress="hidden")
                 def show(curves: list[Curve], top: int, window: int) -> None:
                     for curve in curves:
-                        moments = best_moments(curve, top=top, window=window)
                         with gr.Accordion(curve.query):
-                            _show_curve(curve, moments, window)
+                            _show_curve(curve, best_moments(curve, top=top, window=window), window)
 
         gr.on(
             [button.click, queries.submit],
@@ -140,14 +129,12 @@ def build_page(
 
 def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
     table = _table(curve, moments, window)
-    part, time, saliency = table.columns
     gr.LinePlot(
         table,
-        time,
-        saliency,
-        x_title=time,
-        color=part,
-        color_map={"video": _QUIET, "moments": _ACCENT},
+        x=table.columns[1],
+        y="saliency",
+        color="part",
+        color_map={"video": "#9ca3af", "moments": "#ea580c"},
         colors_in_legend=[],
         height=220,
     )

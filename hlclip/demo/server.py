@@ -1,4 +1,4 @@
-"""Serve the page: where it listens, which files it keeps, and how it ends."""
+"""Serve the page: where it listens, what it scores, which files it keeps, and how it ends."""
 
 import errno
 import os
@@ -10,26 +10,25 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-from hlclip.demo.upload import score_upload
-from hlclip.highlights import Curve, Scorer
+from hlclip.highlights import Curve, Scorer, clock
 from hlclip.system import HlclipError
+from hlclip.video import VideoError, probe
+
+MAX_QUERIES = 8
+"""Most queries of one request."""
+
+_PORTS = range(7860, 7960)  # tried in this order if no port is given
 
 
 @contextmanager
 def serving(
     scorer: Scorer, folder: Path, *, host: str, port: int, max_mb: int, max_minutes: float
 ) -> Iterator[str]:
-    """Serve the page while the context lasts; at its end, wait for the request that runs.
+    """Serve the page at the address that is yielded; at the end, wait for the request that runs.
 
     Args:
         scorer: its store must be `folder / "store"`.
         folder: private and empty; the caller removes it.
-        host, port: where to listen, see `free_port`.
-        max_mb: largest upload.
-        max_minutes: longest video.
-
-    Yields:
-        The page's address.
     """
     # Gradio reads these variables when it is imported.
     os.environ |= {
@@ -73,8 +72,37 @@ def serving(
             pass
 
 
-_PORTS = range(7860, 7960)
-"""Tried in this order if no port is given."""
+def score_upload(
+    scorer: Scorer, video: str | None, text: str, *, max_minutes: float
+) -> list[Curve]:
+    """Saliency of an uploaded video for each line of a text.
+
+    Args:
+        text: queries, one a line; blank lines and repetitions are ignored.
+
+    Raises:
+        HlclipError: the upload cannot be scored; the message shows no path of this machine.
+    """
+    if video is None:
+        raise HlclipError("Upload a video first.")
+    queries = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    if not queries:
+        raise HlclipError("Type at least one query: what should the moments show?")
+    if len(queries) > MAX_QUERIES:
+        raise HlclipError(f"Got {len(queries)} queries, expected at most {MAX_QUERIES} at a time.")
+    path = Path(video)
+    if not path.is_file():
+        raise HlclipError("The video is no longer kept here: upload it again.")
+    try:
+        seconds = probe(path).duration
+        if seconds > max_minutes * 60:
+            raise HlclipError(
+                f"The video is {clock(seconds)} long, expected at most {max_minutes:g} minutes."
+            )
+        return scorer.score(path, queries)
+    except VideoError as error:
+        reason = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
+        raise HlclipError(f"This file cannot be used as a video: {reason}") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -86,11 +114,7 @@ def is_loopback(host: str) -> bool:
 
 
 def free_port(host: str, port: int | None) -> int:
-    """Return `port`, or the first free one of `_PORTS`, after listening there for a moment.
-
-    Raises:
-        HlclipError: nothing can listen at this host and port.
-    """
+    """Return `port`, or the first free one of `_PORTS`; HlclipError if nothing can listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reason = None
     for candidate in _PORTS if port is None else [port]:

@@ -33,7 +33,7 @@ if find_spec("gradio") is None:
 from playwright.sync_api import Browser, Page, expect
 
 from hlclip.demo import is_loopback
-from hlclip.demo.upload import score_upload
+from hlclip.demo.server import score_upload
 from tests.browser import watch
 
 SAMPLE = Path(__file__).parents[2] / "sample" / "model"
