@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants
+from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import safe_open
 
 from hlclip.system import HlclipError
@@ -91,11 +92,9 @@ def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
             shows the differences.
     """
     shapes = tensor_shapes(path)
-    if "text_projection" in shapes and "text.text_projection" in expected:
-        # open_clip adds this prefix when a CustomTextCLIP loads the file of a CLIP.
-        parts = ("text_projection", "positional_embedding", "token_embedding", "transformer")
-        moved = (*parts, "ln_final")
-        shapes = {f"text.{n}" if n.startswith(moved) else n: s for n, s in shapes.items()}
+    if "text.text_projection" in expected:
+        # As open_clip does when a CustomTextCLIP loads the file of a CLIP.
+        shapes = convert_to_custom_text_state_dict(shapes)
     # Scale and bias of the contrastive loss may be a number or a vector of one.
     loss = {"logit_scale", "logit_bias"}
     missing = [name for name in expected if name not in shapes and name != "logit_bias"]

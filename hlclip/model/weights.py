@@ -4,7 +4,6 @@ open_clip's own search hides the first error behind the next, and asks the netwo
 are cached. Here each search ends in one file, or in one error that says which file to put where.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from open_clip.factory import _find_checkpoint_in_dir, parse_model_name
 
 from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch, find_on_hub
 from hlclip.model.weight_files import SUFFIXES, WeightsError, is_torchscript, tensor_shapes
+from hlclip.system import sha256_of
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ def openai_models(path: Path) -> list[str]:
     """
     if path.suffix not in SUFFIXES or not is_torchscript(path):
         return []
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     models = [
         name
         for name in open_clip.list_models()
