@@ -1,13 +1,17 @@
-"""One training step: loss and gradients, in pieces that fit the processor's caches."""
+"""What a tail computes from batches: the loss and gradients of a training step, and scores."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn, tensor
+from tqdm import tqdm
 
 from hlclip.model import Tail
-from hlclip.training.batches import Batch
+from hlclip.training.batches import Batch, CachedQueries, load_batches
 
 Scale = Literal["literal", "fixed", "learned"]
 
@@ -56,7 +60,7 @@ def accumulate_gradients(
     frames: int,
     autocast: torch.autocast,
 ) -> Tensor:
-    """Add the gradients of the batch's mean loss to `.grad`, computed piece by piece.
+    """Add the gradients of the batch's mean loss to `.grad`, in pieces that fit a CPU's caches.
 
     The mean is over all frames of the batch, so the gradients equal those of the whole batch up to
     the order of float32 additions; a single piece gives the same bits. The text tail runs once.
@@ -93,3 +97,42 @@ def accumulate_gradients(
         # The summed gradient, [queries, embedding], passes once through the text tail.
         features.backward(texts.grad)
     return loss
+
+
+@torch.inference_mode()
+def score_queries(
+    tails: Mapping[str, Tail],
+    queries: CachedQueries,
+    *,
+    device: torch.device,
+    batch: int,
+    autocast: torch.autocast,
+    progress: str | None = None,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Score every clip of every query with each tail; each batch is read once.
+
+    Args:
+        tails: name -> tail, on `device`.
+        batch: queries per forward pass.
+        autocast: precision of the forward pass.
+        progress: title of a progress bar; None for no bar.
+
+    Returns:
+        name -> one float32 [clips] a query in the order of `queries.rows`, -1..1.
+    """
+    cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
+    hidden = True if progress is None else None  # None hides the bar where there is no terminal
+    with tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar:
+        for inputs in load_batches(queries, range(len(queries)), batch, device=device):
+            frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
+            for name, tail in tails.items():
+                with autocast:
+                    scores = tail(
+                        inputs.image_tokens,
+                        inputs.image_query,
+                        inputs.text_tokens,
+                        inputs.text_lengths,
+                    )
+                cosines[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
+            bar.update(len(frames))
+    return cosines
