@@ -171,8 +171,7 @@ class Encoder:
 def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:
     """Identify a trunk: names for people, the fingerprint for certainty.
 
-    Names of files and folders are left out: the same weights in another file give the same
-    activations.
+    Paths are left out, as the same weights in another file give the same activations.
     """
     preprocess = encoder.preprocess
     pretrained = pretrained or "none"
@@ -199,15 +198,12 @@ def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
 
 
 def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens in the precision of the store.
+    """Tokens in the precision of the store; `EncoderError` where a value does not fit.
 
     Args:
         tokens: float32 of any shape, on the CPU.
         dtype: `float16` or `float32`.
         name: the video or query, for the error.
-
-    Raises:
-        EncoderError: a value does not fit into `dtype`.
     """
     array = tokens.to(getattr(torch, dtype)).numpy()
     if not np.isfinite(array).all():

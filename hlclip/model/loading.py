@@ -80,7 +80,7 @@ def untrained_encoder(
     preprocessing = None
     if pretrained:
         _check_activation(model, pretrained)
-        preprocessing = _published_preprocessing(local, pretrained)
+        preprocessing = _published_preprocessing(model, pretrained)
     tokenizer = _load_tokenizer(local, model, config)
     root = logging.getLogger()
     level = root.level
@@ -153,18 +153,14 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
 def _check_activation(model: str, pretrained: str) -> None:
     """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
     published = open_clip.get_pretrained_cfg(model, pretrained)
-    if not published and f"{model}-quickgelu" in open_clip.list_models():
-        log.warning(
-            "%s: a file does not say its activation function; %s has GELU, weights of OpenAI, "
-            "MetaCLIP and DFN need %s-quickgelu",
-            pretrained,
-            model,
-            model,
-        )
+    twin = f"{model}-quickgelu"
+    if not published and twin in open_clip.list_models():
+        reason = f"a file does not say its activation function; {model} has GELU"
+        log.warning("%s: %s, weights of OpenAI, MetaCLIP and DFN need %s", pretrained, reason, twin)
     config = open_clip.get_model_config(model) if published else None
     quick = published.get("quick_gelu", False)
     if config and quick != config.get("quick_gelu", False):
-        twin = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
+        twin = twin if quick else model.removesuffix("-quickgelu")
         raise EncoderError(
             f"pretrained {pretrained!r} was trained with another activation function than model "
             f"{model!r} has: its features would be wrong",

@@ -165,14 +165,11 @@ def build_tail(encoder: Encoder) -> Tail:
 def pretrained_tail(
     model: str, pretrained: str | None, *, cached_blocks: int, weights: str
 ) -> Tail:
-    """The tail of a pretrained model, which must have the weights that made the cache.
+    """The tail of a pretrained model; `EncoderError` where it has other weights than the cache.
 
     Args:
         model, pretrained, cached_blocks: as in `load_encoder`.
         weights: fingerprint in the cache's header.
-
-    Raises:
-        EncoderError: the model cannot be loaded, or has other weights.
     """
     encoder = load_encoder(model, pretrained, cached_blocks=cached_blocks)
     fingerprint = encoder.fingerprint()

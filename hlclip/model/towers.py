@@ -20,9 +20,7 @@ _SUPPORTED = {"image": "VisionTransformer has blocks", "text": "own text transfo
 def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     """The model of an open_clip config, without memory for its weights.
 
-    Raises:
-        EncoderError: a tower is another library's, the model is a CoCa model, or the config is
-            not a model's.
+    `EncoderError` where a tower is another library's, the model a CoCa, or the config no model's.
     """
     config = copy.deepcopy(dict(config))
     custom_text = config.pop("custom_text", False)

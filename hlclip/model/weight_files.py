@@ -82,10 +82,7 @@ def tensor_shapes(path: Path) -> Shapes:
 
 
 def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
-    """Compare a weights file's header with what `model` needs, name by name and shape by shape.
-
-    Args:
-        expected: shapes of the model's own tensors.
+    """Refuse a weights file whose tensors are not, by name and shape, those that `model` expects.
 
     Raises:
         WeightsError: the file cannot be read, or belongs to another model; the message counts and

@@ -62,7 +62,14 @@ def fit_tail(
     trained = tail.trained()
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
-    schedule = _schedule(optimizer, params, steps * params.epochs)
+    total_steps = steps * params.epochs
+
+    def rate(step: int) -> float:
+        """Learning rate of a step, as a share of the first step's."""
+        cosine = 0.5 * (1 + math.cos(math.pi * step / total_steps))
+        return cosine if params.schedule == "cosine" else 1.0
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     piece = micro_batch_frames(params.micro_batch, device)
     precision = autocast(device, params.precision)
     state = TrainingState(trained, regression, optimizer, schedule)
@@ -76,9 +83,7 @@ def fit_tail(
             log.warning("%s; training begins again", error)
 
     first = len(state.history) + 1
-    with tqdm(
-        total=steps * params.epochs, initial=steps * (first - 1), unit="step", disable=None
-    ) as bar:
+    with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=None) as bar:
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             order = epoch_order(len(queries), params.seed, epoch)
@@ -154,12 +159,3 @@ def _optimizer(
         lr=params.lr,
         fused=weights[0].is_cuda or None,
     )
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, params: TrainParams, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    def factor(step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * step / steps)) if params.schedule == "cosine" else 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
