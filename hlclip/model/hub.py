@@ -74,11 +74,7 @@ def fetch(file: HubFile) -> Path:
 
 
 def find_on_hub(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
-    """Name and bytes of a file on the hub, by one request a name without retries.
-
-    Args:
-        timeout: seconds to wait for an answer.
-    """
+    """Name and bytes of a file on the hub, by one request a name of at most `timeout` seconds."""
     for name in file.names:
         try:
             return name, get_hf_file_metadata(file.url(name), timeout=timeout).size

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from hlclip.model.weight_files import EncoderError, short_reason
 
-_SUPPORTED = {"image": "VisionTransformer has blocks", "text": "own text transformer has blocks"}
-
 
 def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     """The model of an open_clip config, without memory for its weights.
@@ -95,7 +93,8 @@ def causal_mask(tokens: Tensor) -> Tensor:
 
 
 def _unsupported(name: str, tower: str, actual: str) -> EncoderError:
+    supported = "VisionTransformer" if tower == "image" else "own text transformer"
     return EncoderError(
-        f"{name}: the {tower} tower is {actual}; only open_clip's {_SUPPORTED[tower]} that can be "
-        "cached and fine-tuned"
+        f"{name}: the {tower} tower is {actual}; only open_clip's {supported} has blocks that can "
+        "be cached and fine-tuned"
     )

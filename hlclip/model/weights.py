@@ -67,10 +67,9 @@ def hub_config(repo: str) -> HubFile:
 
 
 def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) -> WeightsStatus:
-    """Say where the weights are; the hub is asked at most whether it has them.
+    """Say where the weights of `load_encoder` are; the hub is asked at most whether it has them.
 
     Args:
-        model, pretrained: as in `load_encoder`.
         timeout: seconds to wait for the hub.
     """
     try:

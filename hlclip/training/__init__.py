@@ -1,15 +1,13 @@
 """Fit the tail from the cache.
 
-fit              epochs of AdamW over the cached activations
+fit              epochs of AdamW over the cached activations, and the state between two of them
 step             what a tail computes from batches: a training step, and scores
 batches          cached activations and ratings as batches
 token_sources    cached tokens read from disk, or kept in memory between epochs
-state            the saved state from which an interrupted training resumes
 """
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-from hlclip.training.fit import TrainError, Validate, fit_tail, write_history
-from hlclip.training.state import TrainingState
+from hlclip.training.fit import TrainError, TrainingState, Validate, fit_tail, write_history
 from hlclip.training.step import (
     Regression,
     accumulate_gradients,

@@ -20,8 +20,6 @@ Target = Literal["mean", "median", "max", "min"]
 READERS = 2
 """Threads that read the items of a batch: one thread uses neither a disk's nor memory's speed."""
 
-_AGGREGATE = {"mean": np.mean, "median": np.median, "max": np.max, "min": np.min}
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -99,9 +97,6 @@ class CachedQueries:
         Args:
             indices: at least one row.
             pool: threads that read the videos' tokens; None for the calling thread alone.
-
-        Raises:
-            StoreError: an item is missing or damaged.
         """
         rows = [self.rows[index] for index in indices]
         images = [self._images[index] for index in indices]
@@ -136,7 +131,7 @@ def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
     Returns:
         float32 [clips], 0..1.
     """
-    return torch.from_numpy(_AGGREGATE[target](ratings, axis=1) / MAX_RATING).float()
+    return torch.from_numpy(getattr(np, target)(ratings, axis=1) / MAX_RATING).float()
 
 
 def load_batches(
