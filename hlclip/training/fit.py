@@ -111,9 +111,6 @@ def fit_tail(
         validate: computes the metrics on val after each epoch.
         resume: state file, written after each epoch; if it exists, training resumes from it.
         history: CSV file, rewritten after each epoch for readers during training.
-
-    Raises:
-        TrainError: the loss is not finite.
     """
     regression = Regression(
         params.scale, scale_init=params.scale_init, bias_init=params.bias_init

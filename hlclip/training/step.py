@@ -24,8 +24,7 @@ class Regression(nn.Module):
     Args:
         scale: `literal` is scale 1 and bias 0, as in the paper; `fixed` keeps the given values;
             `learned` starts from them and trains them.
-        scale_init: scale of `fixed` and `learned`.
-        bias_init: bias of `fixed` and `learned`.
+        scale_init, bias_init: values for `fixed` and `learned`.
     """
 
     def __init__(self, scale: Scale, *, scale_init: float = 1.0, bias_init: float = 0.0) -> None:
@@ -68,7 +67,6 @@ def accumulate_gradients(
     Args:
         tail, regression: on the batch's device.
         frames: frames of a piece; 0 for all at once.
-        autocast: precision of the forward passes.
 
     Returns:
         float32 [], the loss, on the batch's device; reading it waits for a GPU.
@@ -114,7 +112,6 @@ def score_queries(
     Args:
         tails: name -> tail, on `device`.
         batch: queries per forward pass.
-        autocast: precision of the forward pass.
         progress: title of a progress bar; None for no bar.
 
     Returns:

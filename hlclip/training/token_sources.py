@@ -40,7 +40,6 @@ class DiskSource:
     It holds two batches, and a whole item while that item is checked at its first read.
 
     Args:
-        store: holds the items.
         example: any item of the store, which shows the shape and dtype of a row.
         pinned: page-lock the buffers, so that a GPU copies from them by itself.
     """
@@ -80,9 +79,7 @@ class MemorySource:
     """Reads each item from disk once, then serves it from memory.
 
     Args:
-        disk: reads the items.
         items: all items that will be read; memory for them is allocated at once.
-        location: which memory.
         device: device of the batches.
 
     Raises:
@@ -133,10 +130,7 @@ TokenSource = DiskSource | MemorySource
 def choose_location(needed: int, *, device_free: int, host_free: int) -> Location:
     """The fastest location that has room for all tokens of a split.
 
-    Args:
-        needed: bytes of the tokens, each item counted once.
-        device_free: free bytes of GPU memory; 0 without a GPU.
-        host_free: free bytes of host memory.
+    All three are bytes: of the tokens, of free GPU memory (0 without a GPU), of free host memory.
     """
     if needed <= device_free - DEVICE_RESERVE:
         return "device"
