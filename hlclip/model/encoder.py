@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hlclip.formats import Header
-from hlclip.model.towers import causal_mask, text_tower, vision_tower
+from hlclip.model.towers import causal_mask, text_pooling, text_tower, vision_tower
 from hlclip.model.weight_files import SUFFIXES, EncoderError
 
 
@@ -63,12 +63,11 @@ class Encoder:
         self.config = config or {}
         self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.visual = vision_tower(model, name)
-        self.text = text_tower(model, name)
+        self.visual: Any = vision_tower(model, name)
+        self.text: Any = text_tower(model, name)
         self.cached_blocks = cached_blocks
-        towers: dict[str, Any] = {"image": self.visual, "text": self.text}
-        for tower, parts in towers.items():
-            blocks = len(parts.transformer.resblocks)
+        for tower, module in {"image": self.visual, "text": self.text}.items():
+            blocks = len(module.transformer.resblocks)
             if blocks <= cached_blocks:
                 raise EncoderError(
                     f"{name}: cached_blocks is {cached_blocks}, but the {tower} tower has {blocks} "
@@ -85,13 +84,8 @@ class Encoder:
             raise EncoderError(
                 f"{self.name}: takes {height}x{width} images; only square ones are supported"
             )
-        return Preprocess(
-            height,
-            tuple(config["mean"]),
-            tuple(config["std"]),
-            config["resize_mode"],
-            config["interpolation"],
-        )
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+        return Preprocess(height, mean, std, config["resize_mode"], config["interpolation"])
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -157,14 +151,15 @@ class Encoder:
         ids = self.tokenizer([query]).to(text.token_embedding.weight.device)
         length = self._pooled_position(ids) + 1
         tokens = text.token_embedding(ids[:, :length]) + text.positional_embedding[:length]
-        mask = causal_mask(tokens) if text.causal else None
+        mask = None if text.attn_mask is None else causal_mask(tokens)
         return self._run_trunk(text.transformer, tokens, mask)[0].cpu()
 
     def _pooled_position(self, ids: Tensor) -> int:
         """Position of the pooled token in ids [1, tokens]."""
-        if self.text.pool == "last":
+        pool, eos_id = text_pooling(self.text)
+        if pool == "last":
             return ids.shape[1] - 1
-        ends = ids if self.text.pool == "argmax" else (ids == self.text.eos_id).int()
+        ends = ids if pool == "argmax" else (ids == eos_id).int()
         return int(ends[0].argmax())
 
     def _run_trunk(self, transformer: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -176,8 +171,7 @@ class Encoder:
 def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:
     """Identify a trunk: names for people, the fingerprint for certainty.
 
-    Names of files and folders are left out: the same weights in another file give the same
-    activations.
+    Paths are left out, as the same weights in another file give the same activations.
     """
     preprocess = encoder.preprocess
     pretrained = pretrained or "none"
@@ -204,15 +198,12 @@ def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
 
 
 def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens in the precision of the store.
+    """Tokens in the precision of the store; `EncoderError` where a value does not fit.
 
     Args:
         tokens: float32 of any shape, on the CPU.
         dtype: `float16` or `float32`.
         name: the video or query, for the error.
-
-    Raises:
-        EncoderError: a value does not fit into `dtype`.
     """
     array = tokens.to(getattr(torch, dtype)).numpy()
     if not np.isfinite(array).all():

@@ -2,7 +2,7 @@
 
 A file in the cache is used without asking the network, so weights never change between two runs;
 delete it to download it again. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have the
-meaning that the hub's own client gives them.
+meaning that the hub's own client gives them. Every failure is a `WeightsError`.
 """
 
 import logging
@@ -61,13 +61,8 @@ def cached(file: HubFile) -> Path | None:
 
 
 def fetch(file: HubFile) -> Path:
-    """Path of the file in the hub's cache, downloaded whole if it is not there.
-
-    Raises:
-        WeightsError: the hub is out of reach, refuses, or sends an incomplete file.
-    """
-    path = cached(file)
-    if path is not None:
+    """Path of the file in the hub's cache, downloaded whole if it is not there."""
+    if path := cached(file):
         return path
     # One request first: the client's own download retries for half a minute before it fails.
     name, _ = find_on_hub(file, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -79,14 +74,7 @@ def fetch(file: HubFile) -> Path:
 
 
 def find_on_hub(file: HubFile, *, timeout: float) -> tuple[str, int | None]:
-    """Name and bytes of a file on the hub, by one request a name without retries.
-
-    Args:
-        timeout: seconds to wait for an answer.
-
-    Raises:
-        WeightsError: the hub is out of reach, refuses, or has no such file.
-    """
+    """Name and bytes of a file on the hub, by one request a name of at most `timeout` seconds."""
     for name in file.names:
         try:
             return name, get_hf_file_metadata(file.url(name), timeout=timeout).size

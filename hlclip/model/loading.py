@@ -1,19 +1,26 @@
-"""Load an open_clip model as an `Encoder`, with its weights or with random ones."""
+"""Load an open_clip model as an `Encoder`, with its weights or with random ones, on a device."""
 
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 
 from hlclip.model.encoder import Encoder
 from hlclip.model.hub import CONFIG_NAME, cached, fetch
 from hlclip.model.towers import build_empty
 from hlclip.model.weight_files import EncoderError, WeightsError, check_fits, short_reason
 from hlclip.model.weights import find_weights, hub_config, openai_models
+from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
+
+
+class DeviceError(HlclipError):
+    """The requested device is not on this machine."""
 
 
 def load_encoder(
@@ -66,17 +73,15 @@ def untrained_encoder(
     """The encoder of `load_encoder` with random weights: its shapes, preprocessing and speed.
 
     Nothing is fetched and no weights are read; the config of an `hf-hub:` model must be in the
-    hub's cache.
-
-    Raises:
-        EncoderError: as `load_encoder`.
+    hub's cache. It raises what `load_encoder` raises.
     """
-    local = _local_name(model)
-    config = _read_config(local, model)
+    local, config = _read_config(model)
     Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
-    _check_activation(model, pretrained)
+    preprocessing = None
+    if pretrained:
+        _check_activation(model, pretrained)
+        preprocessing = _published_preprocessing(model, pretrained)
     tokenizer = _load_tokenizer(local, model, config)
-    preprocessing = _published_preprocessing(local, pretrained) if pretrained else None
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
@@ -95,17 +100,33 @@ def untrained_encoder(
     return Encoder(built, tokenizer, name=model, cached_blocks=cached_blocks, config=config)
 
 
-def _local_name(model: str) -> str:
-    """The name under which open_clip reads a model's config without the network."""
-    if not model.startswith("hf-hub:"):
-        return model
-    config = cached(hub_config(model.removeprefix("hf-hub:")))
-    if config is None:
-        raise EncoderError(f"{model}: its config is not fetched yet, so its shape is not known")
-    return f"local-dir:{config.parent}"  # the folder of the commit, in the hub's cache
+def pick_device(name: str) -> torch.device:
+    """The torch device of `cpu`, `cuda` or `cuda:N`; `auto` prefers CUDA and falls back to the CPU.
+
+    Raises:
+        DeviceError: not a device, or not on this machine.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise DeviceError(f"device {name!r} is unknown, expected auto, cpu, cuda or cuda:N")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
+        raise DeviceError(reason, "try auto or cpu") from error
+    return device
 
 
-def _read_config(local: str, model: str) -> dict[str, Any]:
+def _read_config(model: str) -> tuple[str, dict[str, Any]]:
+    """The name under which open_clip finds a model without the network, and its config."""
+    local = model
+    if model.startswith("hf-hub:"):
+        path = cached(hub_config(model.removeprefix("hf-hub:")))
+        if path is None:
+            raise EncoderError(f"{model}: its config is not fetched yet, so its shape is not known")
+        local = f"local-dir:{path.parent}"  # the folder of the commit, in the hub's cache
     try:
         config = open_clip.get_model_config(local)
     except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
@@ -113,7 +134,7 @@ def _read_config(local: str, model: str) -> dict[str, Any]:
         raise EncoderError(reason) from error
     if not isinstance(config, dict):
         raise EncoderError(f"{model}: {CONFIG_NAME} holds no model, expected a `model_cfg`")
-    return config
+    return local, config
 
 
 def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
@@ -129,23 +150,17 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
         ) from error
 
 
-def _check_activation(model: str, pretrained: str | None) -> None:
+def _check_activation(model: str, pretrained: str) -> None:
     """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
-    if pretrained is None:
-        return
     published = open_clip.get_pretrained_cfg(model, pretrained)
-    if not published and f"{model}-quickgelu" in open_clip.list_models():
-        log.warning(
-            "%s: a file does not say its activation function; %s has GELU, weights of OpenAI, "
-            "MetaCLIP and DFN need %s-quickgelu",
-            pretrained,
-            model,
-            model,
-        )
+    twin = f"{model}-quickgelu"
+    if not published and twin in open_clip.list_models():
+        reason = f"a file does not say its activation function; {model} has GELU"
+        log.warning("%s: %s, weights of OpenAI, MetaCLIP and DFN need %s", pretrained, reason, twin)
     config = open_clip.get_model_config(model) if published else None
     quick = published.get("quick_gelu", False)
     if config and quick != config.get("quick_gelu", False):
-        twin = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
+        twin = twin if quick else model.removesuffix("-quickgelu")
         raise EncoderError(
             f"pretrained {pretrained!r} was trained with another activation function than model "
             f"{model!r} has: its features would be wrong",

@@ -31,11 +31,9 @@ class TowerTail(nn.Module):
         blocks: open_clip's residual attention blocks, first to last.
         norm: final LayerNorm.
         projection: [width, embedding] matrix, linear layer, or None.
-        pooled: the pooled token: `first` (class token), `last` (end of text), or the `average` of
-            all but the first.
+        pooling: takes the `first` token (class token) or the `last` (end of text), or averages all
+            but the first, either `norm_then_average` or `average_then_norm`.
         causal: a token attends only to itself and those before it.
-        norm_after_pooling: whether the average is taken before `norm`; without effect on the
-            pooling of a single token.
     """
 
     def __init__(
@@ -44,17 +42,15 @@ class TowerTail(nn.Module):
         norm: nn.Module,
         projection: Tensor | nn.Linear | None,
         *,
-        pooled: Literal["first", "last", "average"],
+        pooling: Literal["first", "last", "norm_then_average", "average_then_norm"],
         causal: bool,
-        norm_after_pooling: bool,
     ) -> None:
         super().__init__()
         self.blocks: Any = nn.ModuleList(blocks)
         self.norm = norm
         self.projection = projection
-        self.pooled = pooled
+        self.pooling = pooling
         self.causal = causal
-        self.norm_after_pooling = norm_after_pooling
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Unit features of cached tokens.
@@ -77,19 +73,16 @@ class TowerTail(nn.Module):
         # The last block, the norm and the pooling give [items, width].
         last = self.blocks[-1]
         position: Tensor | int = 0
-        if self.pooled == "last":
+        if self.pooling == "last":
             position = tokens.shape[1] - 1 if lengths is None else lengths - 1
-        if self.pooled == "average":
-            tokens = last(tokens, attn_mask=mask)
-            if self.norm_after_pooling:
-                pooled = self.norm(tokens[:, 1:].mean(1))
-            else:
-                pooled = self.norm(tokens)[:, 1:].mean(1)
+        if self.pooling == "average_then_norm":
+            pooled = self.norm(last(tokens, attn_mask=mask)[:, 1:].mean(1))
+        elif self.pooling == "norm_then_average":
+            pooled = self.norm(last(tokens, attn_mask=mask))[:, 1:].mean(1)
         elif can_be_cut(last):
             pooled = self.norm(pooled_block(last, tokens, position, lengths))
         else:
-            tokens = last(tokens, attn_mask=mask)
-            pooled = self.norm(pick(tokens, position))
+            pooled = self.norm(pick(last(tokens, attn_mask=mask), position))
         # The projection gives [items, embedding].
         if isinstance(self.projection, nn.Linear):
             pooled = self.projection(pooled)
@@ -144,24 +137,21 @@ class Tail(nn.Module):
 
 def build_tail(encoder: Encoder) -> Tail:
     """Copy the cached blocks and the heads out of a loaded encoder."""
-    visual: Any = encoder.visual
-    text: Any = encoder.text
-    last = encoder.cached_blocks
+    visual, text, last = encoder.visual, encoder.text, encoder.cached_blocks
+    average = "average_then_norm" if visual.final_ln_after_pool else "norm_then_average"
     image_tail = TowerTail(
         list(visual.transformer.resblocks)[-last:],
         visual.ln_post,
         visual.proj,
-        pooled="first" if visual.pool_type == "tok" else "average",
+        pooling="first" if visual.pool_type == "tok" else average,
         causal=False,
-        norm_after_pooling=visual.final_ln_after_pool,
     )
     text_tail = TowerTail(
         list(text.transformer.resblocks)[-last:],
         text.ln_final,
-        text.projection,
-        pooled="last",
-        causal=text.causal,
-        norm_after_pooling=False,
+        text.text_projection,
+        pooling="last",
+        causal=text.attn_mask is not None,
     )
     tail = Tail(image_tail, text_tail, {})
     # The tail shares its parameters with the model until it is copied: same object, same parameter.
@@ -175,14 +165,11 @@ def build_tail(encoder: Encoder) -> Tail:
 def pretrained_tail(
     model: str, pretrained: str | None, *, cached_blocks: int, weights: str
 ) -> Tail:
-    """The tail of a pretrained model, which must have the weights that made the cache.
+    """The tail of a pretrained model; `EncoderError` where it has other weights than the cache.
 
     Args:
         model, pretrained, cached_blocks: as in `load_encoder`.
         weights: fingerprint in the cache's header.
-
-    Raises:
-        EncoderError: the model cannot be loaded, or has other weights.
     """
     encoder = load_encoder(model, pretrained, cached_blocks=cached_blocks)
     fingerprint = encoder.fingerprint()
@@ -237,3 +224,9 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
                     settings={"encoder.cached_blocks": facts["cached_blocks"]},
                 )
             parameters[name].copy_(torch.from_numpy(array))
+
+
+def autocast(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
+    """Autocast context of the tail; `auto` is bf16 on CUDA and fp32 elsewhere."""
+    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)

@@ -5,7 +5,6 @@ The model's parts decide, never its name.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,36 +15,19 @@ from torch import Tensor, nn
 from hlclip.model.weight_files import EncoderError, short_reason
 
 
-@dataclass(frozen=True)
-class TextTower:
-    """The parts of a text tower: CLIP keeps them itself, CustomTextCLIP in its `text`."""
-
-    token_embedding: nn.Embedding
-    positional_embedding: Tensor
-    transformer: nn.Module
-    ln_final: nn.Module
-    projection: Tensor | nn.Linear | None
-    causal: bool
-    pool: str
-    """Which token is pooled: `argmax` or `eos` (end of text), or `last`."""
-    eos_id: int
-
-
 def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     """The model of an open_clip config, without memory for its weights.
 
-    Raises:
-        EncoderError: a tower is another library's, the model is a CoCa model, or the config is
-            not a model's.
+    `EncoderError` where a tower is another library's, the model a CoCa, or the config no model's.
     """
     config = copy.deepcopy(dict(config))
     custom_text = config.pop("custom_text", False)
     try:
         vision, text = config["vision_cfg"], config["text_cfg"]
         if "timm_model_name" in vision:
-            raise _unsupported_image_tower(name, f"timm's {vision['timm_model_name']}")
+            raise _unsupported(name, "image", f"timm's {vision['timm_model_name']}")
         if "hf_model_name" in text:
-            raise _unsupported_text_tower(name, f"{text['hf_model_name']} of transformers")
+            raise _unsupported(name, "text", f"{text['hf_model_name']} of transformers")
         if "multimodal_cfg" in config:
             raise EncoderError(
                 f"{name}: is a CoCa model: it pools by attention and its text tower masks padding, "
@@ -66,7 +48,7 @@ def vision_tower(model: nn.Module, name: str) -> VisionTransformer:
     """The image tower of a model; `EncoderError` where it cannot be cut."""
     visual = getattr(model, "visual", None)
     if not isinstance(visual, VisionTransformer):
-        raise _unsupported_image_tower(name, f"a {type(visual).__name__}")
+        raise _unsupported(name, "image", f"a {type(visual).__name__}")
     if visual.attn_pool is not None or visual.pool_type not in ("tok", "avg"):
         raise EncoderError(
             f"{name}: the image tower pools by attention or not at all; only class "
@@ -75,35 +57,29 @@ def vision_tower(model: nn.Module, name: str) -> VisionTransformer:
     return visual
 
 
-def text_tower(model: nn.Module, name: str) -> TextTower:
-    """The text tower of a model; `EncoderError` where it cannot be cut."""
-    text: Any = getattr(model, "text", model)
-    if isinstance(model, CLIP):
-        text = model
-        pool, eos_id = text.text_pool_type, text.text_eos_id
-    elif isinstance(model, CustomTextCLIP) and isinstance(text, TextTransformer):
-        pool, eos_id = text.pool_type, text.eos_id
-        if text.cls_emb is not None or text.use_pad_mask:
-            raise EncoderError(
-                f"{name}: its text tower masks padding (class token or pad mask), "
-                "which the cached tokens cannot reproduce"
-            )
-    else:
-        raise _unsupported_text_tower(name, f"a {type(text).__name__}")
+def text_tower(model: nn.Module, name: str) -> CLIP | TextTransformer:
+    """The module with the parts of the text tower; `EncoderError` where it cannot be cut."""
+    # CLIP has the parts itself, CustomTextCLIP in its `text`.
+    text = model if isinstance(model, CLIP) else getattr(model, "text", model)
+    if not isinstance(text, (CLIP, TextTransformer)):
+        raise _unsupported(name, "text", f"a {type(text).__name__}")
+    if isinstance(text, TextTransformer) and (text.cls_emb is not None or text.use_pad_mask):
+        raise EncoderError(
+            f"{name}: its text tower masks padding (class token or pad mask), "
+            "which the cached tokens cannot reproduce"
+        )
     causal = text.attn_mask is not None
+    pool, _ = text_pooling(text)
     if pool not in (("argmax", "eos") if causal else ("last",)):
         kind = "causal" if causal else "bidirectional"
         raise EncoderError(f"{name}: a {kind} text tower with {pool!r} pooling is not supported")
-    return TextTower(
-        text.token_embedding,
-        text.positional_embedding,
-        text.transformer,
-        text.ln_final,
-        text.text_projection,
-        causal,
-        pool,
-        eos_id,
-    )
+    return text
+
+
+def text_pooling(text: CLIP | TextTransformer) -> tuple[str, int]:
+    """The pooled token, `argmax` or `eos` (end of text) or `last`, and the id of end of text."""
+    prefix = "text_" if isinstance(text, CLIP) else ""
+    return getattr(text, f"{prefix}pool_type"), getattr(text, f"{prefix}eos_id")
 
 
 def causal_mask(tokens: Tensor) -> Tensor:
@@ -116,15 +92,9 @@ def causal_mask(tokens: Tensor) -> Tensor:
     return torch.full((length, length), float("-inf"), device=tokens.device).triu_(1)
 
 
-def _unsupported_image_tower(name: str, tower: str) -> EncoderError:
+def _unsupported(name: str, tower: str, actual: str) -> EncoderError:
+    supported = "VisionTransformer" if tower == "image" else "own text transformer"
     return EncoderError(
-        f"{name}: the image tower is {tower}; only open_clip's VisionTransformer has blocks that "
-        "can be cached and fine-tuned"
-    )
-
-
-def _unsupported_text_tower(name: str, tower: str) -> EncoderError:
-    return EncoderError(
-        f"{name}: the text tower is {tower}; only open_clip's own text transformer can be cached "
-        "and fine-tuned"
+        f"{name}: the {tower} tower is {actual}; only open_clip's {supported} has blocks that can "
+        "be cached and fine-tuned"
     )

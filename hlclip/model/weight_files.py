@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants
+from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import safe_open
 
 from hlclip.system import HlclipError
@@ -81,21 +82,16 @@ def tensor_shapes(path: Path) -> Shapes:
 
 
 def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
-    """Compare a weights file's header with what `model` needs, name by name and shape by shape.
-
-    Args:
-        expected: shapes of the model's own tensors.
+    """Refuse a weights file whose tensors are not, by name and shape, those that `model` expects.
 
     Raises:
         WeightsError: the file cannot be read, or belongs to another model; the message counts and
             shows the differences.
     """
     shapes = tensor_shapes(path)
-    if "text_projection" in shapes and "text.text_projection" in expected:
-        # open_clip adds this prefix when a CustomTextCLIP loads the file of a CLIP.
-        parts = ("text_projection", "positional_embedding", "token_embedding", "transformer")
-        moved = (*parts, "ln_final")
-        shapes = {f"text.{n}" if n.startswith(moved) else n: s for n, s in shapes.items()}
+    if "text.text_projection" in expected:
+        # As open_clip does when a CustomTextCLIP loads the file of a CLIP.
+        shapes = convert_to_custom_text_state_dict(shapes)
     # Scale and bias of the contrastive loss may be a number or a vector of one.
     loss = {"logit_scale", "logit_bias"}
     missing = [name for name in expected if name not in shapes and name != "logit_bias"]

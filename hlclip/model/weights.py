@@ -4,7 +4,6 @@ open_clip's own search hides the first error behind the next, and asks the netwo
 are cached. Here each search ends in one file, or in one error that says which file to put where.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from open_clip.factory import _find_checkpoint_in_dir, parse_model_name
 
 from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch, find_on_hub
 from hlclip.model.weight_files import SUFFIXES, WeightsError, is_torchscript, tensor_shapes
+from hlclip.system import sha256_of
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,7 @@ class WeightsStatus:
 
 
 def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
-    """The weights file, or the hub's file to fetch; the config of a hub model is fetched here.
-
-    Raises:
-        WeightsError: no such model, tag, file or folder, or the config cannot be fetched.
-    """
+    """The weights file, or the hub's file to fetch; the config of a hub model is fetched here."""
     schema, name = _parse(model, pretrained)
     if schema == "local-dir":
         return _find_in_folder(Path(name))
@@ -59,11 +55,7 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
 
 
 def hub_config(repo: str) -> HubFile:
-    """The config of a model on the hub.
-
-    Raises:
-        WeightsError: not a name that a repository can have.
-    """
+    """The config of a model on the hub."""
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
@@ -75,10 +67,9 @@ def hub_config(repo: str) -> HubFile:
 
 
 def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) -> WeightsStatus:
-    """Say where the weights are; the hub is asked at most whether it has them.
+    """Say where the weights of `load_encoder` are; the hub is asked at most whether it has them.
 
     Args:
-        model, pretrained: as in `load_encoder`.
         timeout: seconds to wait for the hub.
     """
     try:
@@ -104,21 +95,16 @@ def weights_status(model: str, pretrained: str | None, *, timeout: float = 5.0) 
 
 
 def openai_models(path: Path) -> list[str]:
-    """Names of the model whose TorchScript archive, as OpenAI published it, is this file.
+    """Names, shortest first, of the model whose TorchScript archive by OpenAI is this file.
 
-    open_clip's table has the sha256 of each archive in its address. The shortest name comes first;
-    the list is empty for every other file.
+    open_clip's table has the sha256 of each archive in its address.
     """
     if path.suffix not in SUFFIXES or not is_torchscript(path):
         return []
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    models = [
-        name
-        for name in open_clip.list_models()
-        if f"/{digest}/" in open_clip.get_pretrained_url(name, "openai")
-    ]
-    return sorted(models, key=len)
+    address = f"/{sha256_of(path)}/"
+    models = open_clip.list_models()
+    names = [name for name in models if address in open_clip.get_pretrained_url(name, "openai")]
+    return sorted(names, key=len)
 
 
 def _parse(model: str, pretrained: str | None) -> tuple[str | None, str]:

@@ -1,16 +1,17 @@
 """Fit the tail from the cache.
 
-fit              epochs of AdamW over the cached activations
-step             one step: loss and gradients, a piece of the batch at a time
+fit              epochs of AdamW over the cached activations, and the state between two of them
+step             what a tail computes from batches: a training step, and scores
 batches          cached activations and ratings as batches
 token_sources    cached tokens read from disk, or kept in memory between epochs
-state            the saved state from which an interrupted training resumes
-cosines          scores of a tail over cached queries
 """
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-from hlclip.training.cosines import score_queries
-from hlclip.training.fit import TrainError, Validate, fit_tail, write_history
-from hlclip.training.state import TrainingState
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
+from hlclip.training.fit import TrainError, TrainingState, Validate, fit_tail, write_history
+from hlclip.training.step import (
+    Regression,
+    accumulate_gradients,
+    micro_batch_frames,
+    score_queries,
+)
 from hlclip.training.token_sources import DiskSource

@@ -1,6 +1,6 @@
 """Cached activations and ratings as batches for training and scoring."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -19,8 +19,6 @@ Target = Literal["mean", "median", "max", "min"]
 
 READERS = 2
 """Threads that read the items of a batch: one thread uses neither a disk's nor memory's speed."""
-
-_AGGREGATE = {"mean": np.mean, "median": np.median, "max": np.max, "min": np.min}
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,10 @@ class CachedQueries:
         rows = index.queries[split]
         self.rows = [row for row in rows if row.vid in images.items]
         self.absent = len(rows) - len(self.rows)
-        self._images = images
-        self._texts = texts
-        self._store = store
+        self._images = [images.items[row.vid] for row in self.rows]
+        self._texts = [texts.items[row.query] for row in self.rows]
+        self._image_store = Store(store, "images", images.header)
+        self._text_store = Store(store, "texts", texts.header)
         self._target: Target = target
         self._device = device or torch.device("cpu")
 
@@ -83,33 +82,25 @@ class CachedQueries:
     @cached_property
     def _sources(self) -> tuple[TokenSource, TokenSource]:
         """The sources of image and text tokens; there must be rows."""
-        images = [self._images.items[row.vid] for row in self.rows]
-        texts = [self._texts.items[row.query] for row in self.rows]
-        text_store = Store(self._store, "texts", self._texts.header)
-        text_source = choose_source(text_store, texts, device=self._device)
-        image_store = Store(self._store, "images", self._images.header)
-        return choose_source(image_store, images, device=self._device), text_source
+        text_source = choose_source(self._text_store, self._texts, device=self._device)
+        image_source = choose_source(self._image_store, self._images, device=self._device)
+        return image_source, text_source
 
     @property
     def location(self) -> Location:
         """Where image tokens are kept between epochs, chosen by the memory free at first use."""
         return self._sources[0].location
 
-    def batch(self, indices: Iterable[int], pool: Executor | None = None) -> Batch:
-        """The batch of some rows, on the CPU or on `device`.
-
-        The next but one batch overwrites it.
+    def batch(self, indices: Sequence[int], pool: Executor | None = None) -> Batch:
+        """The batch of some rows, on the CPU or on `device`, valid until the next but one.
 
         Args:
             indices: at least one row.
             pool: threads that read the videos' tokens; None for the calling thread alone.
-
-        Raises:
-            StoreError: an item is missing or damaged.
         """
         rows = [self.rows[index] for index in indices]
-        images = [self._images.items[row.vid] for row in rows]
-        texts = [self._texts.items[row.query] for row in rows]
+        images = [self._images[index] for index in indices]
+        texts = [self._texts[index] for index in indices]
         # A video may be shorter or longer than its annotation.
         frames = [min(row.clips, image.length) for row, image in zip(rows, images, strict=True)]
         lengths = [text.length for text in texts]
@@ -125,7 +116,6 @@ class CachedQueries:
         )
 
     def _targets(self, row: Annotation) -> Tensor:
-        """float32 [clips], 0..1; zeros where there is no ground truth."""
         if row.saliency_scores is None:
             return torch.zeros(row.clips)
         return rating_target(row.ratings(), self._target)
@@ -141,7 +131,7 @@ def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
     Returns:
         float32 [clips], 0..1.
     """
-    return torch.from_numpy(_AGGREGATE[target](ratings, axis=1) / MAX_RATING).float()
+    return torch.from_numpy(getattr(np, target)(ratings, axis=1) / MAX_RATING).float()
 
 
 def load_batches(

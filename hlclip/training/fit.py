@@ -1,21 +1,23 @@
-"""Fit the tail to the ratings: epochs of AdamW over cached activations."""
+"""Fit the tail to the ratings by epochs of AdamW; an interrupted fit resumes to the same result."""
 
 import hashlib
+import io
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+import xxhash
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hlclip.model import Tail, autocast
 from hlclip.params import TrainParams
-from hlclip.system import HlclipError, write_table
+from hlclip.system import HlclipError, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
-from hlclip.training.state import ResumeError, TrainingState
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,10 @@ class TrainError(HlclipError):
     """There is nothing to train on, or training diverged."""
 
 
+class ResumeError(HlclipError):
+    """A saved training state is damaged; training has to begin again."""
+
+
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
 each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
@@ -32,6 +38,59 @@ each step, learning rate of the last step, and VeryGood metrics on val without p
 
 Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
+
+_DIGEST_BYTES = 16
+
+
+@dataclass
+class TrainingState:
+    """Everything of a training run that changes from step to step."""
+
+    trained: dict[str, Tensor]
+    """open_clip's parameter name -> the tail's trainable parameter, changed in place."""
+    regression: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry per finished epoch."""
+    chosen: int = 0
+    """Epoch whose weights are kept, counted from 1; 0 before the first."""
+    chosen_tensors: dict[str, Tensor] = field(default_factory=dict)
+    """The weights after that epoch, by open_clip's names."""
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        saved = vars(self) | {
+            "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
+            "regression": self.regression.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.last_epoch,
+        }
+        content = io.BytesIO()
+        torch.save(saved, content)
+        write_whole(path, _digest(path, content.getvalue()) + content.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Restore what `save` wrote under this name; no code in the file is run.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ResumeError: damaged, or the state of another training.
+        """
+        content = path.read_bytes()
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest != _digest(path, content):  # torch.load does not notice flipped bits
+            raise ResumeError(f"{path}: damaged, its bytes do not match its digest")
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.no_grad():
+            for name, tensor in self.trained.items():
+                tensor.copy_(saved["trained"][name])
+        self.regression.load_state_dict(saved["regression"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.last_epoch = saved["schedule"]
+        self.history = saved["history"]
+        self.chosen = saved["chosen"]
+        self.chosen_tensors = saved["chosen_tensors"]
 
 
 def fit_tail(
@@ -52,9 +111,6 @@ def fit_tail(
         validate: computes the metrics on val after each epoch.
         resume: state file, written after each epoch; if it exists, training resumes from it.
         history: CSV file, rewritten after each epoch for readers during training.
-
-    Raises:
-        TrainError: the loss is not finite.
     """
     regression = Regression(
         params.scale, scale_init=params.scale_init, bias_init=params.bias_init
@@ -62,7 +118,15 @@ def fit_tail(
     trained = tail.trained()
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
-    schedule = _schedule(optimizer, params, steps * params.epochs)
+    total_steps = steps * params.epochs
+
+    def rate(step: int) -> float:
+        """Learning rate of a step, as a share of the first step's."""
+        if params.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * step / total_steps))
+        return 1.0
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     piece = micro_batch_frames(params.micro_batch, device)
     precision = autocast(device, params.precision)
     state = TrainingState(trained, regression, optimizer, schedule)
@@ -76,9 +140,7 @@ def fit_tail(
             log.warning("%s; training begins again", error)
 
     first = len(state.history) + 1
-    with tqdm(
-        total=steps * params.epochs, initial=steps * (first - 1), unit="step", disable=None
-    ) as bar:
+    with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=None) as bar:
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             order = epoch_order(len(queries), params.seed, epoch)
@@ -130,6 +192,13 @@ def _choose(state: TrainingState, params: TrainParams) -> None:
         state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
 
 
+def _digest(path: Path, content: bytes) -> bytes:
+    """Digest of the content and of the file's name, which identifies the training."""
+    digest = xxhash.xxh3_128(path.name.encode())
+    digest.update(content)
+    return digest.digest()
+
+
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
     """Order of the rows in an epoch; it depends on nothing else, so a resumed run has the same."""
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
@@ -154,12 +223,3 @@ def _optimizer(
         lr=params.lr,
         fused=weights[0].is_cuda or None,
     )
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, params: TrainParams, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    def factor(step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * step / steps)) if params.schedule == "cosine" else 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -1,13 +1,17 @@
-"""One training step: loss and gradients, in pieces that fit the processor's caches."""
+"""What a tail computes from batches: the loss and gradients of a training step, and scores."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn, tensor
+from tqdm import tqdm
 
 from hlclip.model import Tail
-from hlclip.training.batches import Batch
+from hlclip.training.batches import Batch, CachedQueries, load_batches
 
 Scale = Literal["literal", "fixed", "learned"]
 
@@ -20,8 +24,7 @@ class Regression(nn.Module):
     Args:
         scale: `literal` is scale 1 and bias 0, as in the paper; `fixed` keeps the given values;
             `learned` starts from them and trains them.
-        scale_init: scale of `fixed` and `learned`.
-        bias_init: bias of `fixed` and `learned`.
+        scale_init, bias_init: values for `fixed` and `learned`.
     """
 
     def __init__(self, scale: Scale, *, scale_init: float = 1.0, bias_init: float = 0.0) -> None:
@@ -56,7 +59,7 @@ def accumulate_gradients(
     frames: int,
     autocast: torch.autocast,
 ) -> Tensor:
-    """Add the gradients of the batch's mean loss to `.grad`, computed piece by piece.
+    """Add the gradients of the batch's mean loss to `.grad`, in pieces that fit a CPU's caches.
 
     The mean is over all frames of the batch, so the gradients equal those of the whole batch up to
     the order of float32 additions; a single piece gives the same bits. The text tail runs once.
@@ -64,7 +67,6 @@ def accumulate_gradients(
     Args:
         tail, regression: on the batch's device.
         frames: frames of a piece; 0 for all at once.
-        autocast: precision of the forward passes.
 
     Returns:
         float32 [], the loss, on the batch's device; reading it waits for a GPU.
@@ -93,3 +95,41 @@ def accumulate_gradients(
         # The summed gradient, [queries, embedding], passes once through the text tail.
         features.backward(texts.grad)
     return loss
+
+
+@torch.inference_mode()
+def score_queries(
+    tails: Mapping[str, Tail],
+    queries: CachedQueries,
+    *,
+    device: torch.device,
+    batch: int,
+    autocast: torch.autocast,
+    progress: str | None = None,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Score every clip of every query with each tail; each batch is read once.
+
+    Args:
+        tails: name -> tail, on `device`.
+        batch: queries per forward pass.
+        progress: title of a progress bar; None for no bar.
+
+    Returns:
+        name -> one float32 [clips] a query in the order of `queries.rows`, -1..1.
+    """
+    cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
+    hidden = True if progress is None else None  # None hides the bar where there is no terminal
+    with tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar:
+        for inputs in load_batches(queries, range(len(queries)), batch, device=device):
+            frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
+            for name, tail in tails.items():
+                with autocast:
+                    scores = tail(
+                        inputs.image_tokens,
+                        inputs.image_query,
+                        inputs.text_tokens,
+                        inputs.text_lengths,
+                    )
+                cosines[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
+            bar.update(len(frames))
+    return cosines

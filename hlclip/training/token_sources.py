@@ -1,8 +1,8 @@
 """Cached tokens read from disk, or kept in memory between epochs.
 
-A training run reads the same tokens once an epoch. Where GPU or host memory has room for all of
-them, they are read from disk in the first epoch only. On a CPU the system's page cache does the
-same, and it gives memory back when other programs need it.
+Where GPU or host memory has room for all tokens of a split, they are read from disk in the first
+epoch only. On a CPU the system's page cache does the same, and it gives memory back when other
+programs need it.
 """
 
 import logging
@@ -40,7 +40,6 @@ class DiskSource:
     It holds two batches, and a whole item while that item is checked at its first read.
 
     Args:
-        store: holds the items.
         example: any item of the store, which shows the shape and dtype of a row.
         pinned: page-lock the buffers, so that a GPU copies from them by itself.
     """
@@ -49,8 +48,8 @@ class DiskSource:
 
     def __init__(self, store: Store, example: Item, *, pinned: bool = False) -> None:
         empty = torch.from_numpy(store.read(example)[:0])
-        self.row_shape = empty.shape[1:]
-        self.dtype = empty.dtype
+        self.row_shape, self.dtype = empty.shape[1:], empty.dtype
+        self.row_bytes = self.row_shape.numel() * self.dtype.itemsize
         self._store = store
         self._pinned = pinned
         self._buffers = [empty, empty]
@@ -80,9 +79,7 @@ class MemorySource:
     """Reads each item from disk once, then serves it from memory.
 
     Args:
-        disk: reads the items.
         items: all items that will be read; memory for them is allocated at once.
-        location: which memory.
         device: device of the batches.
 
     Raises:
@@ -100,14 +97,13 @@ class MemorySource:
         self.location: Location = location
         self._disk = disk
         self._device = device
-        self._filled: set[str] = set()
+        self._unread = {item.key: item for item in items}
         self._tokens: dict[str, Tensor] = {}
-        row_bytes = disk.row_shape.numel() * disk.dtype.itemsize
         slab = torch.empty(0, *disk.row_shape, dtype=disk.dtype)
-        for item in {item.key: item for item in items}.values():
+        for item in self._unread.values():
             if len(slab) < item.length:
                 slab = torch.empty(
-                    max(item.length, SLAB // row_bytes),
+                    max(item.length, SLAB // disk.row_bytes),
                     *disk.row_shape,
                     dtype=disk.dtype,
                     device=device if location == "device" else "cpu",
@@ -117,13 +113,13 @@ class MemorySource:
 
     def gather(self, spans: Sequence[Span], pool: Executor | None = None) -> Tensor:
         """Rows of all spans, one after another, as `DiskSource.gather`; on `device`."""
-        missing = {item.key: item for item, _ in spans if item.key not in self._filled}
+        missing = {item.key: item for item, _ in spans if item.key in self._unread}
         if missing:
             whole = [(item, item.length) for item in missing.values()]
             rows = self._disk.gather(whole, pool)
             for key, part in zip(missing, rows.split([n for _, n in whole]), strict=True):
                 self._tokens[key].copy_(part)
-            self._filled |= missing.keys()
+                del self._unread[key]
         parts = [self._tokens[item.key][:count] for item, count in spans]
         return torch.cat([part.to(self._device, non_blocking=True) for part in parts])
 
@@ -134,10 +130,7 @@ TokenSource = DiskSource | MemorySource
 def choose_location(needed: int, *, device_free: int, host_free: int) -> Location:
     """The fastest location that has room for all tokens of a split.
 
-    Args:
-        needed: bytes of the tokens, each item counted once.
-        device_free: free bytes of GPU memory; 0 without a GPU.
-        host_free: free bytes of host memory.
+    All three are bytes: of the tokens, of free GPU memory (0 without a GPU), of free host memory.
     """
     if needed <= device_free - DEVICE_RESERVE:
         return "device"
@@ -152,7 +145,7 @@ def choose_source(store: Store, items: Sequence[Item], *, device: torch.device) 
     disk = DiskSource(store, items[0], pinned=cuda)
     rows = sum({item.key: item.length for item in items}.values())
     location = choose_location(
-        rows * disk.row_shape.numel() * disk.dtype.itemsize,
+        rows * disk.row_bytes,
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
         host_free=free_host_bytes() if cuda else 0,
     )

@@ -31,8 +31,7 @@ from hlclip.store.store import Store
 from hlclip.system.disk import WriteError
 from hlclip.system.errors import print_error
 from hlclip.system.files import replacing, write_json
-from hlclip.training.fit import write_history
-from hlclip.training.state import TrainingState
+from hlclip.training import TrainingState, write_history
 from tests.disks import disk_with_quota, exhausted, fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hlclip.formats.scores import ZERO_SHOT
 from hlclip.model import Encoder, EncoderError, load_encoder
-from hlclip.model.towers import build_empty
+from hlclip.model.towers import build_empty, text_pooling
 from hlclip.params import DataParams, EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
@@ -127,12 +127,12 @@ def test_a_model_that_is_taken_equals_open_clips(name: str):
         model, {**constants, "size": size, "interpolation": "bicubic", "resize_mode": "shortest"}
     )
     encoder = Encoder(model, None, name=name, cached_blocks=2)
-    text = encoder.text
-    context = len(text.positional_embedding)
-    encoder.tokenizer = letters(context, text.eos_id if text.pool == "eos" else 999)
+    pool, eos_id = text_pooling(encoder.text)
+    context = len(encoder.text.positional_embedding)
+    encoder.tokenizer = letters(context, eos_id if pool == "eos" else 999)
     frames = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     assert encoder.image_tokens(frames, batch=2).shape == (3, 10, 32)
-    assert len(encoder.text_tokens("a dog")) == (context if text.pool == "last" else 6)
+    assert len(encoder.text_tokens("a dog")) == (context if pool == "last" else 6)
     assert_features_equal(encoder, frames, tolerance=1e-6)
 
 
