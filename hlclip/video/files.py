@@ -127,7 +127,12 @@ def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     try:
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except WriteError as error:
-        log.warning("%s\nthe next run hashes the videos again", error)
+        assert isinstance(error.__cause__, OSError)
+        log.warning(
+            "%s: the hashes of videos were not saved, the next run computes them again (%s)",
+            cache,
+            error.__cause__.strerror,
+        )
         return False
     return True
 
