@@ -142,12 +142,13 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         while True:
             folder = Path(mkdtemp(**names, dir=path.parent)).absolute()
-            # A file system without locks is fine: no writer removes leftovers there.
-            with suppress(OSError):
+            try:
                 stack.enter_context(locked(folder, shared=True, create=False))
-            if folder.exists():
-                break
-            stack.close()  # another writer removed the folder before it was locked
+            except FileNotFoundError:
+                continue  # another writer removed the folder before it was locked
+            except OSError:
+                pass  # without locks no writer removes leftovers
+            break
         # While it is locked; what cannot be removed now is a leftover.
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder

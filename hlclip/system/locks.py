@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hlclip.system.disk import DiskError, make_folder
@@ -12,16 +12,13 @@ from hlclip.system.disk import DiskError, make_folder
 @contextmanager
 def locked(
     path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
-) -> Iterator[int]:
+) -> Iterator[None]:
     """Hold the lock of a file or folder; two threads of one process exclude each other, too.
 
     Args:
         shared: several holders may share the lock.
         wait: wait until other holders release it.
         create: make the lock file and its folder if they do not exist.
-
-    Yields:
-        The descriptor of the open file or folder.
 
     Raises:
         BlockingIOError: another holder has the lock and `wait` is false.
@@ -31,13 +28,19 @@ def locked(
     if create:
         make_folder(path.parent)
     # Read-only is enough for a lock, and another user's lock file may be no more than readable.
-    descriptor = os.open(path, os.O_RDONLY | (os.O_CREAT if create else 0), 0o666)
-    try:
-        mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    flags = os.O_RDONLY | (os.O_CREAT if create else 0)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, mode)
+            # The last holder may have removed it after it was opened here: then this lock
+            # excludes nobody.
+            if _is_at(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -49,17 +52,18 @@ def sole_writer(path: Path) -> Iterator[None]:
     """
     lock = path.with_name(f".{path.name}.lock")
     with ExitStack() as stack:
-        while True:
-            try:
-                descriptor = stack.enter_context(locked(lock, wait=False))
-            except BlockingIOError as error:
-                raise DiskError(
-                    f"{path} is being written by another run",
-                    "wait for it, or end it and run again",
-                ) from error
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                    break
-            stack.close()  # the last holder removed this file after it was opened here
+        try:
+            stack.enter_context(locked(lock, wait=False))
+        except BlockingIOError as error:
+            raise DiskError(
+                f"{path} is being written by another run", "wait for it, or end it and run again"
+            ) from error
         stack.callback(lock.unlink, missing_ok=True)  # before the lock is released
         yield
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -127,11 +127,10 @@ def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     try:
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except WriteError as error:
-        assert isinstance(error.__cause__, OSError)
         log.warning(
             "%s: the hashes of videos were not saved, the next run computes them again (%s)",
             cache,
-            error.__cause__.strerror,
+            getattr(error.__cause__, "strerror", error.reason),
         )
         return False
     return True
