@@ -63,14 +63,8 @@ def _units_by_length(packet: memoryview, lengths: int) -> Iterator[memoryview]:
         yield packet[first:start]
 
 
-def _units_by_start_code(packet: memoryview) -> Iterator[memoryview]:
-    content = bytes(packet)
-    first = content.find(b"\0\0\1") + 3
-    if first < 3:
+def _units_by_start_code(packet: memoryview) -> Iterator[bytes]:
+    _, *units = bytes(packet).split(b"\0\0\1")
+    if not units:
         raise H264Error("no start code")
-    while first < len(content):
-        following = content.find(b"\0\0\1", first)
-        end = len(content) if following < 0 else following
-        if end > first:
-            yield packet[first:end]
-        first = end + 3
+    return filter(None, units)

@@ -164,47 +164,44 @@ def _decode(
         stream.thread_count = 1
         # Any damage is an error here, because ffmpeg conceals it with pixels of its choice.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
-        scaler: _Scaler | None = None
+        graph: Graph | None = None
+        look = None
         packets = (packet for packet in container.demux(stream) if packet.size)
         # None at the end: the decoder gives the pictures that it still holds.
         for packet in chain(compress(packets, needed), [None]):
             for picture in stream.codec_context.decode(packet):
-                if picture.pts in sampled:
-                    scaler = scaler or _Scaler(stream, picture, scaling)
-                    yield picture.pts, scaler.frame(picture)
+                if picture.pts not in sampled:
+                    continue
+                if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
+                    raise UnsuitedError("a picture is damaged, interlaced or rotated")
+                if graph is None:
+                    graph, look = _filter_graph(stream, picture, scaling), _look(picture)
+                if _look(picture) != look:
+                    raise UnsuitedError("size or pixel format change")
+                graph.vpush(picture)
+                frame: Any = graph.vpull()
+                yield picture.pts, frame.to_ndarray()
 
 
-class _Scaler:
-    """The filters between a decoded picture and a frame."""
-
-    def __init__(self, stream: VideoStream, first: VideoFrame, scaling: Filters) -> None:
-        self._shape = _shape(first)
-        self._graph = Graph()
-        aspect = stream.sample_aspect_ratio or Fraction(0)  # 0 is unknown
-        source = {
-            "video_size": f"{first.width}x{first.height}",
-            "pix_fmt": first.format.name,
-            "time_base": str(stream.time_base),
-            "pixel_aspect": f"{aspect.numerator}/{aspect.denominator}",
-            "colorspace": str(int(first.colorspace)),
-            "range": str(int(first.color_range)),
-        }
-        filters = [("buffer", source), *scaling, ("buffersink", {})]
-        nodes: list[Any] = [self._graph.add(name, **options) for name, options in filters]
-        self._graph.link_nodes(*nodes).configure()
-
-    def frame(self, picture: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [height, width, RGB]."""
-        if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
-            raise UnsuitedError("a picture is damaged, interlaced or rotated")
-        if _shape(picture) != self._shape:
-            raise UnsuitedError("size or pixel format change")
-        self._graph.vpush(picture)
-        frame: Any = self._graph.vpull()
-        return frame.to_ndarray()
+def _filter_graph(stream: VideoStream, first: VideoFrame, scaling: Filters) -> Graph:
+    """The filters between a decoded picture that looks like `first` and a frame."""
+    aspect = stream.sample_aspect_ratio or Fraction(0)  # 0 is unknown
+    source = {
+        "video_size": f"{first.width}x{first.height}",
+        "pix_fmt": first.format.name,
+        "time_base": str(stream.time_base),
+        "pixel_aspect": f"{aspect.numerator}/{aspect.denominator}",
+        "colorspace": str(int(first.colorspace)),
+        "range": str(int(first.color_range)),
+    }
+    graph = Graph()
+    filters = [("buffer", source), *scaling, ("buffersink", {})]
+    nodes: list[Any] = [graph.add(name, **options) for name, options in filters]
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
-def _shape(picture: VideoFrame) -> tuple[Any, ...]:
+def _look(picture: VideoFrame) -> tuple[Any, ...]:
     return picture.width, picture.height, picture.format.name, picture.colorspace
 
 
