@@ -4,7 +4,6 @@ files             vid to file, hashed and probed once
 container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
-h264              the kind of an H.264 packet, without decoding it
 ffmpeg_process    ffmpeg with limits on its time and memory
 """
 
