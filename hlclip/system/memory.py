@@ -41,18 +41,15 @@ def free_host_bytes(system: Path = Path("/")) -> int:
 
 def _control_groups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """Folder of this process's control group and of each parent, and the names of their files."""
-    root = system / "sys/fs/cgroup"
     for line in (system / "proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
+        root = system / "sys/fs/cgroup"
         if not controllers:
-            base, names = root, ("memory.max", "memory.current", "inactive_file")
+            names = ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            base = root / "memory"
+            root /= "memory"
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        folder = base.joinpath(path.lstrip("/"))
-        for group in (folder, *folder.parents):
-            yield group, names
-            if group == base:
-                break
+        group = Path(path.lstrip("/"))
+        yield from ((root / folder, names) for folder in (group, *group.parents))
