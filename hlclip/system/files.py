@@ -1,7 +1,12 @@
-"""Write a file whole or not at all: to a temporary file, fsync, rename."""
+"""Files that are whole or absent, and locks between processes.
+
+A file is written to a temporary one, which is flushed to the disk and renamed. The system releases
+a lock when its holder ends, however it ends.
+"""
 
 import csv
 import errno
+import fcntl
 import glob
 import hashlib
 import io
@@ -14,8 +19,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from hlclip.system.disk import WriteError, make_folder, write_error
-from hlclip.system.locks import locked
+from hlclip.system.disk import DiskError, WriteError, make_folder, write_error
 
 _PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
@@ -136,6 +140,59 @@ def being_written(temporary: Path) -> bool:
 
 
 @contextmanager
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
+) -> Iterator[None]:
+    """Hold the lock of a file or folder; two threads of one process exclude each other, too.
+
+    Args:
+        shared: several holders may share the lock.
+        wait: wait until other holders release it.
+        create: make the lock file and its folder if they do not exist.
+
+    Raises:
+        BlockingIOError: another holder has the lock and `wait` is false.
+        OSError: the file cannot be made or opened, or its file system has no locks.
+        WriteError: its folder cannot be made.
+    """
+    if create:
+        make_folder(path.parent)
+    # Read-only is enough for a lock, and another user's lock file may be no more than readable.
+    flags = os.O_RDONLY | (os.O_CREAT if create else 0)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, mode)
+            # The last holder may have removed it after it was opened here: then this lock
+            # excludes nobody.
+            if _is_at(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Be the only process that writes `path`; the lock file next to it is removed at the end.
+
+    Raises:
+        DiskError: another process is writing it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, wait=False))
+        except BlockingIOError as error:
+            raise DiskError(
+                f"{path} is being written by another run", "wait for it, or end it and run again"
+            ) from error
+        stack.callback(lock.unlink, missing_ok=True)  # before the lock is released
+        yield
+
+
+@contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """A new, locked folder next to `path`; it is removed at the end."""
     names = {"prefix": f".{path.name[:_PREFIX_LETTERS]}.", "suffix": ".tmp"}
@@ -170,3 +227,10 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
