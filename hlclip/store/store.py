@@ -188,11 +188,8 @@ class Store:
             self.read(item)
         stored = self._verified[key]
         if (stored.dtype, stored.shape[1:]) != (out.dtype, out.shape[1:]):
-            raise self._error(
-                key,
-                f"{stored.dtype} {list(stored.shape)}, expected "
-                f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}",
-            )
+            expected = f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}"
+            raise self._error(key, f"{stored.dtype} {list(stored.shape)}, expected {expected}")
         self._fill(key, stored, out)
 
     def _fill(self, key: str, stored: StoredArray, out: NDArray[Any]) -> None:
@@ -230,10 +227,9 @@ class Store:
         expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
         header = {"format_version": stored.checksums.format_version, **stored.header}
         for name, value in expected.items():
-            if header.get(name) != value:
-                raise self._error(
-                    key, f"header field {name!r} is {header.get(name)!r}, expected {value!r}"
-                )
+            if (actual := header.get(name)) != value:
+                reason = f"header field {name!r} is {actual!r}, expected {value!r}"
+                raise self._error(key, reason)
         return stored
 
     def _remove_damaged(self, key: str, reason: str) -> StoreError:

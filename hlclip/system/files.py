@@ -59,8 +59,6 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
             _fsync(temporary)
             os.replace(temporary, path)
             _fsync(path.parent)
-    except WriteError:
-        raise
     except Exception as error:
         # The caller's errors stay what they are, unless the disk refused to take the content.
         if isinstance(error, OSError) and not in_caller:
@@ -86,21 +84,13 @@ def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all.
-
-    Raises:
-        WriteError: see `replacing`.
-    """
+    """Write bytes, whole or not at all; see `replacing`."""
     with replacing(path, needed=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def file_state(path: Path) -> str:
-    """Size, modification time and inode of a file: they change when its content does, as a rule.
-
-    Raises:
-        OSError: there is no such file.
-    """
+    """Size, modification time and inode of a file: they change when its content does, as a rule."""
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
@@ -164,8 +154,7 @@ def locked(
         descriptor = os.open(path, flags, 0o666)
         try:
             fcntl.flock(descriptor, mode)
-            # The last holder may have removed it after it was opened here: then this lock
-            # excludes nobody.
+            # If the last holder removed it after it was opened here, the lock excludes nobody.
             if _is_at(descriptor, path):
                 yield
                 return
@@ -213,7 +202,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 def _disk_refusal(error: BaseException | None) -> int | None:
     """The errno with which a disk refused, also where a library only quotes its words."""
-    while error is not None:
+    while error is not None and not isinstance(error, WriteError):  # which says it already
         for number in _DISK_REFUSALS:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return number

@@ -36,11 +36,7 @@ def time_limit_seconds(seconds: float) -> float:
 
 
 def video_input(path: Path, **options: object) -> Any:
-    """A video as ffmpeg-python's input; nothing but this file is read.
-
-    Raises:
-        VideoError: it is no plain file.
-    """
+    """A video as ffmpeg-python's input; nothing but this file is read, which is a plain one."""
     check_plain(path)
     # `file:` and the whitelists: no name or playlist makes ffmpeg read another file.
     return ffmpeg.input(
@@ -65,14 +61,14 @@ class FFmpegProcess:
     def __init__(
         self, output: Any, path: Path, *, stall_seconds: float, memory: int = MEMORY_BYTES
     ) -> None:
-        options = output.global_args("-nostdin", "-loglevel", "error")
+        output = output.global_args("-nostdin", "-loglevel", "error")
         self._path = path
         self._stall_seconds = stall_seconds
         self._limit_seconds = FLOOR_SECONDS
         self._waited_seconds = 0.0  # inside `read`: a slow caller costs ffmpeg no time
         self._complaints = b""
         self._process = subprocess.Popen(
-            options.compile(cmd=ffmpeg_executable()),
+            output.compile(cmd=ffmpeg_executable()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

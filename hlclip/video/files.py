@@ -60,7 +60,6 @@ def inspect_videos(
         files: vid -> file below `root`.
         cache: JSON file with the results for unchanged files. It only saves time: a cache that is
             damaged or cannot be written is a warning.
-        progress: show a bar on a terminal.
     """
     vids = sorted(files)
     known = _read_cache(cache)

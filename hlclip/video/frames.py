@@ -53,7 +53,6 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     aspect ratio are applied.
 
     Args:
-        path: a video file.
         header: see `frames_header`.
         decoder: `pyav` decodes less for the same pixels; it leaves unsuited videos to ffmpeg.
 

@@ -56,8 +56,6 @@ def sampled_frames(path: Path, header: Header, *, most_bytes: int) -> NDArray[np
     """The frames of `extract_frames`, pixel for pixel.
 
     Args:
-        path: a video file.
-        header: see `frames_header`.
         most_bytes: limit on all frames, which are in memory at once.
 
     Returns:
@@ -195,8 +193,7 @@ def needed_packets(packets: list[Packet], sampled: frozenset[int]) -> list[bool]
     needed = [False] * len(packets)
     sample_follows = False
     # Backwards, because a packet is needed for the sake of those after it.
-    for place in range(len(packets) - 1, -1, -1):
-        packet = packets[place]
+    for place, packet in reversed(list(enumerate(packets))):
         # Step 1: sampled pictures are needed, and from here on the references before them.
         sample_follows |= packet.pts in sampled
         # Step 2: any reference picture may be referred to; a disposable one never is.
