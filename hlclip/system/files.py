@@ -155,7 +155,10 @@ def locked(
         try:
             fcntl.flock(descriptor, mode)
             # If the last holder removed it after it was opened here, the lock excludes nobody.
-            if _is_at(descriptor, path):
+            removed = True
+            with suppress(FileNotFoundError):
+                removed = not os.path.samestat(os.fstat(descriptor), path.stat())
+            if not removed:
                 yield
                 return
         finally:
@@ -216,10 +219,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -45,8 +45,7 @@ def probe(path: Path) -> VideoInfo:
     """Read the container's header; decode nothing.
 
     Raises:
-        VideoError: the file cannot be opened, has no video stream, or no duration; its pictures
-            are larger than `MOST_PIXELS`, or it is longer than `MOST_SECONDS`.
+        VideoError: no video stream or duration, or more than `MOST_PIXELS` or `MOST_SECONDS`.
     """
     with open_video(path) as container:
         stream = video_stream(container)
@@ -68,11 +67,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture.
-
-    Raises:
-        VideoError: there is none, or its codec is unknown.
-    """
+    """The first video stream that is not a cover picture; a `VideoError` if none can be decoded."""
     streams = [stream for stream in container.streams.video if not is_cover(stream)]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"

@@ -41,13 +41,11 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
         # A vid holds dots (`j7rJstUseKg_360.0_510.0`), so only the last suffix goes.
         if path.stem not in vids or path.name.startswith(".") or path.is_dir():
             continue
-        if path.stem in files:
+        if (other := files.setdefault(path.stem, path)) != path:
             raise DataError(
-                f"two files for vid {path.stem!r} in {folder}: "
-                f"{files[path.stem].name} and {path.name}",
+                f"two files for vid {path.stem!r} in {folder}: {other.name} and {path.name}",
                 "keep one of them",
             )
-        files[path.stem] = path
     return files
 
 
@@ -126,11 +124,9 @@ def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     try:
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except WriteError as error:
-        log.warning(
-            "%s: the hashes of videos were not saved, the next run computes them again (%s)",
-            cache,
-            getattr(error.__cause__, "strerror", error.reason),
-        )
+        reason = getattr(error.__cause__, "strerror", error.reason)
+        message = "%s: the hashes of videos were not saved, the next run computes them again (%s)"
+        log.warning(message, cache, reason)
         return False
     return True
 

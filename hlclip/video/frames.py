@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Header
 from hlclip.video.container import MOST_SECONDS, VideoError
-from hlclip.video.ffmpeg_process import FFmpegProcess, time_limit_seconds, video_input
+from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
 from hlclip.video.pyav_frames import UnsuitedError, sampled_frames, scaling
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ def frames_header(
         size: height and width of a frame in pixels.
         resize: `shortest` (then centre crop) or `squash`.
         interpolation: `bicubic` or `bilinear`, of ffmpeg's scaler.
-        clip_seconds: length of a clip.
     """
     return {
         "clip_seconds": clip_seconds,
@@ -60,8 +59,7 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
         uint8 [clips, height, width, RGB], 0..255.
 
     Raises:
-        VideoError: ffmpeg fails, takes too long or finds no frame; or the frames take more than
-            `MOST_BYTES`.
+        VideoError: ffmpeg fails, takes too long or finds no frame, or more than `MOST_BYTES`.
     """
     if decoder == "pyav":
         try:
@@ -94,7 +92,7 @@ def stream_frames(
     most_bytes = most * clip_bytes
     clips = 0
     output = _ffmpeg_output(path, header)
-    with FFmpegProcess(output, path, stall_seconds=time_limit_seconds(clip_seconds)) as running:
+    with FFmpegProcess(output, path, gap_seconds=clip_seconds) as running:
         while len(piece := running.read(most_bytes, seconds=most * clip_seconds)) == most_bytes:
             clips += most
             if (clips - 1) * clip_seconds > MOST_SECONDS:
