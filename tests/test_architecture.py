@@ -75,5 +75,5 @@ def test_the_pipeline_is_read_on_one_page():
 
 
 def wing(module: str) -> str:
-    """`store` of `hlclip.store.locks`; `stages` of `stages.train`."""
+    """`store` of `hlclip.store.item_file`; `stages` of `stages.train`."""
     return module.removeprefix("hlclip.").split(".")[0]

@@ -21,7 +21,6 @@ from hlclip.video import (
     check_plain,
     is_cover,
     open_video,
-    time_limit_seconds,
     video_input,
 )
 
@@ -191,9 +190,7 @@ def _output(film: Path, *streams: Any, **options: str) -> Any:
 
 def _run(output: Any, video: Path, *, until: float) -> None:
     """Run ffmpeg, which without an index in the container has to read `video` up to a second."""
-    with FFmpegProcess(
-        output, video, stall_seconds=time_limit_seconds(until), memory=_ENCODING_BYTES
-    ) as process:
+    with FFmpegProcess(output, video, gap_seconds=until, memory=_ENCODING_BYTES) as process:
         process.read(1, seconds=until)
         status, complaints = process.end()
     if status != 0:

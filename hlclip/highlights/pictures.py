@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hlclip.video import FFmpegProcess, VideoError, time_limit_seconds, video_input
+from hlclip.video import FFmpegProcess, VideoError, video_input
 
 _WIDEST = 20
 """Largest ratio of width to height; a wider picture is squeezed."""
@@ -40,7 +40,7 @@ def _picture(video: Path, second: float, *, height: int) -> Image.Image:
         source = video_input(video, ss=f"{start:.3f}", threads=1)
         picture = source["V:0"].filter("scale", width, height).filter("setsar", 1)
         output = picture.output("pipe:", format="image2pipe", vcodec="png", **{"frames:v": 1})
-        with FFmpegProcess(output, video, stall_seconds=time_limit_seconds(start)) as process:
+        with FFmpegProcess(output, video, gap_seconds=start) as process:
             png = process.read(_WIDEST * height * height * 8, seconds=start)
             complaints = process.end()[1]
         if png:

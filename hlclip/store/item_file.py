@@ -93,46 +93,7 @@ def read_checksums(path: Path) -> Checksums:
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        return _checksums(file)
-
-
-def open_item(path: Path, *, whole: bool = False) -> StoredArray:
-    """Check the checksum block and the header of a file.
-
-    Args:
-        whole: check the bytes of the array, too.
-
-    Raises:
-        DamagedItemError: the bytes are not those that were written; says why.
-        OSError: the file cannot be opened.
-    """
-    with path.open("rb") as file:
-        checksums = _checksums(file)
-        start, stop = checksums.start, checksums.stop
-        if _digest_of(file, (_BLOCK, start), (stop, checksums.size)) != checksums.rest:
-            raise DamagedItemError("its header's bytes do not match their digest")
-        if whole and _digest_of(file, (start, stop)) != checksums.array:
-            raise DamagedItemError("its bytes do not match their digest")
-    # No HDF5 lock: a file never changes, and some network file systems have none.
-    with h5py.File(path, "r", locking=False) as file:
-        dataset = file["data"]
-        assert isinstance(dataset, h5py.Dataset)
-        header = {name: _plain(value) for name, value in dataset.attrs.items()}
-        shape, dtype = dataset.shape, dataset.dtype
-    expected = (header.pop("format_version"), header.pop("digest"))
-    nbytes = int(np.prod(shape)) * dtype.itemsize
-    if expected != (checksums.format_version, checksums.array) or nbytes != stop - start:
-        raise DamagedItemError("its checksum block does not fit its header")
-    return StoredArray(header, checksums, shape, dtype)
-
-
-def digest(array: NDArray[Any]) -> str:
-    """xxh3_128 of an array's bytes."""
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
-
-
-def _checksums(file: BinaryIO) -> Checksums:
-    block, size = file.read(_BLOCK), os.fstat(file.fileno()).st_size
+        block, size = file.read(_BLOCK), os.fstat(file.fileno()).st_size
     try:
         checksums = Checksums(**json.loads(block.rstrip(b"\0")))
         places = (_BLOCK, checksums.start, checksums.stop, checksums.size)
@@ -149,6 +110,44 @@ def _checksums(file: BinaryIO) -> Checksums:
     return checksums
 
 
+def open_item(path: Path, *, whole: bool = False) -> StoredArray:
+    """Check the checksum block and the header of a file.
+
+    Args:
+        whole: check the bytes of the array, too.
+
+    Raises:
+        DamagedItemError: the bytes are not those that were written; says why.
+        OSError: the file cannot be opened.
+    """
+    checksums = read_checksums(path)
+    start, stop = checksums.start, checksums.stop
+    with path.open("rb") as file:
+        if _digest_of(file, (_BLOCK, start), (stop, checksums.size)) != checksums.rest:
+            raise DamagedItemError("its header's bytes do not match their digest")
+        if whole and _digest_of(file, (start, stop)) != checksums.array:
+            raise DamagedItemError("its bytes do not match their digest")
+    # No HDF5 lock: a file never changes, and some network file systems have none.
+    with h5py.File(path, "r", locking=False) as file:
+        dataset = file["data"]
+        assert isinstance(dataset, h5py.Dataset)
+        header = {
+            name: value.decode() if isinstance(value, bytes) else value.item()
+            for name, value in dataset.attrs.items()
+        }
+        shape, dtype = dataset.shape, dataset.dtype
+    expected = (header.pop("format_version"), header.pop("digest"))
+    nbytes = int(np.prod(shape)) * dtype.itemsize
+    if expected != (checksums.format_version, checksums.array) or nbytes != stop - start:
+        raise DamagedItemError("its checksum block does not fit its header")
+    return StoredArray(header, checksums, shape, dtype)
+
+
+def digest(array: NDArray[Any]) -> str:
+    """xxh3_128 of an array's bytes."""
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(array).data)
+
+
 def _digest_of(file: BinaryIO, *ranges: tuple[int, int]) -> str:
     hashed = xxhash.xxh3_128()
     for start, stop in ranges:
@@ -158,7 +157,3 @@ def _digest_of(file: BinaryIO, *ranges: tuple[int, int]) -> str:
             hashed.update(piece)
             rest -= len(piece)
     return hashed.hexdigest()
-
-
-def _plain(value: Any) -> str | int | float:
-    return value.decode() if isinstance(value, bytes) else value.item()

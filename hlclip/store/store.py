@@ -9,12 +9,13 @@ The key is a hash of everything that the content depends on. So an item never ch
 runs share items, and a rerun finds the items of an interrupted run. Same content, same bytes.
 """
 
+import errno
 import hashlib
 import json
 import os
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,17 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Header, Item
 from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
-from hlclip.store.locks import LOCK
 from hlclip.system import HlclipError, locked, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
+
+LOCK = "in-use.lock"
+"""Runs that add to a store share this lock, garbage collection holds it alone.
+
+Until its stage ends, no manifest names the items of a run, nor the state of a training. Nothing
+else tells them from garbage.
+"""
 
 
 class StoreError(HlclipError):
@@ -36,6 +43,10 @@ class StoreError(HlclipError):
 
 class StoreUnreadableError(StoreError):
     """The file system refuses to open an item; it may be whole, so it is not removed."""
+
+
+class StoreInUseError(HlclipError):
+    """Another process adds to the store."""
 
 
 def repository() -> Path:
@@ -70,6 +81,39 @@ def item_path(folder: Path, key: str) -> Path:
 def key_lock(folder: Path, key: str) -> AbstractContextManager[object]:
     """The lock of a key; keys with the same first two digits share one."""
     return locked(folder / "locks" / f"{key[:2]}.lock")
+
+
+@contextmanager
+def holding(root: Path) -> Iterator[Path]:
+    """Hold a store, with others, while a stage runs, until its manifest names what it made.
+
+    A store that may only be read is not held: nothing can be removed from it either.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(root / LOCK, shared=True))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+        yield root
+
+
+@contextmanager
+def hold_alone(root: Path) -> Iterator[None]:
+    """Keep runs from adding to a store.
+
+    Raises:
+        StoreInUseError: a run is adding to it.
+    """
+    try:
+        with locked(root / LOCK, wait=False):
+            yield
+    except BlockingIOError as error:
+        raise StoreInUseError(
+            f"{root} is in use by a run (dvc repro, hlclip highlight, hlclip demo): no manifest "
+            "names yet what it makes",
+            "wait for it, or end it, and run this again",
+        ) from error
 
 
 class Store:
@@ -118,18 +162,17 @@ class Store:
             StoreError: the file is missing or damaged, has another header, or is not the item
                 that the manifest names.
         """
-        key, verified = item.key, self._verified.get(item.key)
-        stored = verified or self._open(key)
+        key = item.key
+        stored = self._verified.get(key) or self._open(key)
         array = np.empty(stored.shape, stored.dtype)
         self._fill(key, stored, array)
-        if verified:
-            return array
-        if digest(array) != stored.checksums.array:
-            raise self._remove_damaged(key, "its bytes do not match their digest")
-        if stored.checksums.array != item.digest:
-            # Whole, but made on another machine: floating point differs between processors.
-            raise self._error(key, "is whole, but not what the manifest names")
-        self._verified[key] = stored
+        if key not in self._verified:
+            if digest(array) != stored.checksums.array:
+                raise self._remove_damaged(key, "its bytes do not match their digest")
+            if stored.checksums.array != item.digest:
+                # Whole, but made on another machine: floating point differs between processors.
+                raise self._error(key, "is whole, but not what the manifest names")
+            self._verified[key] = stored
         return array
 
     def read_into(self, item: Item, out: NDArray[Any]) -> None:
@@ -141,18 +184,13 @@ class Store:
             StoreError: as `read`, or the item has other axes or another dtype than `out`.
         """
         key = item.key
-        first = self.read(item) if key not in self._verified else None
+        if key not in self._verified:
+            self.read(item)
         stored = self._verified[key]
         if (stored.dtype, stored.shape[1:]) != (out.dtype, out.shape[1:]):
-            raise self._error(
-                key,
-                f"{stored.dtype} {list(stored.shape)}, expected "
-                f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}",
-            )
-        if first is None:
-            self._fill(key, stored, out)
-        else:
-            out[...] = first[: len(out)]
+            expected = f"{out.dtype} [..., {str(list(out.shape[1:]))[1:]}"
+            raise self._error(key, f"{stored.dtype} {list(stored.shape)}, expected {expected}")
+        self._fill(key, stored, out)
 
     def _fill(self, key: str, stored: StoredArray, out: NDArray[Any]) -> None:
         """Read the first bytes of the array from its file straight into `out`."""
@@ -189,10 +227,9 @@ class Store:
         expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
         header = {"format_version": stored.checksums.format_version, **stored.header}
         for name, value in expected.items():
-            if header.get(name) != value:
-                raise self._error(
-                    key, f"header field {name!r} is {header.get(name)!r}, expected {value!r}"
-                )
+            if (actual := header.get(name)) != value:
+                reason = f"header field {name!r} is {actual!r}, expected {value!r}"
+                raise self._error(key, reason)
         return stored
 
     def _remove_damaged(self, key: str, reason: str) -> StoreError:

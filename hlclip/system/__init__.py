@@ -1,11 +1,9 @@
 """The base of every wing: errors, whole files, locks, disk, memory, start-up.
 
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
-files      write files whole or not at all
-locks      locks between processes
+files      write files whole or not at all; locks between processes
 disk       free space, folders, the errors of a disk
-memory     memory of the machine and of this process
-startup    faster start and end of a process that loads torch
+process    memory, and a faster start and end of a process that loads torch
 """
 
 from hlclip.system.disk import (
@@ -21,14 +19,14 @@ from hlclip.system.errors import HlclipError, Options, print_error
 from hlclip.system.files import (
     being_written,
     file_state,
+    locked,
     remove_leftover,
     remove_leftovers,
     replacing,
     sha256_of,
+    sole_writer,
     write_json,
     write_table,
     write_whole,
 )
-from hlclip.system.locks import locked, sole_writer
-from hlclip.system.memory import free_host_bytes, memory_bytes, peak_bytes
-from hlclip.system.startup import quick_process
+from hlclip.system.process import free_host_bytes, memory_bytes, peak_bytes, quick_process

@@ -27,15 +27,10 @@ def free_bytes(path: Path) -> int:
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
-    """Check free space before a long task.
-
-    Args:
-        folder: where the task writes; it need not exist yet.
-        needed: bytes.
-        purpose: the task, for the message.
+    """Check before a long task, the `purpose`, that `needed` bytes are free.
 
     Raises:
-        DiskError: fewer bytes than `needed` are free.
+        DiskError: there are fewer.
     """
     free = free_bytes(folder)
     if free < needed:
@@ -46,11 +41,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, unless they exist.
-
-    Raises:
-        WriteError: the system refuses.
-    """
+    """Make a folder and its parents, unless they exist; a refusal is a `WriteError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,11 +49,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_error(path: Path, number: int | None, needed: int | None = None) -> WriteError:
-    """The error for a path that the system refused to write, with this errno.
-
-    Args:
-        needed: bytes that were to be written, where known.
-    """
+    """The error for a refusal with an errno; `needed` are the bytes to write, where known."""
     reason = os.strerror(number) if number else "refused"
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         size = f"{in_words(needed)} or more" if needed else "more than nothing"

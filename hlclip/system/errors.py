@@ -121,7 +121,10 @@ def print_error(
         The exit status: `status`, 1 for a bug, `INTERRUPTED` after Ctrl-C, or the status of a
         `SystemExit` during which the error occurred.
     """
-    ending = _interruption(error)
+    # Either of them within Python 3.11's `shutil.rmtree` makes it close a file twice: an error.
+    ending: BaseException | None = error
+    while ending is not None and not isinstance(ending, (KeyboardInterrupt, SystemExit)):
+        ending = ending.__context__
     if isinstance(ending, KeyboardInterrupt):
         sys.stderr.write("interrupted; what is finished is kept, the next run goes on from there\n")
         return INTERRUPTED
@@ -134,18 +137,8 @@ def print_error(
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{reason}\n{system_remedy(error.errno)}"
     else:
-        message = None
-    if message is None or debug or os.environ.get(DEBUG):
+        message, status, debug = _BUG, 1, True
+    if debug or os.environ.get(DEBUG):
         traceback.print_exception(error)
-    sys.stderr.write(f"{message or _BUG}\n")
-    return 1 if message is None else status
-
-
-def _interruption(error: BaseException | None) -> BaseException | None:
-    """The Ctrl-C or exit during which `error` occurred, if any.
-
-    Either of them within Python 3.11's `shutil.rmtree` makes it close a file twice: an error.
-    """
-    while error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
-        error = error.__context__
-    return error
+    sys.stderr.write(f"{message}\n")
+    return status

@@ -1,7 +1,12 @@
-"""Write a file whole or not at all: to a temporary file, fsync, rename."""
+"""Files that are whole or absent, and locks between processes.
+
+A file is written to a temporary one, which is flushed to the disk and renamed. The system releases
+a lock when its holder ends, however it ends.
+"""
 
 import csv
 import errno
+import fcntl
 import glob
 import hashlib
 import io
@@ -14,8 +19,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from hlclip.system.disk import WriteError, make_folder, write_error
-from hlclip.system.locks import locked
+from hlclip.system.disk import DiskError, WriteError, make_folder, write_error
 
 _PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
@@ -55,8 +59,6 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
             _fsync(temporary)
             os.replace(temporary, path)
             _fsync(path.parent)
-    except WriteError:
-        raise
     except Exception as error:
         # The caller's errors stay what they are, unless the disk refused to take the content.
         if isinstance(error, OSError) and not in_caller:
@@ -82,21 +84,13 @@ def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all.
-
-    Raises:
-        WriteError: see `replacing`.
-    """
+    """Write bytes, whole or not at all; see `replacing`."""
     with replacing(path, needed=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def file_state(path: Path) -> str:
-    """Size, modification time and inode of a file: they change when its content does, as a rule.
-
-    Raises:
-        OSError: there is no such file.
-    """
+    """Size, modification time and inode of a file: they change when its content does, as a rule."""
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
@@ -136,18 +130,74 @@ def being_written(temporary: Path) -> bool:
 
 
 @contextmanager
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, create: bool = True
+) -> Iterator[None]:
+    """Hold the lock of a file or folder; two threads of one process exclude each other, too.
+
+    Args:
+        shared: several holders may share the lock.
+        wait: wait until other holders release it.
+        create: make the lock file and its folder if they do not exist.
+
+    Raises:
+        BlockingIOError: another holder has the lock and `wait` is false.
+        OSError: the file cannot be made or opened, or its file system has no locks.
+        WriteError: its folder cannot be made.
+    """
+    if create:
+        make_folder(path.parent)
+    # Read-only is enough for a lock, and another user's lock file may be no more than readable.
+    flags = os.O_RDONLY | (os.O_CREAT if create else 0)
+    mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, mode)
+            # If the last holder removed it after it was opened here, the lock excludes nobody.
+            removed = True
+            with suppress(FileNotFoundError):
+                removed = not os.path.samestat(os.fstat(descriptor), path.stat())
+            if not removed:
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Be the only process that writes `path`; the lock file next to it is removed at the end.
+
+    Raises:
+        DiskError: another process is writing it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, wait=False))
+        except BlockingIOError as error:
+            raise DiskError(
+                f"{path} is being written by another run", "wait for it, or end it and run again"
+            ) from error
+        stack.callback(lock.unlink, missing_ok=True)  # before the lock is released
+        yield
+
+
+@contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
     """A new, locked folder next to `path`; it is removed at the end."""
     names = {"prefix": f".{path.name[:_PREFIX_LETTERS]}.", "suffix": ".tmp"}
     with ExitStack() as stack:
         while True:
             folder = Path(mkdtemp(**names, dir=path.parent)).absolute()
-            # A file system without locks is fine: no writer removes leftovers there.
-            with suppress(OSError):
+            try:
                 stack.enter_context(locked(folder, shared=True, create=False))
-            if folder.exists():
-                break
-            stack.close()  # another writer removed the folder before it was locked
+            except FileNotFoundError:
+                continue  # another writer removed the folder before it was locked
+            except OSError:
+                pass  # without locks no writer removes leftovers
+            break
         # While it is locked; what cannot be removed now is a leftover.
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
@@ -155,7 +205,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 def _disk_refusal(error: BaseException | None) -> int | None:
     """The errno with which a disk refused, also where a library only quotes its words."""
-    while error is not None:
+    while error is not None and not isinstance(error, WriteError):  # which says it already
         for number in _DISK_REFUSALS:
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return number

@@ -4,16 +4,10 @@ files             vid to file, hashed and probed once
 container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
-h264              the kind of an H.264 packet, without decoding it
 ffmpeg_process    ffmpeg with limits on its time and memory
 """
 
 from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe
-from hlclip.video.ffmpeg_process import (
-    FFmpegProcess,
-    ffmpeg_executable,
-    time_limit_seconds,
-    video_input,
-)
+from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.files import DataError, find_videos, inspect_videos
 from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames

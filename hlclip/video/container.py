@@ -1,9 +1,9 @@
 """The header of a video file, and which files are opened at all."""
 
+import math
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -45,8 +45,7 @@ def probe(path: Path) -> VideoInfo:
     """Read the container's header; decode nothing.
 
     Raises:
-        VideoError: the file cannot be opened, has no video stream, or no duration; its pictures
-            are larger than `MOST_PIXELS`, or it is longer than `MOST_SECONDS`.
+        VideoError: no video stream or duration, or more than `MOST_PIXELS` or `MOST_SECONDS`.
     """
     with open_video(path) as container:
         stream = video_stream(container)
@@ -68,11 +67,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture.
-
-    Raises:
-        VideoError: there is none, or its codec is unknown.
-    """
+    """The first video stream that is not a cover picture; a `VideoError` if none can be decoded."""
     streams = [stream for stream in container.streams.video if not is_cover(stream)]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
@@ -105,11 +100,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
 
 
 def check_plain(path: Path) -> None:
-    """Refuse files that may block or never end: pipes, devices, sockets; links are followed.
-
-    Raises:
-        VideoError: no such file, or it is not a plain one.
-    """
+    """Refuse by VideoError all but plain files and links to them: a pipe or device may block."""
     try:
         str(path.absolute()).encode()
         mode = path.stat().st_mode
@@ -136,11 +127,9 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
     if container.duration and not begins_late:
         return container.duration / av.time_base
-    start, end = None, Fraction(0)
+    start, end = math.inf, -math.inf
     for packet in container.demux(stream):
-        if packet.pts is None or packet.time_base is None:
-            continue
-        first = packet.pts * packet.time_base
-        last = first + (packet.duration or 0) * packet.time_base
-        start, end = (first, last) if start is None else (min(start, first), max(end, last))
-    return 0.0 if start is None else float(end - start)
+        if packet.pts is not None and packet.time_base is not None:
+            start = min(start, packet.pts * packet.time_base)
+            end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    return max(0.0, float(end - start))

@@ -30,17 +30,8 @@ _COMPLAINTS_BYTES = 64 * 1024
 """Only the last complaints are stored: those of hours of damage would fill the memory."""
 
 
-def time_limit_seconds(seconds: float) -> float:
-    """Time that ffmpeg may take for so many seconds of video, in seconds."""
-    return FLOOR_SECONDS + SECONDS_A_SECOND * seconds
-
-
 def video_input(path: Path, **options: object) -> Any:
-    """A video as ffmpeg-python's input; nothing but this file is read.
-
-    Raises:
-        VideoError: it is no plain file.
-    """
+    """A video as ffmpeg-python's input; nothing but this file is read, which is a plain one."""
     check_plain(path)
     # `file:` and the whitelists: no name or playlist makes ffmpeg read another file.
     return ffmpeg.input(
@@ -58,21 +49,21 @@ class FFmpegProcess:
     Args:
         output: ffmpeg-python's output.
         path: the video; its folder is removed from complaints.
-        stall_seconds: how long ffmpeg may write nothing while it is read from.
+        gap_seconds: of video that ffmpeg may have to decode before it writes its next byte.
         memory: limit on its data in bytes, where the system has such a limit (Linux).
     """
 
     def __init__(
-        self, output: Any, path: Path, *, stall_seconds: float, memory: int = MEMORY_BYTES
+        self, output: Any, path: Path, *, gap_seconds: float, memory: int = MEMORY_BYTES
     ) -> None:
-        options = output.global_args("-nostdin", "-loglevel", "error")
+        output = output.global_args("-nostdin", "-loglevel", "error")
         self._path = path
-        self._stall_seconds = stall_seconds
+        self._stall_seconds = FLOOR_SECONDS + SECONDS_A_SECOND * gap_seconds
         self._limit_seconds = FLOOR_SECONDS
         self._waited_seconds = 0.0  # inside `read`: a slow caller costs ffmpeg no time
         self._complaints = b""
         self._process = subprocess.Popen(
-            options.compile(cmd=ffmpeg_executable()),
+            output.compile(cmd=ffmpeg_executable()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -108,7 +99,7 @@ class FFmpegProcess:
             seconds: of video in these bytes; ffmpeg gets `SECONDS_A_SECOND` more for each.
 
         Raises:
-            VideoError: ffmpeg takes too long in all, or writes nothing for `stall_seconds`.
+            VideoError: ffmpeg takes too long in all, or writes nothing for too long.
         """
         self._limit_seconds += SECONDS_A_SECOND * seconds
         last_byte = time.monotonic()

@@ -41,13 +41,11 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
         # A vid holds dots (`j7rJstUseKg_360.0_510.0`), so only the last suffix goes.
         if path.stem not in vids or path.name.startswith(".") or path.is_dir():
             continue
-        if path.stem in files:
+        if (other := files.setdefault(path.stem, path)) != path:
             raise DataError(
-                f"two files for vid {path.stem!r} in {folder}: "
-                f"{files[path.stem].name} and {path.name}",
+                f"two files for vid {path.stem!r} in {folder}: {other.name} and {path.name}",
                 "keep one of them",
             )
-        files[path.stem] = path
     return files
 
 
@@ -60,7 +58,6 @@ def inspect_videos(
         files: vid -> file below `root`.
         cache: JSON file with the results for unchanged files. It only saves time: a cache that is
             damaged or cannot be written is a warning.
-        progress: show a bar on a terminal.
     """
     vids = sorted(files)
     known = _read_cache(cache)
@@ -127,7 +124,9 @@ def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     try:
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except WriteError as error:
-        log.warning("%s\nthe next run hashes the videos again", error)
+        reason = getattr(error.__cause__, "strerror", error.reason)
+        message = "%s: the hashes of videos were not saved, the next run computes them again (%s)"
+        log.warning(message, cache, reason)
         return False
     return True
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Header
 from hlclip.video.container import MOST_SECONDS, VideoError
-from hlclip.video.ffmpeg_process import FFmpegProcess, time_limit_seconds, video_input
-from hlclip.video.pyav_frames import UnsuitedError, sampled_frames
+from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
+from hlclip.video.pyav_frames import UnsuitedError, sampled_frames, scaling
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ def frames_header(
         size: height and width of a frame in pixels.
         resize: `shortest` (then centre crop) or `squash`.
         interpolation: `bicubic` or `bilinear`, of ffmpeg's scaler.
-        clip_seconds: length of a clip.
     """
     return {
         "clip_seconds": clip_seconds,
@@ -53,7 +52,6 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     aspect ratio are applied.
 
     Args:
-        path: a video file.
         header: see `frames_header`.
         decoder: `pyav` decodes less for the same pixels; it leaves unsuited videos to ffmpeg.
 
@@ -61,12 +59,11 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
         uint8 [clips, height, width, RGB], 0..255.
 
     Raises:
-        VideoError: ffmpeg fails, takes too long or finds no frame; or the frames take more than
-            `MOST_BYTES`.
+        VideoError: ffmpeg fails, takes too long or finds no frame, or more than `MOST_BYTES`.
     """
     if decoder == "pyav":
         try:
-            return sampled_frames(path, header, scaling(header), most_bytes=MOST_BYTES)
+            return sampled_frames(path, header, most_bytes=MOST_BYTES)
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []
@@ -92,13 +89,11 @@ def stream_frames(
     """
     size, clip_seconds = int(header["size"]), float(header["clip_seconds"])
     clip_bytes = size * size * 3
+    most_bytes = most * clip_bytes
     clips = 0
     output = _ffmpeg_output(path, header)
-    with FFmpegProcess(output, path, stall_seconds=time_limit_seconds(clip_seconds)) as running:
-        while True:
-            piece = running.read(most * clip_bytes, seconds=most * clip_seconds)
-            if len(piece) < most * clip_bytes:
-                break
+    with FFmpegProcess(output, path, gap_seconds=clip_seconds) as running:
+        while len(piece := running.read(most_bytes, seconds=most * clip_seconds)) == most_bytes:
             clips += most
             if (clips - 1) * clip_seconds > MOST_SECONDS:
                 raise VideoError(
@@ -115,26 +110,10 @@ def stream_frames(
         reason = reason or f"shorter than half a clip ({clip_seconds / 2:g} s)"
         raise VideoError(f"no frame could be decoded: {reason}")
     if complaints:
-        lines = len(complaints)
-        log.warning("  %s: ffmpeg complains (%d lines), last: %s", path.name, lines, reason)
+        count = len(complaints)
+        log.warning("  %s: ffmpeg complains (%d lines), last: %s", path.name, count, reason)
     if last:
         yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
-
-
-def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
-    """ffmpeg's filters from a decoded picture to a frame: name and options of each."""
-    size = str(header["size"])
-    if header["resize"] == "shortest":
-        # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
-        width = f"if(lt(iw*sar,ih),{size},trunc({size}*iw*sar/ih))"
-        height = f"if(lt(iw*sar,ih),trunc({size}*ih/(iw*sar)),{size})"
-    else:
-        width = height = size
-    return [
-        ("scale", {"w": width, "h": height, "flags": str(header["interpolation"])}),
-        ("format", {"pix_fmts": "rgb24"}),
-        ("crop", {"w": size, "h": size}),
-    ]
 
 
 def _ffmpeg_output(path: Path, header: Header) -> Any:

@@ -3,6 +3,11 @@
 About one frame of fifty is sampled, so most decoding is wasted. Two kinds of H.264 packets are
 skipped: pictures that no other picture refers to, unless they are sampled, and the rest of a group
 of pictures after its last sample. Any other stream is left to ffmpeg, by an error that says why.
+
+Two guarantees of the standard (ITU-T H.264) are used, and nothing else:
+
+- `nal_ref_idc` 0: no other picture refers to this one (7.4.1);
+- an IDR picture: nothing from here on refers to anything before it (3.69, 8.2.1).
 """
 
 from collections.abc import Iterator
@@ -10,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -21,10 +26,14 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Header
 from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, open_video, video_stream
-from hlclip.video.h264 import H264Error, Kind, describe, length_size
 
-Filters = list[tuple[str, dict[str, str]]]
-"""Name and options of each filter."""
+Kind = Literal["idr", "reference", "disposable"]
+
+# nal_unit_type of coded pictures (a slice, its first partition, a slice of an IDR picture), and of
+# a sequence parameter set.
+_SLICES = (1, 2, 5)
+_IDR = 5
+_SEQUENCE = 7
 
 STAMPED = frozenset({"mp4", "matroska"})
 """Containers that store a time stamp for each picture; for others ffmpeg computes or mends them."""
@@ -43,15 +52,10 @@ class Packet:
     kind: Kind
 
 
-def sampled_frames(
-    path: Path, header: Header, scaling: Filters, *, most_bytes: int
-) -> NDArray[np.uint8]:
+def sampled_frames(path: Path, header: Header, *, most_bytes: int) -> NDArray[np.uint8]:
     """The frames of `extract_frames`, pixel for pixel.
 
     Args:
-        path: a video file.
-        header: see `frames_header`.
-        scaling: filters from a decoded picture to a frame.
         most_bytes: limit on all frames, which are in memory at once.
 
     Returns:
@@ -62,16 +66,15 @@ def sampled_frames(
     """
     try:
         packets, offset, unit = read_packets(path)
-        clip_pts = _pictures_at_middles(
-            packets, offset, unit, Fraction(str(header["clip_seconds"]))
-        )
+        clip = Fraction(str(header["clip_seconds"]))
+        clip_pts = _pictures_at_middles(packets, offset, unit, clip)
         if not clip_pts:
             raise UnsuitedError("no frame")
         if len(clip_pts) * int(header["size"]) ** 2 * 3 > most_bytes:
             raise UnsuitedError(f"its frames take more than {most_bytes:,} bytes of memory")
         sampled = frozenset(clip_pts)
-        frames = dict(_decode(path, needed_packets(packets, sampled), sampled, scaling))
-    except (H264Error, VideoError) as error:
+        frames = dict(_decode(path, needed_packets(packets, sampled), sampled, header))
+    except VideoError as error:
         raise UnsuitedError(str(error)) from error
     if lost := sampled - frames.keys():
         raise UnsuitedError(f"{len(lost)} sampled pictures did not come out of the decoder")
@@ -82,7 +85,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
     """All packets in decoding order, the time stamp of second 0, and the stamps' unit in seconds.
 
     Raises:
-        UnsuitedError, VideoError, H264Error: the pictures' times or references are not certain.
+        UnsuitedError, VideoError: the pictures' times or references are not certain.
     """
     packets: list[Packet] = []
     sequences: set[bytes] = set()
@@ -119,6 +122,53 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
     return packets, offset, unit
 
 
+def length_size(extradata: bytes | None) -> int:
+    """Bytes of the length before each NAL unit, 1..4; 0 where start codes separate the units."""
+    # avcC (ISO/IEC 14496-15): the first byte is 1, the last 2 bits of the fifth are this size - 1.
+    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
+
+
+def describe(packet: memoryview, lengths: int) -> tuple[Kind, frozenset[bytes]]:
+    """Kind of an H.264 packet's picture, and the packet's sequence parameter sets.
+
+    Args:
+        packet: one access unit.
+        lengths: see `length_size`.
+
+    Raises:
+        UnsuitedError: the packet is damaged, or holds no picture.
+    """
+    kinds: set[Kind] = set()
+    sequences = set()
+    for unit in _units_by_start_code(packet) if lengths == 0 else _units_by_length(packet, lengths):
+        # The first byte: forbidden_zero_bit (1 bit), nal_ref_idc (2), nal_unit_type (5).
+        unit_type, reference = unit[0] & 31, unit[0] >> 5 & 3
+        if unit_type in _SLICES:
+            kinds.add("idr" if unit_type == _IDR else "reference" if reference else "disposable")
+        elif unit_type == _SEQUENCE:
+            sequences.add(bytes(unit).rstrip(b"\0"))
+    if len(kinds) != 1:
+        raise UnsuitedError(f"expected slices of one kind, found {sorted(kinds) or 'none'}")
+    return kinds.pop(), frozenset(sequences)
+
+
+def _units_by_length(packet: memoryview, lengths: int) -> Iterator[memoryview]:
+    start = 0
+    while start < len(packet):
+        first = start + lengths
+        start = first + int.from_bytes(packet[start:first], "big")
+        if first >= start or start > len(packet):
+            raise UnsuitedError("a NAL unit's length does not fit")
+        yield packet[first:start]
+
+
+def _units_by_start_code(packet: memoryview) -> Iterator[bytes]:
+    _, *units = bytes(packet).split(b"\0\0\1")
+    if not units:
+        raise UnsuitedError("no start code")
+    return filter(None, units)
+
+
 def _pictures_at_middles(
     packets: list[Packet], offset: int, unit: Fraction, clip: Fraction
 ) -> list[int]:
@@ -143,8 +193,7 @@ def needed_packets(packets: list[Packet], sampled: frozenset[int]) -> list[bool]
     needed = [False] * len(packets)
     sample_follows = False
     # Backwards, because a packet is needed for the sake of those after it.
-    for place in range(len(packets) - 1, -1, -1):
-        packet = packets[place]
+    for place, packet in reversed(list(enumerate(packets))):
         # Step 1: sampled pictures are needed, and from here on the references before them.
         sample_follows |= packet.pts in sampled
         # Step 2: any reference picture may be referred to; a disposable one never is.
@@ -156,7 +205,7 @@ def needed_packets(packets: list[Packet], sampled: frozenset[int]) -> list[bool]
 
 
 def _decode(
-    path: Path, needed: list[bool], sampled: frozenset[int], scaling: Filters
+    path: Path, needed: list[bool], sampled: frozenset[int], header: Header
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode the needed packets; time stamp and frame of each sampled picture."""
     with open_video(path) as container:
@@ -164,47 +213,60 @@ def _decode(
         stream.thread_count = 1
         # Any damage is an error here, because ffmpeg conceals it with pixels of its choice.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
-        scaler: _Scaler | None = None
+        graph: Graph | None = None
+        look = None
         packets = (packet for packet in container.demux(stream) if packet.size)
         # None at the end: the decoder gives the pictures that it still holds.
         for packet in chain(compress(packets, needed), [None]):
             for picture in stream.codec_context.decode(packet):
-                if picture.pts in sampled:
-                    scaler = scaler or _Scaler(stream, picture, scaling)
-                    yield picture.pts, scaler.frame(picture)
+                if picture.pts not in sampled:
+                    continue
+                if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
+                    raise UnsuitedError("a picture is damaged, interlaced or rotated")
+                if graph is None:
+                    graph, look = _filter_graph(stream, picture, header), _look(picture)
+                if _look(picture) != look:
+                    raise UnsuitedError("size or pixel format change")
+                graph.vpush(picture)
+                frame: Any = graph.vpull()
+                yield picture.pts, frame.to_ndarray()
 
 
-class _Scaler:
-    """The filters between a decoded picture and a frame."""
-
-    def __init__(self, stream: VideoStream, first: VideoFrame, scaling: Filters) -> None:
-        self._shape = _shape(first)
-        self._graph = Graph()
-        aspect = stream.sample_aspect_ratio or Fraction(0)  # 0 is unknown
-        source = {
-            "video_size": f"{first.width}x{first.height}",
-            "pix_fmt": first.format.name,
-            "time_base": str(stream.time_base),
-            "pixel_aspect": f"{aspect.numerator}/{aspect.denominator}",
-            "colorspace": str(int(first.colorspace)),
-            "range": str(int(first.color_range)),
-        }
-        filters = [("buffer", source), *scaling, ("buffersink", {})]
-        nodes: list[Any] = [self._graph.add(name, **options) for name, options in filters]
-        self._graph.link_nodes(*nodes).configure()
-
-    def frame(self, picture: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [height, width, RGB]."""
-        if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
-            raise UnsuitedError("a picture is damaged, interlaced or rotated")
-        if _shape(picture) != self._shape:
-            raise UnsuitedError("size or pixel format change")
-        self._graph.vpush(picture)
-        frame: Any = self._graph.vpull()
-        return frame.to_ndarray()
+def _filter_graph(stream: VideoStream, first: VideoFrame, header: Header) -> Graph:
+    """The filters between a decoded picture that looks like `first` and a frame."""
+    aspect = stream.sample_aspect_ratio or Fraction(0)  # 0 is unknown
+    source = {
+        "video_size": f"{first.width}x{first.height}",
+        "pix_fmt": first.format.name,
+        "time_base": str(stream.time_base),
+        "pixel_aspect": f"{aspect.numerator}/{aspect.denominator}",
+        "colorspace": str(int(first.colorspace)),
+        "range": str(int(first.color_range)),
+    }
+    graph = Graph()
+    filters = [("buffer", source), *scaling(header), ("buffersink", {})]
+    nodes: list[Any] = [graph.add(name, **options) for name, options in filters]
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
-def _shape(picture: VideoFrame) -> tuple[Any, ...]:
+def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
+    """ffmpeg's filters from a decoded picture to a frame: name and options of each."""
+    size = str(header["size"])
+    if header["resize"] == "shortest":
+        # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.
+        width = f"if(lt(iw*sar,ih),{size},trunc({size}*iw*sar/ih))"
+        height = f"if(lt(iw*sar,ih),trunc({size}*ih/(iw*sar)),{size})"
+    else:
+        width = height = size
+    return [
+        ("scale", {"w": width, "h": height, "flags": str(header["interpolation"])}),
+        ("format", {"pix_fmts": "rgb24"}),
+        ("crop", {"w": size, "h": size}),
+    ]
+
+
+def _look(picture: VideoFrame) -> tuple[Any, ...]:
     return picture.width, picture.height, picture.format.name, picture.colorspace
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hlclip.formats.scores import read_scores
-from hlclip.store.locks import hold_alone
+from hlclip.store import hold_alone
 from hlclip.system.errors import HlclipError
 from tests.e2e.conftest import Project
 from tests.e2e.killing import ended, finish

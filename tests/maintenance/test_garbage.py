@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from hlclip.cli import app
 from hlclip.maintenance import find_garbage, remove_garbage, store_status
 from hlclip.maintenance.inventory import KINDS
-from hlclip.store.locks import StoreInUseError
+from hlclip.store import StoreInUseError
 from tests.stored import commit, files, git, make_repository, paths, put, put_data_set, run_stages
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from hlclip.system import locked, sole_writer
 from hlclip.system.disk import DiskError
-from hlclip.system.locks import locked, sole_writer
 
 HOLD = """
 import sys
 from pathlib import Path
-from hlclip.system.locks import locked, sole_writer
+from hlclip.system import locked, sole_writer
 
 path, kind = Path(sys.argv[1]), sys.argv[2]
 with sole_writer(path) if kind == "writer" else locked(path, shared=kind == "shared"):
@@ -155,7 +155,7 @@ WRITE = """
 import sys, time
 from pathlib import Path
 from hlclip.system.disk import DiskError
-from hlclip.system.locks import sole_writer
+from hlclip.system import sole_writer
 
 path, count = Path(sys.argv[1]), 0
 while count < 100:

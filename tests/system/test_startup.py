@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from hlclip.system.startup import quick_process
+from hlclip.system import quick_process
 
 class Torn:
     def __del__(self):

@@ -344,7 +344,7 @@ def test_ffmpegs_memory_is_limited(tmp_path: Path, stand_in: Callable[[str], Pat
 def test_an_ffmpeg_that_needs_more_memory_says_so(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mkv", "-c:v", "ffv1", size="2000x2000", seconds=0.5)
     output = video_input(path, threads=1)["V:0"].output("pipe:", format="rawvideo")
-    with FFmpegProcess(output, path, stall_seconds=60, memory=64 * 2**20) as running:
+    with FFmpegProcess(output, path, gap_seconds=60, memory=64 * 2**20) as running:
         running.read(2**30, seconds=1)
         status, complaints = running.end()
     assert status != 0
