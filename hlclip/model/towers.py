@@ -18,7 +18,7 @@ from hlclip.model.weight_files import EncoderError, short_reason
 def build_empty(config: Mapping[str, Any], name: str) -> CLIP | CustomTextCLIP:
     """The model of an open_clip config, without memory for its weights.
 
-    `EncoderError` where a tower is another library's, the model a CoCa, or the config no model's.
+    `EncoderError` for a tower of another library, a CoCa model, or a config that is no model's.
     """
     config = copy.deepcopy(dict(config))
     custom_text = config.pop("custom_text", False)
@@ -60,7 +60,7 @@ def vision_tower(model: nn.Module, name: str) -> VisionTransformer:
 def text_tower(model: nn.Module, name: str) -> CLIP | TextTransformer:
     """The module with the parts of the text tower; `EncoderError` where it cannot be cut."""
     # CLIP has the parts itself, CustomTextCLIP in its `text`.
-    text = model if isinstance(model, CLIP) else getattr(model, "text", model)
+    text = model.text if isinstance(model, CustomTextCLIP) else model
     if not isinstance(text, (CLIP, TextTransformer)):
         raise _unsupported(name, "text", f"a {type(text).__name__}")
     if isinstance(text, TextTransformer) and (text.cls_emb is not None or text.use_pad_mask):
