@@ -52,7 +52,7 @@ def hlclip(
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
-      hlclip doctor                         what would stop a run
+      hlclip doctor                         check what would stop a run
       hlclip table                          the paper's tables from DVC's experiments
       hlclip store status                   what is cached, and where
       hlclip highlight --help               options and examples of one command
@@ -61,8 +61,8 @@ def hlclip(
     \b
     Exit status:
       0    done
-      1    done, but something is left over, which is named: videos that could not be used, files
-           that are missing, findings of the doctor
+      1    done, but not everything: the output names what is left (videos that could not be used,
+           missing files, findings of the doctor)
       2    nothing was done: the input or the command is wrong, and the message says what to change
       130  interrupted (Ctrl-C)
     """

@@ -40,8 +40,10 @@ def qvhighlights(
         Path | None,
         Option(
             metavar="FILE",
-            help="Archive of the videos, to extract if it exists; --videos downloads it to this "
-            "path if not. Default: in the folder that holds ROOT.",
+            help=(
+                "Archive of the videos. If the file exists, it is extracted; otherwise --videos "
+                "downloads to this path. Default: in the folder that holds ROOT."
+            ),
         ),
     ] = None,
     check: Annotated[
@@ -60,14 +62,14 @@ def qvhighlights(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Download the missing files of QVHighlights, or see where your own copies belong.
+    """Download the missing files of QVHighlights, or show where to put your own copies.
 
     \b
       ROOT/annotations/highlight_train_release.jsonl  ..val_release.jsonl  ..test_with_gt.jsonl
       ROOT/videos/<vid>.mp4
 
     The annotations (6 MB) are verified by checksum. The videos come as one archive of about 134 GB,
-    which only --videos downloads; archive and videos together need twice that space. An
+    which only --videos downloads. Until you delete the archive, you need twice that space. An
     interrupted download is resumed. Existing files are never replaced.
 
     \b

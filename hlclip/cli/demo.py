@@ -26,20 +26,21 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
-        Option(min=1, max=65535, metavar="PORT", help="Default: 7860, or the next that is free."),
+        Option(min=1, max=65535, metavar="PORT", help="Default: 7860, or the next free port."),
     ] = None,
     max_mb: Annotated[int, Option(min=1, metavar="MB", help="Largest upload.")] = 500,
     max_minutes: Annotated[float, Option(min=0.1, metavar="MINUTES", help="Longest video.")] = 30,
 ) -> None:
-    """Serve a page on which people without a terminal try the model.
+    """Serve a web page to try the model without a terminal.
 
-    They upload a video, type queries, see the saliency curves, and click through the best moments.
-    The model is loaded once; requests are answered one at a time. Only this machine can open the
-    page unless --host says otherwise. Ctrl-C ends it. Needs the extra: pip install 'hlclip[demo]'.
+    Visitors upload a video, type queries, see the saliency curves, and click through the best
+    moments. The model is loaded once; requests are answered one at a time. Without --host, only
+    this machine can open the page. Ctrl-C ends the server. Needs the extra: pip install
+    'hlclip[demo]'.
 
     \b
     Examples:
-      hlclip demo                                        the checkpoint of the run here
+      hlclip demo                                        the checkpoint of the run in this folder
       hlclip demo --model local-dir:sample/model         zero-shot, the bundled sample's model
       hlclip demo --model ViT-B-32-quickgelu --pretrained openai
       hlclip demo --host 0.0.0.0 --max-mb 200 --max-minutes 10

@@ -21,16 +21,15 @@ def doctor(
         str | None, Option(metavar="FOLDER", help="Use this folder as data.root instead.")
     ] = None,
     quick: Annotated[
-        bool, Option("--quick", help="Measure nothing: no forecast of time and memory.")
+        bool, Option("--quick", help="Skip the measurements and the forecast of time and memory.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Check everything that a run needs before it takes hours.
 
-    Annotations (rows, checksums of the known releases), videos (missing and unreadable ones by
-    name), weights, ffmpeg, CUDA, git and DVC, and the disk space, memory and time that the run will
-    take, measured on a few of the videos. Nothing is changed. The exit status is 1 if there is
-    something to do.
+    It checks annotations (rows, checksums of the known releases), videos (it names missing and
+    unreadable ones), weights, ffmpeg, CUDA, git and DVC. It estimates disk space, memory and time
+    from a few of the videos. It changes nothing and exits with 1 if you have something to do.
 
     \b
     Examples:

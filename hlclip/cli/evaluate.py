@@ -27,16 +27,16 @@ def evaluate(
 ) -> None:
     """Official QVHighlights metrics of any system's submission file.
 
-    PREDICTIONS has one row a query, with pred_saliency_scores (one a clip), or
+    PREDICTIONS has one row per query, with pred_saliency_scores (one per clip), or
     pred_relevant_windows ([start, end, confidence], best first), or both:
 
     \b
       {"qid": 2579, "query": "...", "vid": "...", "pred_saliency_scores": [0.31, ...]}
 
-    The figures are percentages and equal those of Moment-DETR's standalone_eval, which fills a
-    score list that is shorter than its video with zeros and cuts a longer one. The command counts
-    such lists. HL is highlight detection, by the lowest rating that makes a highlight; MR is moment
-    retrieval.
+    The figures are percentages and equal those of Moment-DETR's standalone_eval. Like it, hlclip
+    fills a short score list with zeros and cuts a long one. It reports how many lists were too
+    short or too long. HL is highlight detection: Fair, Good and VeryGood are the lowest rating that
+    counts as a highlight. MR is moment retrieval.
 
     \b
     Examples:

@@ -25,7 +25,7 @@ def highlight(
         list[str] | None,
         Argument(
             metavar="[QUERY]...",
-            help="What to look for, in quotes. Default: read from standard input, one a line.",
+            help="What to look for, in quotes. Default: read from standard input, one per line.",
         ),
     ] = None,
     more: Annotated[
@@ -36,7 +36,7 @@ def highlight(
     model: Model = None,
     pretrained: Pretrained = None,
     device: Device = "auto",
-    top: Annotated[int, Option(min=1, metavar="N", help="Moments a query, at most.")] = 5,
+    top: Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")] = 5,
     min_seconds: Annotated[
         float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")
     ] = 4.0,
@@ -45,7 +45,11 @@ def highlight(
         Option(min=1, metavar="CLIPS", help="Pooling window; odd, 1 for no pooling. Default: 3."),
     ] = None,
     out: Annotated[
-        Path, Option(metavar="FOLDER", help="For the files; same names are replaced.")
+        Path,
+        Option(
+            metavar="FOLDER",
+            help="Folder for the files; existing files of the same name are replaced.",
+        ),
     ] = Path("highlights"),
     plot: Annotated[
         bool, Option("--plot", help="Chart of each query's saliency, frames underneath.")
@@ -57,12 +61,18 @@ def highlight(
         Path | None,
         Option(
             metavar="OUT.mp4",
-            help="Film of the moments with their sound. Copies the streams, so that each moment "
-            "begins at the key frame before it (up to some seconds early); see --exact.",
+            help=(
+                "Film of the moments with their sound. Copies the streams, so each moment may "
+                "begin a few seconds early, at a key frame; see --exact."
+            ),
         ),
     ] = None,
     exact: Annotated[
-        bool, Option("--exact", help="With --cut: re-encode, exact to the frame.")
+        bool,
+        Option(
+            "--exact",
+            help="With --cut: re-encode, so that moments begin and end at the exact frame.",
+        ),
     ] = False,
     force: Annotated[
         bool, Option("--force", help="With --cut: replace OUT.mp4 if it exists.")
@@ -82,14 +92,14 @@ def highlight(
       hlclip highlight match.mkv "a goal" --top 10 --min-seconds 8 --cut goals.mp4
       hlclip highlight videos/ "a sunset"                      every video of a folder
       hlclip highlight a.mp4 --video b.mov "a sunset" "rain"   several files
-      hlclip highlight holiday.mp4                             then type queries, one a line
+      hlclip highlight holiday.mp4                             reads queries from standard input
       hlclip highlight holiday.mp4 "a dog" --model ViT-B-32-quickgelu --pretrained openai
 
-    Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (a line a clip),
-    and with --plot and --sheet PNG files named after video and query. A video is encoded once:
-    later queries read its features from .hlclip/store, or $HLCLIP_STORE.
+    Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
+    clip), and with --plot and --sheet PNG files named after video and query. A video is encoded
+    once: later queries read its features from .hlclip/store, or $HLCLIP_STORE.
 
-    Exit status: 0, or 1 if some of several videos could not be used, or 2 if nothing could be done.
+    Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
     """
     from hlclip.evaluation import pool
     from hlclip.highlights import WINDOW, Answer, as_json, name_videos, write_csv, write_jsonl

@@ -10,13 +10,15 @@ from hlclip.cli.terminal import Json, print_json
 
 def report(
     folder: Annotated[
-        Path, Argument(metavar="[FOLDER]", help="Holds params.yaml, metrics.json and outputs/.")
+        Path,
+        Argument(metavar="[FOLDER]", help="Folder with params.yaml, metrics.json and outputs/."),
     ] = Path(),
     out: Annotated[
         Path | None, Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html.")
     ] = None,
     thumbnails: Annotated[
-        int, Option(metavar="QUERIES", min=0, help="How many queries get pictures; 10 kB each.")
+        int,
+        Option(metavar="QUERIES", min=0, help="Number of queries with pictures, about 10 kB each."),
     ] = 240,
     json: Json = False,
 ) -> None:
@@ -28,8 +30,8 @@ def report(
     ratings, frames at the peaks, and the missing videos. It is one file that needs no network, so
     it can be mailed.
 
-    Frames come from the store ($HLCLIP_STORE or .hlclip/store). If they were deleted, the page
-    says so and has no pictures.
+    Frames come from the store ($HLCLIP_STORE or .hlclip/store). If the frames were deleted, the
+    page says so and has no pictures.
 
     \b
     Examples:

@@ -26,8 +26,8 @@ store = Typer(no_args_is_help=True, help=__doc__)
 def status(json: Json = False) -> None:
     """Where the store is, what it holds, and how much of that this workspace names.
 
-    `named` counts the items that outputs/frames.json and outputs/activations.json name. Features
-    of your own videos and states of interrupted trainings are named by no manifest.
+    `named` counts the items that outputs/frames.json and outputs/activations.json name. No manifest
+    names features of your own videos, training results or states of interrupted trainings.
 
     \b
     Examples:
@@ -81,9 +81,9 @@ def verify(
 ) -> None:
     """Read every file of the store to its last byte; name each damaged one.
 
-    The exit status is 1 if any file is damaged, also if it was removed. The next `dvc repro` makes
-    missing items again; if DVC finds nothing changed, run `dvc repro --force` with the stage that
-    is named.
+    Exits with 1 if a file was damaged, even if --remove deleted it. The next `dvc repro` makes
+    missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the stage
+    that verify names.
 
     \b
     Examples:
@@ -118,13 +118,16 @@ def verify(
 @store.command(cls=Command)
 def gc(
     force: Annotated[
-        bool, Option("--force", "--yes", help="Remove the files, instead of counting them.")
+        bool, Option("--force", "--yes", help="Remove the files; without it they are only listed.")
     ] = False,
     keep: Annotated[
         Literal["workspace", "references", "commits"],
         Option(
-            help="Keep what the working trees name; or also what the tips of branches, tags, "
-            "experiments, queued tasks and stashes name; or also what all earlier commits name."
+            help=(
+                "workspace: keep what working trees name; references: also what branches, tags, "
+                "experiments, queued tasks and stashes name; commits: also what earlier commits "
+                "name."
+            )
         ),
     ] = "references",
     clones: Annotated[
@@ -139,14 +142,20 @@ def gc(
     skip_unreadable: Annotated[
         bool,
         Option(
-            "--skip-unreadable", help="Ignore unreadable manifests; may remove items they name."
+            "--skip-unreadable",
+            help=(
+                "Ignore unreadable manifests; items that only those manifests name may be removed."
+            ),
         ),
     ] = False,
     features: Annotated[
         bool,
         Option(
             "--features",
-            help="Also features of your own videos, and states of interrupted trainings.",
+            help=(
+                "Also files that no manifest names: features, training results, and states of "
+                "interrupted trainings."
+            ),
         ),
     ] = False,
     older_than: Annotated[
@@ -156,8 +165,8 @@ def gc(
 ) -> None:
     """List the files that no manifest names; with --force, remove them.
 
-    An item stays while a manifest names it: of any working tree, branch, tag, DVC experiment
-    (also queued and running ones) or stash. Without --force nothing is removed. While a run adds
+    An item stays while a manifest of any working tree, branch, tag, stash or DVC experiment
+    (queued, running or failed) names it. Without --force nothing is removed. While a run adds
     to the store, nothing can be removed.
 
     \b
@@ -214,14 +223,15 @@ def gc(
 def export_items(
     folder: Annotated[Path, Argument(metavar="DEST", help="A folder, made if needed.")],
     everything: Annotated[
-        bool, Option("--all", help="All of the store, features included.")
+        bool,
+        Option("--all", help="All items, features included; training results are never copied."),
     ] = False,
 ) -> None:
     """Copy the items that this workspace names to a folder, for another machine or clone.
 
     The folder has the layout of a store, so rsync and tar can transfer it; `hlclip store import`
-    checks each file. An interrupted export goes on when it is run again. On the same disk the
-    files are shared, not copied: do not edit them.
+    checks each file. Run an interrupted export again to continue it. On the same disk, exported
+    files share data with the store: do not edit them.
 
     \b
     Examples:
@@ -244,9 +254,9 @@ def export_items(
 def import_items(
     folder: Annotated[Path, Argument(metavar="SRC", help="An exported folder, or another store.")],
 ) -> None:
-    """Copy the items of another store into this one; each is checked before it enters.
+    """Copy the items of another store into this one; each item is checked before it is added.
 
-    Items that this store has are skipped. An interrupted import goes on when it is run again.
+    Items that this store has are skipped. Run an interrupted import again to continue it.
     `dvc repro` then finds the items and neither decodes nor encodes.
 
     \b

@@ -26,7 +26,8 @@ def table(
         ),
     ] = None,
     num: Annotated[
-        int, Option(metavar="N", help="Also of the N - 1 commits before; -1 for all.")
+        int,
+        Option(metavar="N", help="Also read experiments of the N - 1 commits before; -1 for all."),
     ] = 1,
     level: Annotated[
         Literal["Fair", "Good", "VeryGood"], Option(help="Lowest rating that makes a highlight.")
@@ -38,9 +39,9 @@ def table(
 ) -> None:
     """The paper's tables from DVC's experiments: mean and standard deviation over seeds.
 
-    Runs are averaged over train.seed, with a line each for zero-shot CLIP, HL-CLIP-1 and HL-CLIP-2,
-    without and with saliency pooling (SP). Runs on different data, or with any other parameter
-    different, are never averaged: the command names the difference.
+    Runs are averaged over train.seed, with a line for each of zero-shot CLIP, HL-CLIP-1 and
+    HL-CLIP-2, without and with saliency pooling (SP). Runs are averaged only if their data and all
+    other parameters are the same; otherwise the command names the difference.
 
     \b
     Examples:
@@ -48,7 +49,7 @@ def table(
       dvc exp run --run-all
       hlclip table                              Table 2 (val) and Table 1 (test)
       hlclip table --format markdown
-      hlclip table --where pool.window=5        some of many experiments
+      hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render

@@ -14,7 +14,7 @@ Checkpoint = Annotated[
     Path | None,
     Option(
         metavar="FILE",
-        help="Tuned weights. Default: outputs/train.safetensors, unless --model is given.",
+        help="Fine-tuned weights. Default: outputs/train.safetensors, unless --model is given.",
     ),
 ]
 Model = Annotated[
@@ -29,7 +29,7 @@ Pretrained = Annotated[
 ]
 Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[
-    bool, Option("--json", help="Print JSON instead of text: every name, unrounded figures.")
+    bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]
 
 _OPTIONS = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
