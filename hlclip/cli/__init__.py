@@ -1,6 +1,6 @@
 """The command line, one module per command.
 
-terminal    options, output and errors that commands share
+    terminal    options, output and errors that commands share
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.

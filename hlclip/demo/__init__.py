@@ -1,7 +1,7 @@
 """A page to try a model in a browser, served by `hlclip demo`; needs the extra `demo`.
 
-server    where the page is served, what it scores, which files it keeps, how it ends
-page      the page itself (Gradio)
+    server    where the page is served, what it scores, which files it keeps, how it ends
+    page      the page itself (Gradio)
 
 The face loads no Gradio: `serving` sets Gradio's environment variables before it imports `page`.
 """
