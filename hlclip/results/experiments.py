@@ -19,6 +19,9 @@ _SECTIONS = ("data.", "frames.", "encoder.", "train.", "pool.", "evaluate.")
 METRICS = ("mAP", "HIT@1")
 """The metrics of metrics.json, in percent."""
 
+_CODE = ("hlclip", "stages")
+"""Folders of code; dvc.lock has their hashes."""
+
 _WITHOUT_EFFECT = ("data.", "encoder.batch", "train.device")
 """Parameters that change speed and memory only, and the location of the data."""
 
@@ -90,7 +93,7 @@ def finished_experiments(
                 name=name,
                 data=row["outputs/index.json"],
                 params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
-                code={k: v for k, v in row.items() if k.startswith(("hlclip/", "stages/")) and v},
+                code={k: v for k, v in row.items() if v and k.split("/")[0] in _CODE},
                 figures=figures,
                 queries={split: int(row[f"{split}.queries"]) for split in figures},
                 without_video={split: int(row[f"{split}.without video"]) for split in figures},

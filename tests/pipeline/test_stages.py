@@ -35,8 +35,16 @@ def test_a_stage_depends_on_the_code_that_it_imports(stage: str, imports, pipeli
     files = imported_files(imports, f"stages.{stage}")
     listed = [dep for dep in pipeline[stage]["deps"] if dep.startswith(("hlclip", "stages"))]
     assert_covered(files, listed)
-    # As a folder, hlclip/pipeline would rerun every stage at an edit of one.
-    assert not {"hlclip", "hlclip/pipeline", "stages"} & set(listed)
+
+
+def test_dvc_sees_the_wings_that_stages_import_and_no_other(imports):
+    lines = (ROOT / ".dvcignore").read_text().splitlines()
+    ignored = {line.removeprefix("/hlclip/") for line in lines if line.startswith("/hlclip/")}
+    wings = {path.parent.name for path in (ROOT / "hlclip").glob("*/__init__.py")}
+    files = set().union(*(imported_files(imports, f"stages.{stage}") for stage in STAGES))
+    imported = {file.split("/")[1] for file in files if file.count("/") == 2}
+    assert imported | {"pipeline"} == wings - ignored
+    assert ignored <= wings
 
 
 def test_the_sample_depends_on_the_code_that_it_imports():
