@@ -34,7 +34,7 @@ def cases(folder: Path) -> Iterator[Pair]:
         "dvc repro with nothing to do, and a bare interpreter",
         experiment,
         nothing,
-        least_ratio=0.5,
+        least_ratio=0.4,
         rounds=5,
     )
 
