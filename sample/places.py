@@ -1,4 +1,4 @@
-"""The places of the sample's world: backgrounds, drawn anew for every picture or shot."""
+"""The places of the sample's world: backgrounds, drawn again for every picture or shot."""
 
 from collections.abc import Callable
 

@@ -24,7 +24,7 @@ from sample.picture import HEIGHT, WIDTH
 
 VIDEOS = {"train": 200, "val": 100, "test": 100}
 SEED = 6
-"""Drawn anew after the world was settled, so that no choice was made by looking at these films."""
+"""Drawn again after the world was settled: no choice was made by looking at these films."""
 LONG_SECONDS = 150
 """Duration of every split's first film, as in QVHighlights; the others last 60 to 150 s."""
 X264_PARAMS = "cpu-independent=1"

@@ -125,7 +125,7 @@ def highlight(
                 span = _span(moment.start_seconds, moment.end_seconds)
                 echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
     if not answers and not failed:
-        raise HlclipError("got no query", "give queries as arguments, or type them, one a line")
+        raise HlclipError("got no query", "give queries as arguments, or type them, one per line")
     files: list[Path] = []
     if answers:
         files = [out / "scores.jsonl", out / "scores.csv"]

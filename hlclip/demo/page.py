@@ -11,7 +11,6 @@ import pandas as pd
 from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
-from hlclip.demo.server import MAX_QUERIES
 from hlclip.evaluation import pool
 from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
@@ -58,7 +57,11 @@ _PLAY = """() => {
 
 
 def build_page(
-    score: Callable[[str | None, str], list[Curve]], *, max_mb: int, max_minutes: float
+    score: Callable[[str | None, str], list[Curve]],
+    *,
+    max_mb: int,
+    max_minutes: float,
+    max_queries: int,
 ) -> gr.Blocks:
     """Build the page; `score` makes a curve of an uploaded file for each line of a text."""
 
@@ -85,10 +88,10 @@ def build_page(
                 film = gr.Video(label="Video", sources=["upload"], elem_id="film")
                 _refuse_urls(film)
                 queries = gr.Textbox(
-                    label=f"Queries, one a line, up to {MAX_QUERIES}",
+                    label=f"Queries, one per line, up to {max_queries}",
                     placeholder="a dog on the beach",
                     lines=2,
-                    max_lines=MAX_QUERIES,
+                    max_lines=max_queries,
                     max_length=2000,
                 )
                 gr.Examples(_EXAMPLES, queries, label="For example", api_visibility="private")

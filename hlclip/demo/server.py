@@ -48,7 +48,7 @@ def serving(
                 # Later queries need only the features; the tokens are far larger.
                 shutil.rmtree(folder / "store" / "images", ignore_errors=True)
 
-    page = build_page(score, max_mb=max_mb, max_minutes=max_minutes)
+    page = build_page(score, max_mb=max_mb, max_minutes=max_minutes, max_queries=MAX_QUERIES)
     try:
         _, url, _ = page.launch(
             server_name=f"[{host}]" if ":" in host else host,
@@ -78,7 +78,7 @@ def score_upload(
     """Saliency of an uploaded video for each line of a text.
 
     Args:
-        text: queries, one a line; blank lines and repetitions are ignored.
+        text: queries, one per line; blank lines and repetitions are ignored.
 
     Raises:
         HlclipError: the upload cannot be scored; the message shows no path of this machine.
@@ -101,7 +101,8 @@ def score_upload(
             )
         return scorer.score(path, queries)
     except VideoError as error:
-        reason = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
+        # The scorer puts the path in front of the reason, which is its cause.
+        reason = error.__cause__ if isinstance(error.__cause__, VideoError) else error
         raise HlclipError(f"This file cannot be used as a video: {reason}") from error
 
 

@@ -2,7 +2,7 @@
 
 This module measures highlight detection; `moment_retrieval` measures moments. Ground truth is
 prepared once, and any number of scores is measured against it. All queries are computed together,
-as matrices with one row a query, padded beyond its last clip.
+as matrices with one row per query, padded beyond its last clip.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ MOST_CLIPS = 100_000
 
 
 class AnnotationError(HlclipError):
-    """An annotation file is malformed; the message lists the problems, one a line."""
+    """An annotation file is malformed; the message lists the problems, one per line."""
 
 
 def _not_blank(value: str) -> str:
@@ -89,7 +89,7 @@ class Annotation(Row):
         if ids is None and scores is None:
             return None
         if ids is None or scores is None:
-            lone = "none beside" if ids is None else "some without"
+            lone = "none next to" if ids is None else "some without"
             raise ValueError(f"got {lone} saliency_scores, expected both or neither")
         problems: list[str] = []
         if len(ids) != len(scores):

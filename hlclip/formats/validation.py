@@ -121,7 +121,7 @@ def shown(value: object) -> str:
 
 
 def problem_list(problems: list[str]) -> str:
-    """The first problems, one a line, and a count of the rest."""
+    """The first problems, one per line, and a count of the rest."""
     lines = problems[:_SHOWN_PROBLEMS]
     rest = len(problems) - len(lines)
     if rest:

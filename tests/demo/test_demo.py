@@ -174,7 +174,7 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
 
 
 def queries(page: Page):
-    return page.get_by_label("Queries, one a line")
+    return page.get_by_label("Queries, one per line")
 
 
 def ask(page: Page, video: Path, text: str) -> None:

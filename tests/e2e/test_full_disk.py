@@ -30,7 +30,7 @@ MANY = int(os.environ.get("HLCLIP_KILLS", "0")) >= 20
 DISK = 48 * 2**20
 PAGE = 4096
 STORE = "outputs/store"
-"""Where it lies beside what else hlclip writes, for a disk that holds both."""
+"""Where it lies next to what else hlclip writes, for a disk that holds both."""
 
 PLACES = {
     "index": (0, "outputs/index.json"),

@@ -62,7 +62,7 @@ def assert_clear(said: str) -> None:
 
 
 def identities(project: Project, *, store: str = ".hlclip/store") -> dict[Path, tuple[int, int]]:
-    """Items of the store -> inode and time of writing: neither changes unless it is made anew."""
+    """Items of the store -> inode and time of writing: neither changes unless it is made again."""
     items = (project.root / store).rglob("*.h5")
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in items}
 

@@ -26,7 +26,7 @@ from hlclip.formats.annotations import LEVELS, Annotation
 def annotation(
     ratings: list[list[int]], *, windows: list[list[float]] | None = None, qid: int = 1
 ) -> Annotation:
-    """A row whose every clip is rated; a list of windows beside."""
+    """A row whose every clip is rated; with a list of windows."""
     return Annotation.model_validate(
         {
             "qid": qid,

@@ -129,7 +129,7 @@ def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
         ),
         (
             {"relevant_clip_ids": None},
-            "1: relevant_clip_ids: got none beside saliency_scores, expected both or neither",
+            "1: relevant_clip_ids: got none next to saliency_scores, expected both or neither",
         ),
         (
             {"saliency_scores": None},

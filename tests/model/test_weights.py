@@ -33,7 +33,7 @@ def openai_like(*, layers: int = 4) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def built_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiny models in open_clip's own tables, beside those that it comes with."""
+    """Tiny models in open_clip's own tables, next to those that it comes with."""
     for name, layers in {TINY: 4, OTHER: 5, "ViT-tiny": 4}.items():
         config = openai_like(layers=layers) | {"quick_gelu": "quickgelu" in name}
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
@@ -146,7 +146,7 @@ class Archive(CLIP):
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Made like ViT-B-32.pt: a traced module, half precision, three numbers beside the weights."""
+    """Made like ViT-B-32.pt: a traced module, half precision, three numbers next to the weights."""
     module = Archive()
     module.load_state_dict(weights(dtype=torch.float32), strict=False)
     open_clip.model.convert_weights_to_fp16(module)

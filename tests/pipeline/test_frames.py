@@ -109,7 +109,7 @@ def test_a_picture_that_changes_its_size(tmp_path: Path) -> None:
     ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", tmp_path / "a.webm")
     sampled = numbers(extract_frames(tmp_path / "a.webm", HEADER))
     expected = [25 * (2 * k + 1) - 1 for k in range(8)]
-    # ffmpeg builds its filters anew at 5 s and 10 s, and the clip that is cut there, the third, may
+    # ffmpeg builds its filters again at 5 s and 10 s. The clip that is cut there, the third, may
     # show the next one's picture. No clip moves, though, and none comes twice.
     assert [*sampled[:2], *sampled[3:]] == [*expected[:2], *expected[3:]]
     assert sampled[2] in expected[2:4]
