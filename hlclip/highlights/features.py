@@ -1,6 +1,5 @@
 """A loaded model that turns videos and queries into features (torch)."""
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from hlclip.model import (
     text_header,
 )
 from hlclip.store import Store, content_key
+from hlclip.system import sha256_of
 from hlclip.video import frames_header, stream_frames
 
 PART_CLIPS = 300
@@ -101,8 +101,7 @@ def load_feature_extractor(
     variant = ZERO_SHOT
     if checkpoint is not None and trained["train"]["blocks"]:
         load_tail(checkpoint, tail, weights=str(header["weights"]))
-        with checkpoint.open("rb") as file:
-            variant = hashlib.file_digest(file, "sha256").hexdigest()
+        variant = sha256_of(checkpoint)
     preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])
     facts = ModelFacts(
         frames_header(
