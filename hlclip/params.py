@@ -144,7 +144,8 @@ class TrainParams(_Section):
     seed: Annotated[int, Field(ge=0)]
     """Seed of the batch order."""
     precision: Literal["auto", "fp32", "bf16"]
-    """Autocast of the tail: `auto` is bf16 on CUDA and fp32 on the CPU."""
+    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
+    computed in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`."""
 

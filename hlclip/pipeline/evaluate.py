@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import GroundTruth, ground_truth, highlight_metrics, pool_padded
+from hlclip.evaluation import GroundTruth, complete, ground_truth, measure, pool_padded
 from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
 from hlclip.params import PoolParams
 from hlclip.pipeline.examples import COLUMNS, example_rows
@@ -93,36 +93,6 @@ def evaluate_splits(
     if measured:
         log.info("%s", table(measured))
     return measured
-
-
-def measure(truth: GroundTruth, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
-    """Official highlight metrics of complete scores [queries, clips], by level."""
-    return {
-        group.removeprefix("HL-min-"): {"mAP": each["HL-mAP"], "HIT@1": each["HL-Hit1"]}
-        for group, each in highlight_metrics(truth, scores, truth.clips).items()
-    }
-
-
-def complete(
-    scores: NDArray[np.float32], lengths: NDArray[np.int64], clips: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Give every annotated clip a score.
-
-    Args:
-        scores: [queries, clips], any width.
-        lengths: [queries], clips that have a score.
-        clips: [queries], clips of the annotation.
-
-    Returns:
-        float32 [queries, most clips]: scores, then the query's lowest score for clips without
-        frame; 0 where a query has no score at all, and beyond its clips.
-    """
-    full = np.zeros((len(clips), clips.max(initial=0)), np.float32)
-    for line, row, length, count in zip(full, scores, lengths, clips, strict=True):
-        if length:
-            line[:length] = row[:length]
-            line[length:count] = row[:length].min()
-    return full
 
 
 def _pooled(

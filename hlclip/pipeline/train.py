@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation import ground_truth, highlight_metrics, pad
+from hlclip.evaluation import complete, ground_truth, measure
 from hlclip.formats import CheckpointError, Index, Manifest, read_facts
-from hlclip.model import Tail, autocast, pick_device, pretrained_tail, save_tail
+from hlclip.model import Tail, pick_device, pretrained_tail, save_tail
 from hlclip.params import EncoderParams, TrainParams
 from hlclip.system import write_whole
 from hlclip.training import (
@@ -26,7 +26,7 @@ from hlclip.training import (
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
@@ -115,21 +115,17 @@ def _is_whole(result: Path) -> bool:
 
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
-    """Measures a tail on val; None without ground truth."""
-    if any(row.saliency_scores is None for row in val.rows):
+    """Measures a tail on val, as `score` and `evaluate` do; None without ground truth."""
+    if any(row.saliency_scores is None for row in val.every_row):
         return None
-    truth = ground_truth(val.rows)
+    truth = ground_truth(val.every_row)
+    name = f"HL-CLIP-{params.blocks}"
 
     def validate(tail: Tail) -> tuple[float, float]:
-        scores = score_queries(
-            {"val": tail},
-            val,
-            device=device,
-            batch=params.batch,
-            autocast=autocast(device, params.precision),
-        )
-        figures = highlight_metrics(truth, *pad(scores["val"]))["HL-min-VeryGood"]
-        return figures["HL-mAP"], figures["HL-Hit1"]
+        scores = score_queries({name: tail}, val, device=device, batch=params.batch)
+        cosines = complete(scores.cosines[name], scores.lengths, scores.clips)
+        figures = measure(truth, cosines)["VeryGood"]
+        return figures["mAP"], figures["HIT@1"]
 
     return validate
 

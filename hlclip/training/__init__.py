@@ -7,9 +7,10 @@ token_sources    cached tokens read from disk, or kept in memory between epochs
 """
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-from hlclip.training.fit import TrainError, TrainingState, Validate, fit_tail, write_history
+from hlclip.training.fit import TrainingState, Validate, fit_tail, write_history
 from hlclip.training.step import (
     Regression,
+    TrainError,
     accumulate_gradients,
     micro_batch_frames,
     score_queries,

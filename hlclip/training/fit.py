@@ -18,13 +18,14 @@ from hlclip.model import Tail, autocast
 from hlclip.params import TrainParams
 from hlclip.system import HlclipError, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
+from hlclip.training.step import (
+    Regression,
+    TrainError,
+    accumulate_gradients,
+    micro_batch_frames,
+)
 
 log = logging.getLogger(__name__)
-
-
-class TrainError(HlclipError):
-    """There is nothing to train on, or training diverged."""
 
 
 class ResumeError(HlclipError):
@@ -34,7 +35,7 @@ class ResumeError(HlclipError):
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
 each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
-(None without ground truth)."""
+(None without ground truth). They are those of `metrics.json`: each row of val counts."""
 
 Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
