@@ -122,6 +122,15 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("train", "epochs"), 1.5
     yield ("train", "batch"), 0
     yield ("train", "device"), "cuda:"
+    for name in ("lr", "scale_lr", "scale_init", "bias_init", "weight_decay"):
+        yield ("train", name), 1e300
+    for name in ("lr", "scale_lr", "scale_init"):
+        yield ("train", name), 1e-300
+    yield ("train", "bias_init"), -1e300
+    for name in ("batch", "micro_batch", "epochs"):
+        yield ("train", name), 10**23
+    yield ("encoder", "batch"), 10**23
+    yield ("encoder", "cached_blocks"), 10**23
     yield ("pool", "window"), 0
 
 

@@ -48,4 +48,10 @@ from hlclip.formats.scores import (
     write_scores,
 )
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission
-from hlclip.formats.validation import DamagedFileError, problems_of, shown
+from hlclip.formats.validation import (
+    DamagedFileError,
+    StaleFileError,
+    check_origin,
+    problems_of,
+    shown,
+)

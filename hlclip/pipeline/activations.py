@@ -27,9 +27,12 @@ _IN_FLIGHT = 3
 
 
 def make_activations(
-    index: Index, frames: Manifest, params: EncoderParams, *, store: Path
+    index: Index, frames: Manifest, params: EncoderParams, *, store: Path, device: str = "auto"
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
+
+    Args:
+        device: where the trunk runs, as in `pick_device`.
 
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
@@ -42,7 +45,7 @@ def make_activations(
         params.model,
         params.pretrained,
         cached_blocks=params.cached_blocks,
-        device=str(pick_device("auto")),
+        device=str(pick_device(device)),
     )
     _check_frames(encoder, frames)
     header = encoder_header(encoder, params.pretrained)

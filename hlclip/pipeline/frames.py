@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hlclip.formats import Index, Item, Manifest
-from hlclip.params import FramesParams
-from hlclip.pipeline.missing import check_missing
+from hlclip.params import FramesParams, Split
+from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.store import Store, content_key
 from hlclip.video import VideoError, extract_frames, frames_header
 
@@ -18,9 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def make_frames(
-    index: Index, params: FramesParams, *, data_root: Path, store: Path, max_missing: float
+    index: Index,
+    params: FramesParams,
+    *,
+    data_root: Path,
+    store: Path,
+    max_missing: float,
+    needed: Mapping[Split, str] | None = None,
 ) -> Manifest:
     """Decode every video whose frames are not in the store yet, a thread a core.
+
+    Args:
+        max_missing, needed: see `check_missing` and `check_splits`.
 
     Returns:
         The manifest: vid -> frames in the store; `failed` holds the index's missing videos too.
@@ -53,6 +63,7 @@ def make_frames(
     log.info("%d frames of %d videos", sum(item.length for item in items.values()), len(items))
     _report_lengths(index, items)
     check_missing(failed, total=len(index.clips()), share=max_missing)
+    check_splits(index, failed, needed or {})
     return Manifest(header, items, failed)
 
 

@@ -83,6 +83,9 @@ def train_tail(
                 raise TrainError("no row of the train split has a cached video to train on")
             if train.absent:
                 log.warning("train: %d rows without video are left out", train.absent)
+            validate = _validator(val, params, device) if val else None
+            if validate is None and params.select == "best":
+                log.warning("val cannot be measured: the last epoch is kept, not the best on val")
             log.info("activations of train are kept on %s", train.location)
             resume = result.with_suffix(".pt")
             state = fit_tail(
@@ -90,7 +93,7 @@ def train_tail(
                 train,
                 params,
                 device=device,
-                validate=_validator(val, params, device) if val else None,
+                validate=validate,
                 resume=resume,
                 history=history,
             )

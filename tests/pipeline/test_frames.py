@@ -408,6 +408,23 @@ def test_too_many_bad_ones_cost_no_good_one(
     assert sorted(tmp_path.rglob("*.h5")) == there
 
 
+def test_a_split_of_which_nothing_decodes_is_an_error(
+    data: tuple[Path, Index], tmp_path: Path
+) -> None:
+    root, index = data
+    broken = [row for row in index.queries["val"] if row.vid in ("gone", "words")]
+    more = Index(index.clip_seconds, index.queries | {"test": broken}, index.videos, index.missing)
+    with pytest.raises(TooManyMissingError, match="none of the 2 videos of test"):
+        make_frames(
+            more,
+            SHORTEST,
+            data_root=root,
+            store=tmp_path,
+            max_missing=0.5,
+            needed={"test": "evaluate.splits names it"},
+        )
+
+
 def test_two_stores_give_the_same_manifest(data: tuple[Path, Index], tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_manifests(tmp_path / f"{name}.json", frames=made(data, tmp_path / name))
