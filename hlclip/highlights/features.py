@@ -28,6 +28,7 @@ from hlclip.model import (
     load_tail,
     pick_device,
     text_header,
+    within_memory,
 )
 from hlclip.store import Store, content_key
 from hlclip.system import sha256_of
@@ -56,6 +57,7 @@ class FeatureExtractor:
     files: list[Path]
     """All files from which the model was loaded."""
 
+    @within_memory()
     @torch.inference_mode()
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
@@ -68,6 +70,7 @@ class FeatureExtractor:
         tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
         return self.tail.text(tokens[None]).cpu().numpy()
 
+    @within_memory()
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
         """Features of all clips [clips, embedding], unit length; the store keeps the tokens."""
         images = Store(store, "images", self.facts.images)
@@ -81,6 +84,7 @@ class FeatureExtractor:
         return torch.cat(features).numpy()
 
 
+@within_memory()
 def load_feature_extractor(
     checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
 ) -> FeatureExtractor:

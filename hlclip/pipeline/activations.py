@@ -18,6 +18,7 @@ from hlclip.model import (
     load_encoder,
     pick_device,
     text_header,
+    within_memory,
 )
 from hlclip.params import EncoderParams
 from hlclip.store import Store, content_key
@@ -26,6 +27,7 @@ _IN_FLIGHT = 3
 """Videos in memory at once."""
 
 
+@within_memory()
 def make_activations(
     index: Index, frames: Manifest, params: EncoderParams, *, store: Path, device: str = "auto"
 ) -> tuple[Manifest, Manifest]:
@@ -66,7 +68,7 @@ def _encode_videos(
 
     def encode(vid: str) -> np.ndarray:
         pixels = source.read(frames.items[vid])
-        with computing:
+        with computing, within_memory("encoder.batch", params.batch):
             tokens = encoder.image_tokens(pixels, batch=params.batch)
         return cast_tokens(tokens, params.dtype, vid)
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, read_facts
-from hlclip.model import load_tail, pick_device, pretrained_tail
+from hlclip.model import load_tail, pick_device, pretrained_tail, within_memory
 from hlclip.params import EncoderParams, Split, TrainParams
 from hlclip.training import CachedQueries, score_queries
 
 
+@within_memory()
 def score_splits(
     index: Index,
     images: Manifest,

@@ -12,7 +12,7 @@ import torch
 
 from hlclip.evaluation import complete, ground_truth, measure
 from hlclip.formats import CheckpointError, Index, Manifest, read_facts
-from hlclip.model import Tail, pick_device, pretrained_tail, save_tail
+from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams
 from hlclip.system import write_whole
 from hlclip.training import (
@@ -30,6 +30,7 @@ TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
+@within_memory()
 def train_tail(
     index: Index,
     images: Manifest,

@@ -14,7 +14,7 @@
       TooManyMissingError        more videos failed than tolerated, or all of a needed split
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
-      DeviceError                the device is not on this machine
+      DeviceError                the device is not on this machine, or has too little memory
       StoreError                 an item is missing, damaged or not as expected
         StoreUnreadableError     the file system refuses to open an item
       StoreInUseError            a run adds to the store
@@ -137,6 +137,8 @@ def print_error(
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{reason}\n{system_remedy(error.errno)}"
+    elif isinstance(error, MemoryError):
+        message = f"not enough memory {error}".rstrip() + "\nend other programs, then run again"
     else:
         message, status, debug = _BUG, 1, True
     if debug or os.environ.get(DEBUG):

@@ -11,7 +11,7 @@ from torch import Tensor, nn, tensor
 from tqdm import tqdm
 
 from hlclip.formats import SplitScores, pack
-from hlclip.model import Tail
+from hlclip.model import Tail, within_memory
 from hlclip.system import HlclipError
 from hlclip.training.batches import Batch, CachedQueries, load_batches
 
@@ -124,10 +124,14 @@ def score_queries(
 
     Raises:
         TrainError: the weights of a tail overflow.
+        DeviceError: too little memory.
     """
     cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
     hidden = True if progress is None else None  # None hides the bar where there is no terminal
-    with tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar:
+    with (
+        within_memory("train.batch", batch),
+        tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar,
+    ):
         for inputs in load_batches(queries, range(len(queries)), batch, device=device):
             frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
             for name, tail in tails.items():
