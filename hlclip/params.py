@@ -151,7 +151,17 @@ class TrainParams(_Section):
     """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
     computed in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`."""
+    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
+    train and score."""
+
+    @model_validator(mode="after")
+    def _one_name_of_a_training(self) -> "TrainParams":
+        if self.scale == "fixed" and (self.scale_init, self.bias_init) == (1, 0):
+            raise ValueError(
+                "scale is fixed at scale_init 1 and bias_init 0, which is literal: set scale to "
+                "literal, or other values"
+            )
+        return self
 
 
 class PoolParams(_Section):

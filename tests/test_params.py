@@ -145,6 +145,7 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
     ("changes", "named"),
     [
         ([(("pool", "window"), 4)], ["pool.window: expected an odd number", "got 4"]),
+        ([(("train", "scale"), "fixed")], ["train: scale is fixed", "scale_init 1", "literal"]),
         ([(("train", "blocks"), 3)], ["train.blocks is 3", "encoder.cached_blocks is 2"]),
         ([(("data", "annotations"), {})], ["data: annotations must name"]),
         (

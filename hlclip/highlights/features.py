@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, Header, Video, read_facts
+from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, Video, read_facts
 from hlclip.highlights.model_cache import ModelFacts
 from hlclip.model import (
     CONFIG_NAME,
@@ -68,7 +68,7 @@ class FeatureExtractor:
         texts = Store(store, "texts", self.facts.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
         tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
-        return self.tail.text(tokens[None]).cpu().numpy()
+        return _unit_length(self.tail.text(tokens[None]), query)
 
     @within_memory()
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
@@ -81,7 +81,18 @@ class FeatureExtractor:
             for batch in torch.from_numpy(tokens).split(BATCH):
                 with torch.inference_mode():
                     features.append(self.tail.image(batch.to(self.device).float()).cpu())
-        return torch.cat(features).numpy()
+        return _unit_length(torch.cat(features), path.name)
+
+
+def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
+    """The features as an array; weights that overflow give NaN or 0, which must not be stored."""
+    array = features.cpu().numpy()
+    if not (np.linalg.norm(array, axis=1) > 0.5).all():  # NaN is not, nor the 0 of 1 / infinity
+        raise CheckpointError(
+            f"{name}: its features have no length: the model's weights overflow",
+            "train again with a lower learning rate (train.lr), or take other weights",
+        )
+    return array
 
 
 @within_memory()

@@ -138,9 +138,9 @@ def score_queries(
                 scores = tail(
                     inputs.image_tokens, inputs.image_query, inputs.text_tokens, inputs.text_lengths
                 ).cpu()
-                if not scores.isfinite().all():
+                if not (scores.isfinite().all() and scores.any()):  # 0 is 1 / infinity
                     raise TrainError(
-                        f"the scores of {name} are not finite: its weights overflow",
+                        f"the scores of {name} are NaN or all 0: its weights overflow",
                         "train with a lower learning rate (train.lr)",
                     )
                 cosines[name] += [part.numpy() for part in scores.split(frames)]

@@ -119,11 +119,13 @@ def test_on_cuda_a_loss_is_read_one_step_late():
         losses.add(torch.tensor(0.0, device="cuda"), 1)
 
 
-def test_scores_that_are_not_finite_are_an_error(data, tail):
-    """Finite weights so large that the features overflow."""
+@pytest.mark.parametrize("size", [1e25, 1e38])
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_scores_of_weights_that_overflow_are_an_error(data, tail, tower, size):
+    """The features are infinite, or their norm alone is: NaN, or 0."""
     tail.requires_grad_(False)
-    tail.image.projection.fill_(1e38)
-    with pytest.raises(TrainError, match="the scores of HL-CLIP-2 are not finite"):
+    getattr(tail, tower).projection.fill_(size)
+    with pytest.raises(TrainError, match="the scores of HL-CLIP-2 are NaN or all 0"):
         score_queries({"HL-CLIP-2": tail}, split(data, "val"), device=CPU, batch=2)
 
 
