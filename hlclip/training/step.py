@@ -141,7 +141,7 @@ def score_queries(
                 if not (scores.isfinite().all() and scores.any()):  # 0 is 1 / infinity
                     raise TrainError(
                         f"the scores of {name} are NaN or all 0: its weights overflow",
-                        "train with a lower learning rate (train.lr)",
+                        "train with a lower learning rate (train.lr), or take other weights",
                     )
                 cosines[name] += [part.numpy() for part in scores.split(frames)]
             bar.update(len(frames))
