@@ -5,7 +5,7 @@ was made with other parameters or from other videos. The keys of items show it: 
 tokens is made from the key of its frames, and that key from the sha256 of the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -76,11 +76,7 @@ def activations_input(params: Params) -> Activations:
     keys = {vid: content_key(images.header, key) for vid, key in frame_keys}
     _check_videos(ACTIVATIONS, images, index, keys)
     queries = {row.query for rows in index.queries.values() for row in rows}
-    check_origin(
-        ACTIVATIONS,
-        {"the set of its queries": sorted(texts.items)},
-        {"the set of its queries": sorted(queries)},
-    )
+    _check_names(ACTIVATIONS, "queries", texts.items.keys(), queries)
     check_splits(index, images.failed, params.needed_splits)
     return {"index": index, "images": images, "texts": texts}
 
@@ -112,11 +108,17 @@ def _frame_keys(index: Index, params: Params) -> dict[str, str]:
     return {vid: content_key(header, video.sha256) for vid, video in index.videos.items()}
 
 
+def _check_names(path: Path, what: str, found: Set[str], expected: Set[str]) -> None:
+    """Refuse a manifest that has other videos or queries than the index; the message names them."""
+    missing, more = f"{what} of {INDEX} that it lacks", f"{what} that {INDEX} lacks"
+    differences = {missing: sorted(expected - found), more: sorted(found - expected)}
+    check_origin(path, differences, {missing: [], more: []})
+
+
 def _check_videos(path: Path, manifest: Manifest, index: Index, keys: Mapping[str, str]) -> None:
     """Refuse a manifest whose videos, made or failed, are not those of the index."""
-    vids = sorted(manifest.items.keys() | manifest.failed.keys())
-    name = "the set of its videos"
-    check_origin(path, {name: vids}, {name: list(index.clips())})
+    vids = manifest.items.keys() | manifest.failed.keys()
+    _check_names(path, "videos", vids, index.clips().keys())
 
     def named(vid: str) -> str:
         return f"the key of {vid}, made from its file and the section frames,"

@@ -167,8 +167,8 @@ def test_a_replaced_video_is_named(tmp_path: Path, files: list[str], name: str, 
 @pytest.mark.parametrize(
     ("update", "name", "said"),
     [
-        ({"vid": "val b"}, "frames", "the set of its videos"),
-        ({"query": "another query"}, "activations", "the set of its queries"),
+        ({"vid": "val b"}, "frames", "videos that outputs/index.json lacks is ['val a']"),
+        ({"query": "another query"}, "activations", "json that it lacks is ['another query']"),
     ],
 )
 def test_other_annotations_are_named(
