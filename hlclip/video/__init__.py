@@ -7,7 +7,18 @@ pyav_frames       the same frames with less decoding
 ffmpeg_process    ffmpeg with limits on its time and memory
 """
 
-from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe
+from hlclip.video.container import (
+    CONTAINERS,
+    VideoError,
+    check_plain,
+    has_time_stamps,
+    is_cover,
+    open_video,
+    picture_name,
+    probe,
+    second_zero,
+    video_stream,
+)
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.files import DataError, find_videos, inspect_videos
 from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames

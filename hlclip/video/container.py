@@ -67,14 +67,37 @@ def probe(path: Path) -> VideoInfo:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture; a `VideoError` if none can be decoded."""
-    streams = [stream for stream in container.streams.video if not is_cover(stream)]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-        raise VideoError(f"no video stream (streams: {kinds})")
-    if cast("VideoCodecContext | None", streams[0].codec_context) is None:
+    """The stream that is scored: the first one that moves and is no cover picture.
+
+    Raises:
+        VideoError: there is none, or its codec is unknown.
+    """
+    stream = _plain_streams(container)[_number(container)]
+    if cast("VideoCodecContext | None", stream.codec_context) is None:
         raise VideoError("its video codec is unknown")
-    return streams[0]
+    return stream
+
+
+def picture_name(container: InputContainer) -> str:
+    """The stream of `video_stream` in a command of ffmpeg, such as `V:0`."""
+    return f"V:{_number(container)}"
+
+
+def second_zero(container: InputContainer) -> float:
+    """The time stamp in seconds of second 0 of a video, for scores, pictures and films alike.
+
+    It is the container's start: where picture or sound begins, whichever is first. Players and
+    ffmpeg's `-ss` count from it too. An edit list has been applied.
+    """
+    return (container.start_time or 0) / av.time_base
+
+
+def has_time_stamps(container: InputContainer) -> bool:
+    """Whether the container stores an exact time for each picture, so that seeking is exact.
+
+    For all others ffmpeg computes or mends times while it reads from the beginning.
+    """
+    return not {"mp4", "matroska"}.isdisjoint(container.format.name.split(","))
 
 
 @contextmanager
@@ -117,6 +140,34 @@ def check_plain(path: Path) -> None:
 def is_cover(stream: VideoStream) -> bool:
     """A cover picture, which containers hold as a video stream of one frame."""
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _plain_streams(container: InputContainer) -> list[VideoStream]:
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise VideoError(f"no video stream (streams: {kinds})")
+    return streams
+
+
+def _number(container: InputContainer) -> int:
+    """Number of the first plain stream that has two pictures; 0 if none has."""
+    first = count = len(_plain_streams(container))
+    if count == 1:
+        return 0
+    pictures = [0] * count
+    # Opened again, because reading moves a container. In most files two packets are enough.
+    with open_video(Path(container.name)) as other:
+        streams = _plain_streams(other)
+        numbers = {stream.index: number for number, stream in enumerate(streams)}
+        for packet in other.demux(streams):
+            number = numbers[packet.stream.index]
+            pictures[number] += packet.size > 0
+            if pictures[number] > 1:
+                first = min(first, number)
+            if first == 0:
+                break
+    return first % count
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:

@@ -25,7 +25,14 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from hlclip.formats import Header
-from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, open_video, video_stream
+from hlclip.video.container import (
+    MOST_PIXELS,
+    MOST_SECONDS,
+    VideoError,
+    has_time_stamps,
+    open_video,
+    video_stream,
+)
 
 Kind = Literal["idr", "reference", "disposable"]
 
@@ -34,9 +41,6 @@ Kind = Literal["idr", "reference", "disposable"]
 _SLICES = (1, 2, 5)
 _IDR = 5
 _SEQUENCE = 7
-
-STAMPED = frozenset({"mp4", "matroska"})
-"""Containers that store a time stamp for each picture; for others ffmpeg computes or mends them."""
 
 
 class UnsuitedError(Exception):
@@ -92,7 +96,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
     with open_video(path) as container:
         stream = video_stream(container)
         name = container.format.name
-        if not STAMPED.intersection(name.split(",")):
+        if not has_time_stamps(container):
             raise UnsuitedError(f"time stamps of {name} are not of single pictures")
         if (codec := stream.codec_context.codec.canonical_name) != "h264":
             raise UnsuitedError(f"the codec is {codec}")
