@@ -162,6 +162,10 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
+        if _is_webp(path):
+            raise VideoError(
+                "is a WebP picture or animation, which is not read; convert it to MP4 or GIF"
+            ) from error
         raise VideoError(f"not readable as a video ({error.strerror or error})") from error
 
 
@@ -178,6 +182,15 @@ def check_plain(path: Path) -> None:
         raise VideoError("Is a directory, expected a video file")
     if not stat.S_ISREG(mode):
         raise VideoError("is a pipe, device or socket, expected a plain file")
+
+
+def _is_webp(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
 
 
 def is_cover(stream: VideoStream) -> bool:

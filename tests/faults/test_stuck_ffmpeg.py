@@ -49,12 +49,11 @@ STAGE, COMMAND = "stage.run(work)", "hlclip.cli.app = lambda **_: work(); hlclip
 
 @pytest.mark.parametrize(
     ("kind", "how", "number"),
-    zip(
-        WORK,
-        (STAGE, COMMAND, COMMAND),
-        (signal.SIGTERM, signal.SIGINT, signal.SIGTERM),
-        strict=True,
-    ),
+    [
+        ("the frames of many videos", STAGE, signal.SIGTERM),
+        ("the tokens of one video", COMMAND, signal.SIGINT),
+        ("pictures", COMMAND, signal.SIGTERM),
+    ],
 )
 def test_a_signal_ends_a_run_that_waits_for_ffmpeg(
     tmp_path: Path, kind: str, how: str, number: signal.Signals
