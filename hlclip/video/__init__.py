@@ -21,4 +21,12 @@ from hlclip.video.container import (
 )
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.files import DataError, find_videos, inspect_videos
-from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames
+from hlclip.video.frames import (
+    Decoder,
+    clip_source,
+    extract_frames,
+    frames_header,
+    stream_clips,
+    stream_frames,
+)
+from hlclip.video.pyav_frames import Filters

@@ -4,6 +4,7 @@ import math
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -35,6 +36,10 @@ MOST_SECONDS = 24 * 3600
 
 _OPENING_SECONDS = 300.0
 """Time limit for a container's header, and for each packet: a network drive may stand still."""
+
+
+_TIMES_JUMP = 0x200
+"""libavformat's flag AVFMT_TS_DISCONT."""
 
 
 class VideoError(HlclipError):
@@ -92,12 +97,50 @@ def second_zero(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
+def late_seconds(container: InputContainer) -> float:
+    """What ffmpeg's command omits before the first picture, in seconds, where it omits any.
+
+    In containers whose times may jump (MPEG-TS, MPEG-PS, Ogg) it counts from the first of the
+    streams that it reads, which is the picture's alone; in all others from second 0.
+    """
+    stream = video_stream(container)
+    times_jump = container.format.flags & _TIMES_JUMP
+    if not times_jump or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base) - second_zero(container)
+
+
+def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
+    """How many clips after the first `count` still show the last picture, while the sound goes on.
+
+    Only MP4 and its kin store how long the last picture stands. In all others it is until the end
+    of the sound, unless pictures were lost by damage.
+    """
+    with open_video(path) as container:
+        length = (container.duration or 0) / av.time_base
+        sounds = container.streams.audio
+        if not sounds or _is_mp4(container) or (length and round(length / clip_seconds) <= count):
+            return 0
+        stream, zero, last_picture, end = video_stream(container), second_zero(container), 0.0, 0.0
+        for packet in container.demux(stream, *sounds):
+            if packet.pts is None or packet.time_base is None:
+                continue
+            begin = float(packet.pts * packet.time_base) - zero
+            if packet.stream.index == stream.index:
+                last_picture = max(last_picture, begin)
+            else:
+                end = max(end, begin + float((packet.duration or 0) * packet.time_base))
+    if last_picture >= (count + 0.5) * clip_seconds:
+        return 0
+    return max(0, round(min(end, MOST_SECONDS) / clip_seconds) - count)
+
+
 def has_time_stamps(container: InputContainer) -> bool:
     """Whether the container stores an exact time for each picture, so that seeking is exact.
 
     For all others ffmpeg computes or mends times while it reads from the beginning.
     """
-    return not {"mp4", "matroska"}.isdisjoint(container.format.name.split(","))
+    return _is_mp4(container) or "matroska" in container.format.name
 
 
 @contextmanager
@@ -142,6 +185,10 @@ def is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def _is_mp4(container: InputContainer) -> bool:
+    return "mp4" in container.format.name.split(",")
+
+
 def _plain_streams(container: InputContainer) -> list[VideoStream]:
     streams = [stream for stream in container.streams.video if not is_cover(stream)]
     if not streams:
@@ -178,9 +225,11 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
     if container.duration and not begins_late:
         return container.duration / av.time_base
-    start, end = math.inf, -math.inf
+    start, end, total = math.inf, -math.inf, Fraction(0)
     for packet in container.demux(stream):
-        if packet.pts is not None and packet.time_base is not None:
-            start = min(start, packet.pts * packet.time_base)
-            end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-    return max(0.0, float(end - start))
+        unit, length = packet.time_base or Fraction(0), packet.duration or 0
+        total += length * unit  # a stream without a container has no times
+        if packet.pts is not None:
+            start = min(start, packet.pts * unit)
+            end = max(end, (packet.pts + length) * unit)
+    return float(total if end < start else end - start)

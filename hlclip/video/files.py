@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _SAVE_SECONDS = 30
 """How often the cache is written: a killed run loses the work of this time."""
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when `probe` gives other values for the same file."""
 
 

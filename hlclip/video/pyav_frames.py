@@ -36,6 +36,9 @@ from hlclip.video.container import (
 
 Kind = Literal["idr", "reference", "disposable"]
 
+Filters = list[tuple[str, dict[str, str]]]
+"""Name and options of ffmpeg's filters, in their order."""
+
 # nal_unit_type of coded pictures (a slice, its first partition, a slice of an IDR picture), and of
 # a sequence parameter set.
 _SLICES = (1, 2, 5)
@@ -254,8 +257,8 @@ def _filter_graph(stream: VideoStream, first: VideoFrame, header: Header) -> Gra
     return graph
 
 
-def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
-    """ffmpeg's filters from a decoded picture to a frame: name and options of each."""
+def scaling(header: Header) -> Filters:
+    """ffmpeg's filters from a decoded picture to a frame."""
     size = str(header["size"])
     if header["resize"] == "shortest":
         # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.

@@ -390,7 +390,7 @@ def test_good_videos_are_there_and_bad_ones_are_named(
         assert sampled == [100 * n + 20 * k + 9 for k in range(len(sampled))]
     assert manifest.failed["gone"] == "no file videos/gone.*"
     assert manifest.failed["short"].startswith("short.mkv: no frame could be decoded: shorter")
-    assert manifest.failed["words"].startswith("words.mp4: ffmpeg failed: ")
+    assert manifest.failed["words"].startswith("words.mp4: not readable as a video")
     assert manifest.failed.keys() == {"gone", "short", "words"}
 
 
