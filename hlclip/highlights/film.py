@@ -12,7 +12,7 @@ from hlclip.highlights.film_encode import encode
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.output import check_film
 from hlclip.system import HlclipError, replacing
-from hlclip.video import VideoError, check_plain
+from hlclip.video import VideoError, open_video, video_stream
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,10 @@ def cut_moments(
 ) -> list[Range]:
     """Join moments in the order of time to a new film, written whole or not at all.
 
-    The film has the first video stream and the first audio stream, if there is one. Without `exact`
-    the streams are copied, in seconds and without loss, but each range begins at the key frame
-    before it. Streams that the container of the film cannot hold are encoded instead.
+    The film has the video stream that is scored and the first audio stream, if there is one.
+    Without `exact` the streams are copied, in seconds and without loss, but each range begins at
+    the key frame before it. Where a copy does not show what it should, the streams are encoded.
+    The film is decoded and compared with the video before it gets its name.
 
     Args:
         moments: of one or several queries; ranges that overlap are joined.
@@ -51,7 +52,7 @@ def cut_moments(
         The ranges that the film shows.
 
     Raises:
-        CutError: no moments, or ffmpeg fails.
+        CutError: no moments; not a video; or no film could be made that shows them.
         HlclipError: `out` exists, or is the video itself.
     """
     video, out = Path(video), Path(out)
@@ -62,7 +63,8 @@ def cut_moments(
     ways: list[Way] = [] if exact else [copy]
     ways += [partial(encode, seek=True), partial(encode, seek=False)]
     try:
-        check_plain(video)
+        with open_video(video) as file:
+            video_stream(file)
         with replacing(out) as temporary:
             pieces = _first_that_works(ways, video, ranges, out, temporary)
     except VideoError as error:
@@ -73,23 +75,26 @@ def cut_moments(
 def _first_that_works(
     ways: Sequence[Way], video: Path, ranges: Sequence[Range], out: Path, temporary: Path
 ) -> Sequence[Piece]:
-    """Make the film in the first way whose film shows what it should."""
-    for number, way in enumerate(ways):
-        # In a folder of its own; a new file for each way, for ffmpeg does not replace any.
+    """Make the film at `temporary` in the first way whose film shows what it should."""
+    for number, way in enumerate(ways, 1):
+        # A new file for each way, in a folder of its own: ffmpeg replaces none.
         film = temporary.with_name(f"film{number}{out.suffix}")
         try:
             pieces = way(video, ranges, film)
             check(film, video, pieces)
         except VideoError as error:
             film.unlink(missing_ok=True)
-            if way is ways[-1]:
-                raise
+            if number == len(ways):
+                raise CutError(
+                    f"{out}: no film could be made of {video}: {error}",
+                    "choose another container, such as .mkv or .mp4",
+                ) from error
             if way is copy:
                 log.warning("%s: streams cannot be copied, so they are encoded (%s)", out, error)
         else:
             os.replace(film, temporary)
             return pieces
-    raise AssertionError("there is always a last way")
+    raise AssertionError("the last way returns or raises")
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:

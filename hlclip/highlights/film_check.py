@@ -1,6 +1,7 @@
 """What a film promises to show, and whether its file shows it.
 
-That ffmpeg ends without an error proves nothing: a file may be empty, freeze, or show other moments.
+That ffmpeg ends without an error proves nothing: a film may be empty, stand still or show other
+moments.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,17 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hlclip.highlights.pictures import pictures
-from hlclip.video import FFmpegProcess, VideoError, open_video, video_input
+from hlclip.video import (
+    FFmpegProcess,
+    VideoError,
+    open_video,
+    probe,
+    second_zero,
+    video_input,
+    video_stream,
+)
 
 TOLERANCE_SECONDS = 0.1
 """Of every time in a film; the ranges are printed in tenths of a second."""
@@ -64,7 +72,9 @@ def check(film: Path, video: Path, pieces: Sequence[Piece]) -> None:
             raise VideoError(f"the film has {fault} at {times[distances.argmax()]:.2f} s")
     for name, ends in zip(("pictures", "sound"), (span[:, 1] for span in spans), strict=False):
         if abs(ends.max() - total) > TOLERANCE_SECONDS:
-            raise VideoError(f"the film has {name} until {ends.max():.2f} s, expected {total:.2f} s")
+            raise VideoError(
+                f"the film has {name} until {ends.max():.2f} s, expected {total:.2f} s"
+            )
     if streams > 1:
         _check_gaps(spans[1])
     _check_first_pictures(film, begins, video, pieces)
@@ -97,9 +107,9 @@ def _decode(film: Path, seconds: float, streams: int) -> list[NDArray[np.float64
 
 def _distances(times: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each time from the nearest of the others, which are sorted."""
-    after = np.searchsorted(others, times).clip(1, max(1, len(others) - 1))
-    nearest = [np.abs(times - others[index.clip(0, len(others) - 1)]) for index in (after - 1, after)]
-    return np.minimum(*nearest)
+    fenced = np.concatenate([[-np.inf], others, [np.inf]])
+    after = np.searchsorted(fenced, times)
+    return np.minimum(times - fenced[after - 1], fenced[after] - times)
 
 
 def _check_gaps(sound: NDArray[np.float64]) -> None:
@@ -118,13 +128,15 @@ def _check_first_pictures(
     for between two of them there may be a flash or a cut.
     """
     step = TOLERANCE_SECONDS
+    last = _last_tenth(video)  # the last picture stands longer, and no clip is scored there
     made: list[int] = []
     wanted: list[int] = []
     for begin, piece in zip(begins, pieces, strict=True):
-        if piece.end - piece.start > _TENTHS * step:  # else its pictures may be its neighbours'
-            first = ceil(begin / step)
+        first = ceil(begin / step)
+        nearest = round((piece.start - begin) / step + first)
+        # The pictures of a shorter piece may be those of its neighbours.
+        if piece.end - piece.start > _TENTHS * step and nearest + _TENTHS - 2 <= last:
             made += range(first, first + _TENTHS - 1)
-            nearest = round((piece.start - begin) / step + first)
             wanted += range(nearest, nearest + _TENTHS - 1)
     if not made:
         return
@@ -134,6 +146,14 @@ def _check_first_pictures(
     if difference.max() > _MOST_DIFFERENT:
         second = made[difference.argmax() * (_TENTHS - 1)] * step
         raise VideoError(f"the film shows another picture at {second:.1f} s than the video")
+
+
+def _last_tenth(video: Path) -> int:
+    """Number of the last tenth of a second that has a picture of its own."""
+    with open_video(video) as file:
+        stream = video_stream(file)
+        begin = float((stream.start_time or 0) * (stream.time_base or 0)) - second_zero(file)
+    return max(0, int((max(0.0, begin) + probe(video).duration) / TOLERANCE_SECONDS) - 1)
 
 
 def _small(video: Path, clips: Sequence[int]) -> NDArray[np.float64]:

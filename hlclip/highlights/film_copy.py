@@ -108,7 +108,7 @@ def _from_key_frame(
     assert picture.time_base is not None
     stamp = target = round((start + second_zero(source)) / picture.time_base)
     late = TOLERANCE_SECONDS / picture.time_base
-    found: list[tuple[int, bool]] = []
+    found: list[int] = []
     for _ in range(2):
         source.seek(target, stream=picture)
         first = next(source.demux(picture))
@@ -142,7 +142,7 @@ def _write(
     begin = 0.0  # second of the film
     for piece in pieces:
         shift = begin - piece.start - second_zero(source)
-        for packet, decoded in _packets(source, streams, piece):
+        for packet, decoded in _packets(source, picture, streams, piece):
             assert packet.pts is not None
             moved = round(shift / packet.time_base)
             packet.pts += moved
@@ -153,14 +153,13 @@ def _write(
 
 
 def _packets(
-    source: InputContainer, streams: list[Stream], piece: _Run
+    source: InputContainer, picture: VideoStream, streams: Sequence[Stream], piece: _Run
 ) -> Iterator[tuple["Packet[Any]", int | None]]:
     """Packets of a piece; those of pictures with a time stamp that grows."""
-    picture, *sounds = streams
     start, end = (seconds + second_zero(source) for seconds in (piece.start, piece.end))
     shown = sorted(piece.stamps)
     number = 0
-    waiting = bool(sounds)
+    waiting = len(streams) > 1
     for packet in _from_key_frame(source, picture, piece.start, streams):
         if packet.pts is None:
             raise VideoError("a packet has no time stamp")

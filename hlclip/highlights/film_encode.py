@@ -1,4 +1,4 @@
-"""Encode ranges of a video to a film, at a constant frame rate, with sound as long as the picture."""
+"""Encode ranges of a video to a film of constant frame rate, with sound as long as the picture."""
 
 import logging
 from collections.abc import Sequence
@@ -23,7 +23,9 @@ from hlclip.video import (
 
 log = logging.getLogger(__name__)
 
-_RATES = [Fraction(rate) for rate in "24000/1001 24 25 30000/1001 30 50 60000/1001 60".split()]
+_NTSC = Fraction(1000, 1001)
+_RATES = (24 * _NTSC, Fraction(24), Fraction(25), 30 * _NTSC, Fraction(30), Fraction(50))
+_RATES += (60 * _NTSC, Fraction(60))
 """Pictures a second that every container holds. A picture that stands for long is repeated, so that
 a film can begin and end while it stands.
 """
