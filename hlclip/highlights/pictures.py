@@ -38,7 +38,8 @@ def pictures(
     """The pictures that were scored for some clips.
 
     In containers that store exact times, only the frames near them are decoded; in all others the
-    video is decoded from its beginning to the last of them.
+    video is decoded from its beginning to the last of them. Where the size changes within a video,
+    ffmpeg gives all pictures that it decodes together the shape of the first.
 
     Args:
         clips: counted from 0.

@@ -30,6 +30,9 @@ Decoder = Literal["ffmpeg", "pyav"]
 _PIECE = 64
 """Frames that are read from ffmpeg at a time."""
 
+_STANDING_SECONDS = 600
+"""Where times may jump (MPEG-TS), ffmpeg takes ten seconds without a picture for a jump."""
+
 MOST_BYTES = 2 * 2**30
 """Limit on the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
 
@@ -146,7 +149,7 @@ def clip_source(path: Path, clip_seconds: float, *, eof_action: str = "round", *
     """
     with open_video(path) as container:
         name, late = picture_name(container), late_seconds(container)
-    picture = video_input(path, threads=1, **seek)[name]
+    picture = video_input(path, threads=1, dts_delta_threshold=_STANDING_SECONDS, **seek)[name]
     if seek:
         # Pictures before the first key frame may need others that were not decoded.
         picture = picture.filter("select", "if(key,st(0,1),ld(0))")
