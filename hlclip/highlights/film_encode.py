@@ -93,8 +93,10 @@ def encode(
     name = f"file:{film.absolute()}"
     outputs.append(ffmpeg.output(*[joined[n] for n in range(1 + min(sounds, 1))], name, **options))
     _run(ffmpeg.merge_outputs(*outputs), video, until=ranges[-1][1], strict=seek)
+    # Theora stores no picture that repeats the one before it: only the first is certain.
+    most = 1 if film.suffix.lower() == ".ogv" else None
     return [
-        Piece(float(first / rate), float(stop / rate), np.arange(stop - first) / float(rate))
+        Piece(float(first / rate), float(stop / rate), np.arange(stop - first)[:most] / float(rate))
         for first, stop in spans
     ]
 
