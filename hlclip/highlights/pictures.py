@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from hlclip.video import (
     open_video,
     second_zero,
     stream_clips,
+    worker_threads,
 )
 
 _WIDEST = 20
@@ -57,7 +57,7 @@ def pictures(
             exact, zero = has_time_stamps(container), second_zero(container)
         if exact:
             find = partial(_near, video, clip_seconds=clip_seconds, zero=zero, scaling=scaling)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
+            with worker_threads(os.cpu_count()) as pool:
                 near = zip(clips, pool.map(find, clips), strict=True)
                 found = {clip: picture for clip, picture in near if picture}
         if missing := set(clips) - found.keys():

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hlclip.formats import Index, Item, Manifest
 from hlclip.params import FramesParams
 from hlclip.pipeline.missing import check_missing
 from hlclip.store import Store, content_key
-from hlclip.video import VideoError, extract_frames, frames_header
+from hlclip.video import VideoError, extract_frames, frames_header, worker_threads
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def make_frames(
     items: dict[str, Item] = {}
     failed = dict(index.missing)
     vids = sorted(index.videos)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with worker_threads(os.cpu_count()) as pool:
         bar = tqdm(pool.map(make, vids), total=len(vids), desc="frames", unit="video", disable=None)
         for vid, made in zip(vids, bar, strict=True):
             if isinstance(made, Item):

@@ -113,26 +113,26 @@ def late_seconds(container: InputContainer) -> float:
 def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
     """How many clips after the first `count` still show the last picture, while the sound goes on.
 
-    Only MP4 and its kin store how long the last picture stands. In all others it is until the end
-    of the sound, unless pictures were lost by damage.
+    None unless the last picture stands longer than a clip: in most films picture and sound do not
+    end together. None if pictures after those clips were lost by damage.
     """
     with open_video(path) as container:
         length = (container.duration or 0) / av.time_base
         sounds = container.streams.audio
-        if not sounds or _is_mp4(container) or (length and round(length / clip_seconds) <= count):
+        if not sounds or (length and round(length / clip_seconds) <= count):
             return 0
         stream, zero, last_picture, end = video_stream(container), second_zero(container), 0.0, 0.0
         for packet in container.demux(stream, *sounds):
-            if packet.pts is None or packet.time_base is None:
+            if packet.pts is None or packet.time_base is None or packet.is_discard:
                 continue
             begin = float(packet.pts * packet.time_base) - zero
             if packet.stream.index == stream.index:
                 last_picture = max(last_picture, begin)
             else:
                 end = max(end, begin + float((packet.duration or 0) * packet.time_base))
-    if last_picture >= (count + 0.5) * clip_seconds:
+    if last_picture >= (count + 0.5) * clip_seconds or end - last_picture <= clip_seconds:
         return 0
-    return max(0, round(min(end, MOST_SECONDS) / clip_seconds) - count)
+    return max(0, math.floor(min(end, MOST_SECONDS) / clip_seconds + 0.5) - count)
 
 
 def has_time_stamps(container: InputContainer) -> bool:
@@ -140,7 +140,7 @@ def has_time_stamps(container: InputContainer) -> bool:
 
     For all others ffmpeg computes or mends times while it reads from the beginning.
     """
-    return _is_mp4(container) or "matroska" in container.format.name
+    return not {"mp4", "matroska"}.isdisjoint(container.format.name.split(","))
 
 
 @contextmanager
@@ -162,6 +162,10 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
+        if _is_webp(path):
+            raise VideoError(
+                "is a WebP picture or animation, which is not read; convert it to MP4 or GIF"
+            ) from error
         raise VideoError(f"not readable as a video ({error.strerror or error})") from error
 
 
@@ -180,13 +184,18 @@ def check_plain(path: Path) -> None:
         raise VideoError("is a pipe, device or socket, expected a plain file")
 
 
+def _is_webp(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
+
+
 def is_cover(stream: VideoStream) -> bool:
     """A cover picture, which containers hold as a video stream of one frame."""
     return bool(stream.disposition & Disposition.attached_pic)
-
-
-def _is_mp4(container: InputContainer) -> bool:
-    return "mp4" in container.format.name.split(",")
 
 
 def _plain_streams(container: InputContainer) -> list[VideoStream]:

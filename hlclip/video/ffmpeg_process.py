@@ -16,6 +16,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
+from hlclip.video.worker_threads import work_of_thread
 
 FLOOR_SECONDS = 300.0
 """ffmpeg may take this long for anything: a network file system may stand still for minutes."""
@@ -78,9 +79,12 @@ class FFmpegProcess:
                 resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (memory, memory))
 
     def __enter__(self) -> Self:
+        self._work = work_of_thread()
+        self._work.add(self._process)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._work.remove(self._process)
         self._process.kill()  # the reader may have stopped early
         # A killed process stays as long as its disk does not answer: do not wait for that.
         with contextlib.suppress(subprocess.TimeoutExpired):

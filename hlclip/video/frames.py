@@ -76,8 +76,9 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     if decoder == "pyav":
         try:
             frames = sampled_frames(path, header, most_bytes=MOST_BYTES)
-            standing = standing_clips(path, len(frames), float(header["clip_seconds"]))
-            return np.concatenate([frames, frames[-1:].repeat(standing, axis=0)])
+            if standing_clips(path, len(frames), float(header["clip_seconds"])):
+                raise UnsuitedError("the last picture stands longer than a clip")
+            return frames
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []
@@ -122,19 +123,20 @@ def stream_clips(
         VideoError: as `stream_frames`.
     """
     decode = partial(_decoded_clips, path, clip_seconds, scaling, picture_bytes)
-    count, picture = 0, b""
+    count, total, picture = 0, 0, b""
     for picture in decode(eof_action="round"):
         count += 1
         yield picture
-    missing = 0
-    if count == 0:
-        # `fps` rounds both ends of a video to whole clips, and gives nothing where both are one.
-        # With `pass` its picture comes for all clips until there, and for one more.
-        for picture in decode(eof_action="pass"):  # noqa: B007 (the last one is shown)
-            missing += 1
-        missing -= 1
-    missing += standing_clips(path, count + missing, clip_seconds)
-    yield from repeat(picture, missing)
+    standing = standing_clips(path, count, clip_seconds)
+    if standing or count == 0:
+        # `fps` gives nothing for a last picture that begins and ends within half a clip. With
+        # `pass` it gives one clip more, which shows that picture.
+        for picture in decode(eof_action="pass"):  # noqa: B007 (the last one is used)
+            total += 1
+        if total == 1 and not standing:
+            reason = f"shorter than half a clip ({clip_seconds / 2:g} s)"
+            raise VideoError(f"no frame could be decoded: {reason}")
+        yield from repeat(picture, standing or total - 1)
 
 
 def clip_source(path: Path, clip_seconds: float, *, eof_action: str = "round", **seek: Any) -> Any:
@@ -190,10 +192,8 @@ def _decoded_clips(
     reason = complaints[-1] if complaints else ""
     if status != 0 or picture:
         raise VideoError(f"ffmpeg failed: {reason or f'exit status {status}'}")
-    if eof_action == "pass" and count < 2:
-        short = f"shorter than half a clip ({clip_seconds / 2:g} s)"
-        reason = reason or (short if count else "ffmpeg finds no picture")
-        raise VideoError(f"no frame could be decoded: {reason}")
+    if eof_action == "pass" and count == 0:
+        raise VideoError(f"no frame could be decoded: {reason or 'ffmpeg finds no picture'}")
     if complaints and count:
         log.warning(
             "  %s: ffmpeg complains (%d lines), last: %s", path.name, len(complaints), reason

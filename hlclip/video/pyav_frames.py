@@ -33,6 +33,7 @@ from hlclip.video.container import (
     open_video,
     video_stream,
 )
+from hlclip.video.worker_threads import work_of_thread
 
 Kind = Literal["idr", "reference", "disposable"]
 
@@ -224,7 +225,9 @@ def _decode(
         look = None
         packets = (packet for packet in container.demux(stream) if packet.size)
         # None at the end: the decoder gives the pictures that it still holds.
+        work = work_of_thread()
         for packet in chain(compress(packets, needed), [None]):
+            work.check()
             for picture in stream.codec_context.decode(packet):
                 if picture.pts not in sampled:
                     continue

@@ -111,15 +111,40 @@ def test_slides_that_stand_longer_than_a_clip(tmp_path: Path, name: str) -> None
     ffmpeg(
         *("-f", "lavfi", "-i", "sine=d=60"),
         *("-i", numbered_film(tmp_path / "raw.mkv", constant(1, 60), side=64)),
-        *("-vf", f"select='{'+'.join(f'eq(t,{t})' for t in SLIDES)}'", "-fps_mode", "vfr"),
+        *("-vf", f"fps=25,select='{'+'.join(f'eq(t,{t})' for t in SLIDES)}'", "-fps_mode", "vfr"),
         *(("-c:v", "libvpx") if name == "a.webm" else ("-c:v", "libx264", "-bf", 0)),
         *("-pix_fmt", "yuv420p", tmp_path / name),
     )
     shown = [max(t for t in SLIDES if t < 2 * clip + 1) for clip in range(30)]
-    if name == "a.mp4":
-        shown = shown[:26]  # whose header says that the last slide stands for a second
     assert scored(tmp_path / name) == shown
     assert drawn(tmp_path / name, list(range(len(shown)))) == shown
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_one_picture_with_music(tmp_path: Path, name: str) -> None:
+    raw = numbered_film(tmp_path / "raw.mkv", constant(25, 0.1), first=7, side=64)
+    ffmpeg(
+        "-i",
+        raw,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=d=8.6",
+        "-vf",
+        "trim=end_frame=1",
+        *H264,
+        tmp_path / name,
+    )
+    assert scored(tmp_path / name) == [7] * 4
+    assert drawn(tmp_path / name, [0, 3]) == [7, 7]
+
+
+@pytest.mark.parametrize("longer", [0.5, 1.9])
+def test_sound_that_ends_a_little_later_adds_no_clip(tmp_path: Path, longer: float) -> None:
+    raw = numbered_film(tmp_path / "raw.mkv", constant(25, 8.9), side=64)
+    for name in ("a.mp4", "a.mkv"):
+        ffmpeg("-i", raw, "-f", "lavfi", "-i", f"sine=d={8.9 + longer}", *H264, tmp_path / name)
+        assert len(scored(tmp_path / name)) == 4
 
 
 def test_a_lost_end_is_no_standing_picture(tmp_path: Path, raw: Path) -> None:
