@@ -219,7 +219,7 @@ def _above_zero(moments: "list[Moment]", cut: Path) -> "list[Moment]":
     """The moments for a film, and a line on stderr where some or all of them score below 0."""
     below = [moment for moment in moments if moment.score < 0]
     if len(below) == len(moments):
-        echo(f"{cut}: every moment scores below 0, the film shows them nevertheless", err=True)
+        echo(f"{cut}: every moment scores below 0; the film shows them nevertheless", err=True)
         return moments
     if below:
         spans = ", ".join(_span(moment.start_seconds, moment.end_seconds) for moment in below)

@@ -77,7 +77,7 @@ def check(film: Path, video: Path, pieces: Sequence[Piece]) -> None:
 def _decode(film: Path, seconds: float, streams: int) -> list[NDArray[np.float64]]:
     """[parts, (begin, end)] in seconds of every picture, and of every packet of sound."""
     source = video_input(film)
-    wanted = [source["V:0"].filter("scale", 2, 2), source["a:0"]][:streams]
+    wanted = [source["V:0"].filter("scale", 2, 2), source["a:0?"]][:streams]
     # Pictures have their own times, not those of a constant rate.
     options = {"format": "framecrc", "enc_time_base:v": "1/90000"}
     output = ffmpeg.output(*wanted, "pipe:", **options)
