@@ -51,16 +51,16 @@ def pictures(
     # Sample aspect ratios may be absurd: without the limits a picture is empty or has gigabytes.
     width = f"clip(trunc({height}*iw*sar/ih),1,{_WIDEST * height})"
     scaling = [("scale", {"w": width, "h": str(height)}), ("setsar", {"sar": "1"})]
-    found: dict[int, bytes] = {}
+    wanted, found = set(clips), dict[int, bytes]()
     try:
         with open_video(video) as container:
             exact, zero = has_time_stamps(container), second_zero(container)
         if exact:
             find = partial(_near, video, clip_seconds=clip_seconds, zero=zero, scaling=scaling)
             with worker_threads(os.cpu_count()) as pool:
-                near = zip(clips, pool.map(find, clips), strict=True)
+                near = zip(wanted, pool.map(find, wanted), strict=True)
                 found = {clip: picture for clip, picture in near if picture}
-        if missing := set(clips) - found.keys():
+        if missing := wanted - found.keys():
             found |= _from_the_beginning(video, missing, clip_seconds, scaling)
     except VideoError as error:
         raise VideoError(f"{video}: no picture ({error})") from error

@@ -5,7 +5,7 @@ container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
 ffmpeg_process    ffmpeg with limits on its time and memory
-worker_threads    threads that decode, and stop when their caller is interrupted
+workers           threads that decode, and stop when their caller is interrupted
 """
 
 from hlclip.video.container import (
@@ -31,4 +31,4 @@ from hlclip.video.frames import (
     stream_frames,
 )
 from hlclip.video.pyav_frames import Filters
-from hlclip.video.worker_threads import worker_threads
+from hlclip.video.workers import worker_threads

@@ -16,7 +16,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
-from hlclip.video.worker_threads import work_of_thread
+from hlclip.video.workers import work_of_thread
 
 FLOOR_SECONDS = 300.0
 """ffmpeg may take this long for anything: a network file system may stand still for minutes."""

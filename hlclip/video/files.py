@@ -15,7 +15,7 @@ from tqdm import tqdm
 from hlclip.formats import Video, VideoInfo
 from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
 from hlclip.video.container import VideoError, probe
-from hlclip.video.worker_threads import worker_threads
+from hlclip.video.workers import worker_threads
 
 log = logging.getLogger(__name__)
 

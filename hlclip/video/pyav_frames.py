@@ -33,7 +33,7 @@ from hlclip.video.container import (
     open_video,
     video_stream,
 )
-from hlclip.video.worker_threads import work_of_thread
+from hlclip.video.workers import work_of_thread
 
 Kind = Literal["idr", "reference", "disposable"]
 
