@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import Video
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system import HlclipError
-from hlclip.video import VideoError, inspect_videos
+from hlclip.video import HASHES, VideoError, VideoFile, inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor
@@ -78,7 +77,7 @@ class Scorer:
             file = self._inspect(path)
             key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
             features = _stored(  # [clips, embedding]
-                self._videos, key, lambda: self._load_model().video_features(path, file, root)
+                self._videos, key, lambda: self._load_model().video_features(file, root)
             )
         except VideoError as error:
             raise VideoError(f"{path}: {error}") from error
@@ -89,16 +88,14 @@ class Scorer:
             for query, text in zip(queries, texts, strict=True)
         ]
 
-    def _inspect(self, path: Path) -> Video:
+    def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
             raise VideoError("no such file")
-        path = path.absolute()
-        ((_, video),) = inspect_videos(
-            {path.name: path}, path.parent, self._root / "videos.json", progress=False
-        )
-        if isinstance(video, VideoError):
-            raise video
-        return video
+        hashes = self._root / HASHES
+        ((_, file),) = inspect_videos({path.name: path.absolute()}, hashes, progress=False)
+        if isinstance(file, VideoError):
+            raise file
+        return file
 
 
 def load_scorer(

@@ -10,6 +10,7 @@
       ParamsError                params.yaml has missing, unknown or contradictory keys
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
+        VideoChangedError        a video is no longer the file that was hashed
       TooManyMissingError        more videos failed than data.max_missing tolerates
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's

@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,19 @@ import torch
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video
-from hlclip.formats.safetensors_file import CheckpointError
-from hlclip.highlights import moments, scorer
+from hlclip.formats.safetensors_file import CheckpointError, read_facts
+from hlclip.highlights import features, moments, scorer
+from hlclip.highlights.features import FeatureExtractor, load_feature_extractor
 from hlclip.highlights.scorer import Scorer, load_scorer
-from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
+from hlclip.model import (
+    Encoder,
+    EncoderError,
+    Tail,
+    build_tail,
+    load_encoder,
+    load_tail,
+    save_tail,
+)
 from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
@@ -24,7 +34,7 @@ from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import VideoError, probe
 from tests.damage import DAMAGES, of_another_key
-from tests.films import film
+from tests.films import copy, film
 from tests.models import save_model, tiny_config
 
 QUERIES = ["a red dog runs", "people talk"]
@@ -187,6 +197,66 @@ def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: 
     save_model(tmp_path / "model", tiny_config(), seed=1)
     with pytest.raises(HlclipError, match=r"files of the model have changed meanwhile\nrun again"):
         scorer.score(video, ["a dog"])
+
+
+def test_a_video_replaced_while_the_model_loads_is_refused(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    """Otherwise the tokens of one film lie under the key of another, and are served for ever."""
+    path = copy(video, tmp_path / "v.mp4")
+    other = film(tmp_path / "other.mp4", "-vf", "negate", seconds=62)
+    expected = matrix(load_scorer(model=model, store=tmp_path / "reference"), video)
+    loaded = load_feature_extractor(None, model, None, device="cpu")
+
+    def load() -> FeatureExtractor:
+        copy(other, path)
+        return loaded
+
+    store = tmp_path / "store"
+    with pytest.raises(VideoError, match=r"v\.mp4: changed while it was read"):
+        Scorer(loaded.facts, load, store=store).score(path, [])
+    copy(video, path)
+    again = matrix(load_scorer(model=model, store=store), path)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_checkpoint_replaced_while_it_is_loaded_is_refused(
+    model: str, checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise features of the old checkpoint lie under the key of the new one."""
+    path = copy(checkpoint, tmp_path / "train.safetensors")
+
+    def train(encoder: Encoder) -> Tail:
+        facts = read_facts(checkpoint)
+        save_tail(path, build_tail(encoder).train_only(2, "all").trained(), facts)
+        return build_tail(encoder)
+
+    with monkeypatch.context() as context:
+        context.setattr(features, "build_tail", train)
+        with pytest.raises(HlclipError, match="files of the model have changed meanwhile"):
+            load_scorer(path, store=tmp_path)
+    scores = matrix(load_scorer(path, store=tmp_path), video)
+    np.testing.assert_allclose(
+        scores, matrix(load_scorer(model=model, store=tmp_path), video), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("place", ["a file", "a folder"])
+def test_model_facts_that_cannot_be_written_are_a_warning(
+    model: str, video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    expected = matrix(load_scorer(model=model, store=tmp_path), video)
+    (memory,) = tmp_path.glob("models/*.json")
+    if place == "a folder":
+        memory.unlink()
+        memory.mkdir()
+        (memory / "mine").touch()
+    else:
+        shutil.rmtree(memory.parent)
+        memory.parent.touch()
+    scores = matrix(load_scorer(model=model, store=tmp_path), video)
+    np.testing.assert_array_equal(scores, expected)
+    assert f"{memory}: not saved, the next command loads the model again" in caplog.text
 
 
 def test_damaged_model_facts_are_ignored(model: str, video: Path, tmp_path: Path) -> None:
