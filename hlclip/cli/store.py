@@ -81,7 +81,8 @@ def verify(
 ) -> None:
     """Read every file of the store to its last byte; name each damaged one.
 
-    Exits with 1 if a file was damaged, even if --remove deleted it. The next `dvc repro` makes
+    Exits with 1 if a file was damaged, even if --remove deleted it, or if the system refused to
+    read one. --remove deletes only files whose bytes were read and are wrong. The next `dvc repro` makes
     missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the stage
     that verify names.
 
@@ -101,9 +102,13 @@ def verify(
     if json:
         print_json({"store": root, **asdict(result)})
     else:
-        echo(f"{root}: {result.whole:,} files are whole, {len(result.damaged):,} damaged")
+        unreadable = f", {len(result.unreadable):,} unreadable" if result.unreadable else ""
+        damaged = f"{len(result.damaged):,} damaged{unreadable}"
+        echo(f"{root}: {result.whole:,} files are whole, {damaged}")
         for file in result.damaged:
             echo(f"damaged: {file.path}: {file.reason}; {file.remedy}")
+        for file in result.unreadable:
+            echo(f"unreadable, never deleted: {file.path}: {file.reason}; {file.remedy}")
         for file in result.unmet:
             echo(f"named by outputs/ here, but: {file.path}: {file.reason}; {file.remedy}")
     if remove and result.damaged:
@@ -111,7 +116,7 @@ def verify(
             confirm(f"Delete these {len(result.damaged):,} files?", abort=True)
         remaining = [file.path for file in result.damaged if not remove_damaged(file.path)]
         _list("not deleted, because it is a folder with files in it: move it away", remaining)
-    if result.damaged or result.unmet:
+    if result.damaged or result.unreadable or result.unmet:
         raise Exit(1)
 
 

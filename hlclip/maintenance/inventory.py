@@ -62,7 +62,7 @@ class KindStatus:
     files: int = 0
     bytes: int = 0
     formats: dict[str, int] = field(default_factory=dict)
-    """Format version, or `damaged` (by its first bytes alone) -> files."""
+    """Format version, `damaged` (by its first bytes alone) or `unreadable` -> files."""
     named: int = 0
     """Files that the workspace's manifests name."""
     unnamed_bytes: int = 0
@@ -191,8 +191,10 @@ def _format(file: StoredFile) -> str:
         return "-"
     try:
         return str(read_checksums(file.path).format_version)
-    except (DamagedItemError, OSError):
+    except DamagedItemError:
         return "damaged"
+    except OSError:
+        return "unreadable"
 
 
 def _in_use(root: Path) -> bool:

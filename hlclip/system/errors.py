@@ -16,7 +16,7 @@
         WeightsError             its weights are missing, damaged, unsafe or another model's
       DeviceError                the device is not on this machine
       StoreError                 an item is missing, damaged or not as expected
-        StoreUnreadableError     the file system refuses to open an item
+        StoreUnreadableError     the system refuses to open or read an item
       StoreInUseError            a run adds to the store
       TrainError                 there is nothing to train on, or training diverged
       ResumeError                a saved training state is damaged
