@@ -82,9 +82,9 @@ def verify(
     """Read every file of the store to its last byte; name each damaged one.
 
     Exits with 1 if a file was damaged, even if --remove deleted it, or if the system refused to
-    read one. --remove deletes only files whose bytes were read and are wrong. The next `dvc repro` makes
-    missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the stage
-    that verify names.
+    read one. --remove deletes only files whose bytes were read and are wrong. The next `dvc repro`
+    makes missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the
+    stage that verify names.
 
     \b
     Examples:
@@ -193,15 +193,17 @@ def gc(
         )
     items: set[tuple[str, str]] = set()
     unreadable: dict[str, str] = {}
+    remotes: list[str] = []
 
     def find():
         for clone in clones or [here]:
             named = named_items(clone.absolute(), keep)
             items.update(named.items)
+            remotes.extend(named.remotes)
             if not skip_unreadable:
                 unreadable.update(named.unreadable)
         if force and unreadable:
-            raise _unreadable_error(unreadable)
+            raise _unreadable_error(unreadable, remotes)
         return find_garbage(root, items, features=features, older_than_days=older_than)
 
     garbage = remove_garbage(root, find) if force else find()
@@ -219,7 +221,7 @@ def gc(
     verb = "removed" if force else "would be removed"
     echo(f"{root}: {len(garbage):,} files, {in_words(total)}, {verb}")
     if unreadable:
-        echo(f"--force would refuse: {_unreadable_error(unreadable)}", err=True)
+        echo(f"--force would refuse: {_unreadable_error(unreadable, remotes)}", err=True)
     elif garbage and not force:
         echo("Nothing was removed; --force removes these files.")
 
@@ -288,12 +290,16 @@ def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, des
         raise Exit(1)
 
 
-def _unreadable_error(unreadable: dict[str, str]) -> HlclipError:
+def _unreadable_error(unreadable: dict[str, str], remotes: list[str]) -> HlclipError:
     manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+    fetch = (
+        "`dvc fetch --all-branches --all-tags --all-commits` gets them from the remote; or "
+        if remotes
+        else "there is no DVC remote to fetch them from: "
+    )
     return HlclipError(
         f"these manifests cannot be read, so their items are unknown:{manifests}",
-        "`dvc fetch --all-branches --all-tags --all-commits` gets them from a remote; or delete "
-        "the revision; or use --keep workspace; or use --skip-unreadable",
+        f"{fetch}delete the revision; or use --keep workspace; or use --skip-unreadable",
     )
 
 

@@ -90,7 +90,8 @@ class Scorer:
 
     def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
-            raise VideoError("no such file")
+            link = f"is a link to {path.readlink()}: " if path.is_symlink() else ""
+            raise VideoError(f"{link}no such file")
         hashes = self._root / HASHES
         ((_, file),) = inspect_videos({path.name: path.absolute()}, hashes, progress=False)
         if isinstance(file, VideoError):

@@ -40,6 +40,8 @@ class NamedItems:
     items: set[ItemName] = field(default_factory=set)
     unreadable: dict[str, str] = field(default_factory=dict)
     """Revision or working tree -> the manifest that cannot be read, and why."""
+    remotes: list[str] = field(default_factory=list)
+    """Names of the repository's DVC remotes."""
 
     @contextmanager
     def reading(self, file: str, *sources: str) -> Iterator[None]:
@@ -99,6 +101,7 @@ def named_items(repository: Path, keep: Keep) -> NamedItems:
     manifests: dict[tuple[str, str], list[str]] = {}  # path and md5 -> sources
     with ExitStack() as stack:
         repos = [stack.enter_context(repo) for repo in _repos(repository)]
+        named.remotes.extend(repos[0].config["remote"])
         root = Path(repos[0].root_dir)
         locks: list[tuple[str, bytes]] = []
         for workspace in _workspaces(repos):

@@ -52,6 +52,11 @@ _BUG = (
     "output of `hlclip doctor`"
 )
 
+_NO_LOCKS = (
+    "its file system has no locks (flock): mount it with locks, or choose a place on another disk "
+    "(HLCLIP_STORE for the store)"
+)
+
 _REMEDIES = {
     errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
     errno.EACCES: "give your user the right to it, or choose another place",
@@ -61,6 +66,9 @@ _REMEDIES = {
     errno.EDQUOT: "make room within your quota, then run again: what is finished is kept",
     errno.EFBIG: "raise the limit on a file's size (`ulimit -f`) or choose another disk",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), then run again",
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.ENOLCK: _NO_LOCKS,
     errno.EIO: "the disk or the connection to it is failing: check it, then run again",
 }
 

@@ -158,7 +158,10 @@ def locked(
     while True:
         descriptor = os.open(path, flags, 0o666)
         try:
-            fcntl.flock(descriptor, mode)
+            try:
+                fcntl.flock(descriptor, mode)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
             # If the last holder removed it after it was opened here, the lock excludes nobody.
             removed = True
             with suppress(FileNotFoundError):

@@ -100,6 +100,23 @@ def test_what_the_system_refuses_to_read_is_not_removed(tmp_path: Path, fault: s
         assert "Permission denied; give your user the right to it" in done.stdout
 
 
+def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
+    fault = [*strace(), "-e", "trace=flock", "-e", "inject=flock:error=ENOSYS"]
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from hlclip.store import holding; from hlclip.system import print_error\n"
+        "try:\n"
+        "    with holding(Path(sys.argv[1])): pass\n"
+        "except OSError as error: sys.exit(print_error(error, status=2))"
+    )
+    command = [*fault, sys.executable, "-c", code, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    reason, remedy = done.stderr.splitlines()
+    assert reason == f"{tmp_path}/store/in-use.lock: Function not implemented"
+    assert remedy.startswith("its file system has no locks (flock): mount it with locks, or")
+
+
 def strace() -> list[str]:
     """strace, where it is installed and may trace."""
     program = shutil.which("strace")
