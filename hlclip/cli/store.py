@@ -77,6 +77,13 @@ def verify(
         bool, Option("--remove", help="Name the damaged files, then delete them.")
     ] = False,
     yes: Annotated[bool, Option("--yes", help="Do not ask before deleting.")] = False,
+    videos: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="data.root: decode its videos again; items made from other files are damaged.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read every file of the store to its last byte; name each damaged one.
@@ -91,14 +98,22 @@ def verify(
       hlclip store verify
       hlclip store verify --named             only what this workspace needs, in less time
       hlclip store verify --remove            asks, then deletes damaged files
+      hlclip store verify --videos data       compares the frames with the videos
     """
-    from hlclip.maintenance import remove_damaged, verify_store, workspace_manifests
+    from hlclip.maintenance import (
+        compare_frames,
+        remove_damaged,
+        verify_store,
+        workspace_manifests,
+    )
     from hlclip.store import repository, store_root
 
     if remove and json and not yes:
         raise HlclipError("--json cannot ask before deleting", "give --yes with --remove")
-    root = store_root()
-    result = verify_store(root, workspace_manifests(repository()), everything=not named)
+    root, here = store_root(), repository()
+    foreign, skipped = compare_frames(root, here, data_root=videos) if videos else ([], [])
+    result = verify_store(root, workspace_manifests(here), everything=not named, foreign=foreign)
+    result.unmet.extend(skipped)
     if json:
         print_json({"store": root, **asdict(result)})
     else:
@@ -128,11 +143,8 @@ def gc(
     keep: Annotated[
         Literal["workspace", "references", "commits"],
         Option(
-            help=(
-                "workspace: keep what working trees name; references: also what branches, tags, "
-                "experiments, queued tasks and stashes name; commits: also what earlier commits "
-                "name."
-            )
+            help="workspace: keep what working trees name; references: also what branches, tags, "
+            "experiments, queued tasks and stashes name; commits: also what earlier commits name."
         ),
     ] = "references",
     clones: Annotated[
@@ -146,21 +158,14 @@ def gc(
     ] = None,
     skip_unreadable: Annotated[
         bool,
-        Option(
-            "--skip-unreadable",
-            help=(
-                "Ignore unreadable manifests; items that only those manifests name may be removed."
-            ),
-        ),
+        Option("--skip-unreadable", help="Ignore unreadable manifests, and what only they name."),
     ] = False,
     features: Annotated[
         bool,
         Option(
             "--features",
-            help=(
-                "Also files that no manifest names: features, training results, and states of "
-                "interrupted trainings."
-            ),
+            help="Also files that no manifest names: features, training results, and states of "
+            "interrupted trainings.",
         ),
     ] = False,
     older_than: Annotated[
@@ -182,7 +187,7 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance import find_garbage, named_items, remove_garbage
+    from hlclip.maintenance import find_garbage, named_items, remove_garbage, unreadable_error
     from hlclip.store import repository, store_root
 
     root, here = store_root(), repository()
@@ -203,7 +208,7 @@ def gc(
             if not skip_unreadable:
                 unreadable.update(named.unreadable)
         if force and unreadable:
-            raise _unreadable_error(unreadable, remotes)
+            raise unreadable_error(unreadable, remotes)
         return find_garbage(root, items, features=features, older_than_days=older_than)
 
     garbage = remove_garbage(root, find) if force else find()
@@ -221,7 +226,7 @@ def gc(
     verb = "removed" if force else "would be removed"
     echo(f"{root}: {len(garbage):,} files, {in_words(total)}, {verb}")
     if unreadable:
-        echo(f"--force would refuse: {_unreadable_error(unreadable, remotes)}", err=True)
+        echo(f"--force would refuse: {unreadable_error(unreadable, remotes)}", err=True)
     elif garbage and not force:
         echo("Nothing was removed; --force removes these files.")
 
@@ -288,19 +293,6 @@ def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, des
         echo(f"left out: {path}: {reason}", err=True)
     if result.refused:
         raise Exit(1)
-
-
-def _unreadable_error(unreadable: dict[str, str], remotes: list[str]) -> HlclipError:
-    manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
-    fetch = (
-        "`dvc fetch --all-branches --all-tags --all-commits` gets them from the remote; or "
-        if remotes
-        else "there is no DVC remote to fetch them from: "
-    )
-    return HlclipError(
-        f"these manifests cannot be read, so their items are unknown:{manifests}",
-        f"{fetch}delete the revision; or use --keep workspace; or use --skip-unreadable",
-    )
 
 
 def _list(about: str, paths: list[Path]) -> None:

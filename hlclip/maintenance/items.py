@@ -68,14 +68,20 @@ class Transfer:
 
 
 def verify_store(
-    root: Path, manifests: Mapping[str, Manifest], *, everything: bool
+    root: Path,
+    manifests: Mapping[str, Manifest],
+    *,
+    everything: bool,
+    foreign: Collection[Defect] = (),
 ) -> Verification:
     """Read files of a store to their last byte, on all cores.
 
     Args:
         manifests: kind -> manifest; the store must hold the items that they name.
         everything: also read files that the manifests do not name.
+        foreign: whole files that count as damaged, see `compare_frames`.
     """
+    others = {defect.path: defect for defect in foreign}
     named, items = manifest_items(manifests), stored_items(root)
     files = [file for name, file in items.items() if everything or name in named]
     damaged: list[Defect] = []
@@ -92,6 +98,8 @@ def verify_store(
         elif isinstance(result, OSError):
             reason = result.strerror or str(result)
             unreadable.append(Defect(file.path, reason, system_remedy(result.errno)))
+        elif file.path in others:
+            damaged.append(others[file.path])
         elif item and (item.digest, item.length) != (result.checksums.array, result.shape[0]):
             reason = "whole, but not what the manifest names: made on another machine"
             unmet.append(Defect(file.path, reason, how_to_make(file.kind)))

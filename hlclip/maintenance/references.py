@@ -7,7 +7,7 @@ git has dvc.lock with their md5, and DVC's cache (or remote) has the content.
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,20 @@ class NamedItems:
             yield
         except ValueError as error:
             self.unreadable.update(dict.fromkeys(sources, f"{file} cannot be read ({error})"))
+
+
+def unreadable_error(unreadable: Mapping[str, str], remotes: Collection[str]) -> ReferencesError:
+    """The error for manifests that cannot be read; arguments as in `NamedItems`."""
+    manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+    fetch = (
+        "`dvc fetch --all-branches --all-tags --all-commits` gets them from the remote; or "
+        if remotes
+        else "there is no DVC remote to fetch them from: "
+    )
+    return ReferencesError(
+        f"these manifests cannot be read, so their items are unknown:{manifests}",
+        f"{fetch}delete the revision; or use --keep workspace; or use --skip-unreadable",
+    )
 
 
 def manifest_items(manifests: Mapping[str, Manifest]) -> dict[ItemName, Item]:

@@ -58,8 +58,21 @@ def repository() -> Path:
 
 
 def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`."""
-    return repository() / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
+    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`.
+
+    Raises:
+        HlclipError: it is a file, or a link to nothing, or `~name` of an unknown user.
+    """
+    place = Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store")
+    remedy = "set HLCLIP_STORE to a folder, which need not exist yet"
+    try:
+        root = repository() / place.expanduser()
+    except RuntimeError as error:
+        raise HlclipError(f"the store {place}: that user has no home folder", remedy) from error
+    if os.path.lexists(root) and not root.is_dir():
+        what = f"is a link to {root.readlink()}, no folder" if root.is_symlink() else "is a file"
+        raise HlclipError(f"the store {root}: {what}", remedy)
+    return root
 
 
 def content_key(header: Header, content: str) -> str:
