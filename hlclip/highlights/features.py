@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, Header, read_facts
+from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, read_facts
 from hlclip.highlights.model_cache import ModelFacts, file_states
 from hlclip.model import (
     CONFIG_NAME,
@@ -40,7 +40,7 @@ BATCH = 25
 """Frames in a batch of decoding and encoding; a divisor of `PART_CLIPS`."""
 
 DTYPE = "float16"
-"""Precision of the stored tokens, as in the bundled `params.yaml`."""
+"""Precision of the stored tokens where no checkpoint names it, as in the bundled `params.yaml`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,8 @@ class FeatureExtractor:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
         def encode() -> NDArray[np.floating]:
-            return cast_tokens(self.encoder.text_tokens(query), DTYPE, query)
+            tokens = self.encoder.text_tokens(query)
+            return cast_tokens(tokens, str(texts.header["dtype"]), query)
 
         texts = Store(store, "texts", self.facts.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
@@ -82,7 +83,12 @@ class FeatureExtractor:
 
 
 def load_feature_extractor(
-    checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
+    checkpoint: Path | None,
+    model: str | None,
+    pretrained: str | None,
+    *,
+    device: str,
+    dtype: str | None,
 ) -> FeatureExtractor:
     """Load the model that `load_scorer` describes, by a checkpoint, a model, or both.
 
@@ -94,10 +100,14 @@ def load_feature_extractor(
     trained = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
     if checkpoint is not None:
         trained = read_facts(checkpoint)
+        if "dtype" not in trained:
+            reason = f"{checkpoint}: no field 'dtype', so it was written by an earlier version"
+            raise CheckpointError(reason, "`dvc repro train` makes it again")
         if model is None:
             model = str(trained["model"])
             pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])
     assert model is not None
+    dtype = dtype or str(trained.get("dtype", DTYPE))
     torch_device = pick_device(device)
     before |= file_states(_model_files(model, pretrained))
     encoder = load_encoder(
@@ -117,8 +127,8 @@ def load_feature_extractor(
             interpolation=preprocess.interpolation,
             clip_seconds=clip_seconds,
         ),
-        image_header(header, DTYPE, clip_seconds),
-        text_header(header, DTYPE),
+        image_header(header, dtype, clip_seconds),
+        text_header(header, dtype),
         variant,
         clip_seconds,
     )
@@ -174,7 +184,7 @@ def token_parts(
         def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
             tokens = encoder.image_tokens(pictures, batch=BATCH)
             bar.update(len(pictures))
-            return cast_tokens(tokens, DTYPE, file.path.name)
+            return cast_tokens(tokens, str(images.header["dtype"]), file.path.name)
 
         def encode_all() -> NDArray[np.floating]:
             with file.unchanged():

@@ -38,7 +38,7 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
     """The remembered facts of a model; None where there are none or one of its files has changed.
 
     Args:
-        names: how the user names the model: `checkpoint`, `model`, `pretrained`.
+        names: how the user names the model: `checkpoint`, `model`, `pretrained`, `dtype`.
     """
     try:
         content = json.loads(_cache_file(store, names).read_text(encoding="utf-8"))

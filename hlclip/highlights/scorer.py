@@ -8,7 +8,7 @@ that was scored before are read from the store, without torch.
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,7 @@ def load_scorer(
     model: str | None = None,
     pretrained: str | None = None,
     device: str = "auto",
+    dtype: Literal["float16", "float32"] | None = None,
     store: Path | None = None,
 ) -> Scorer:
     """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
@@ -116,6 +117,8 @@ def load_scorer(
             checkpoint.
         pretrained: tag or weights file; None where the model includes its weights.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
+        dtype: precision of the tokens in the store; None is that of the checkpoint's training,
+            else `float16`. The tokens of some models need `float32`.
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:
@@ -136,7 +139,12 @@ def load_scorer(
             )
     store = store or store_root()
     path = None if checkpoint is None else Path(checkpoint)
-    names = {"checkpoint": path and str(path), "model": model, "pretrained": pretrained}
+    names = {
+        "checkpoint": path and str(path),
+        "model": model,
+        "pretrained": pretrained,
+        "dtype": dtype,
+    }
     # A device that is asked for by name is looked for even where no model is needed.
     remembered = read_model_facts(store, names) if device in ("auto", "cpu") else None
 
@@ -144,7 +152,7 @@ def load_scorer(
     def load() -> "FeatureExtractor":
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(path, model, pretrained, device=device)
+        loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")
