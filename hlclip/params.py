@@ -220,6 +220,15 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    return check_params(content, path)
+
+
+def check_params(content: object, path: Path) -> Params:
+    """Validate parameters that were read from `path`.
+
+    Raises:
+        ParamsError: a key is missing, unknown or wrong, or two contradict each other.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as failure:

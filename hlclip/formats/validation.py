@@ -100,7 +100,11 @@ class DamagedFileError(HlclipError):
 
 @contextmanager
 def refusing_damage(
-    path: Path, stage: str, error_type: type[HlclipError] = DamagedFileError
+    path: Path,
+    stage: str,
+    error_type: type[HlclipError] = DamagedFileError,
+    *,
+    remedy: str = "",
 ) -> Iterator[None]:
     """What fails while the content of `path` is parsed is damage to that file of `stage`."""
     try:
@@ -110,7 +114,7 @@ def refusing_damage(
         first_line = reason.split("\n")[0]
         raise error_type(
             f"{path}: damaged, or not written by hlclip ({first_line})",
-            f"`dvc repro --force {stage}` makes it again",
+            remedy or f"`dvc repro --force {stage}` makes it again",
         ) from error
 
 
