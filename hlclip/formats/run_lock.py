@@ -70,9 +70,7 @@ def parse_lock(content: bytes, path: Path = Path(LOCK_FILE)) -> RunLock:
         for name, stage in stages.items():
             for key, value in flat(stage.get("params", {}).get(PARAMS_FILE, {})).items():
                 if params.setdefault(key, value) != value:
-                    mixed.append(
-                        f"{name} ran with {key} = {value}, a stage before with {params[key]}"
-                    )
+                    mixed.append(f"{key} is {value} in {name}, {params[key]} in a stage before it")
             for dep in stage.get("deps", ()):
                 if dep["path"] not in outputs:
                     inputs[dep["path"]] = dep["md5"]
