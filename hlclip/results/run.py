@@ -17,14 +17,13 @@ from hlclip.formats import (
     Index,
     Manifest,
     SplitScores,
-    in_order,
     pooled,
+    read_answers,
     read_facts,
     read_index,
     read_lock,
     read_manifests,
     read_scores,
-    read_submission,
     submission_name,
 )
 from hlclip.params import Params, check_params
@@ -143,7 +142,7 @@ def _params(folder: Path) -> Params:
         raise ReportError(f"{', '.join(map(str, absent))}: not there", RESTORE)
     if foreign:
         raise ReportError(f"{', '.join(map(str, foreign))}: not of the run in {path}", RESTORE)
-    return check_params(unflatten(lock.params), path)
+    return check_params(unflatten(lock.params), path, "run `dvc repro`, then the report")
 
 
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
@@ -151,7 +150,7 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
     for variant in scores.cosines:
         for name in (variant, pooled(variant)):
             path = folder / "outputs" / "predictions" / submission_name(split, name)
-            rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
+            rows = _read(path, lambda path: read_answers(path, scores.rows))
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
             if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score for each clip", _EVALUATE)

@@ -1,7 +1,5 @@
 """The paper's tables: mean and standard deviation over experiments that differ in their seed."""
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from tabulate import tabulate
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.experiments import METRICS, Experiment, ExperimentsError, check_known
+from hlclip.system import as_csv
 
 PAPER = {
     ("val", ZERO_SHOT): {"mAP": 37.01, "HIT@1": 63.03},
@@ -255,18 +254,16 @@ def notes(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _as_csv(table: Sequence[Line], level: Level) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     columns = [name.format(m) for m in METRICS for name in ("{}", "{}_sd", "paper_{}")]
-    writer.writerow(["split", "variant", "setting", "level", "runs", *columns])
+    rows: list[list[object]] = [["split", "variant", "setting", "level", "runs", *columns]]
     for line in table:
-        row = [line.split, line.variant, line.setting, level, line.runs]
+        row: list[object] = [line.split, line.variant, line.setting, level, line.runs]
         for metric in METRICS:
             row.append(f"{line.mean[metric]:.4f}")
             row.append(f"{line.sd[metric]:.4f}" if line.sd else "")
             row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
-        writer.writerow(row)
-    return out.getvalue().rstrip("\n")
+        rows.append(row)
+    return as_csv(rows).rstrip("\n")
 
 
 def _trained(variant: str) -> bool:

@@ -18,6 +18,7 @@ from hlclip.system.disk import (
 )
 from hlclip.system.errors import HlclipError, Options, print_error
 from hlclip.system.files import (
+    as_csv,
     being_written,
     file_state,
     locked,

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "params.yaml").write_text("pool: {window: 3}\ntrain: {batch: 8, seed: 0}\n")
     (folder / "code.py").write_text("")
     with chdir(folder), Repo.init(no_scm=True) as repo:
-        repo.reproduce()
+        repo.reproduce()  # pyright: ignore[reportCallIssue] (bound by DVC)
     return folder
 
 
