@@ -77,6 +77,15 @@ def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: Split
             assert written[variant][level] == figures
 
 
+def test_submission_files_of_an_earlier_run_are_removed(tmp_path: Path, scores: SplitScores):
+    old = tmp_path / "predictions" / "val-HL-CLIP-1.jsonl"
+    old.parent.mkdir()
+    old.touch()
+    run(tmp_path, {"val": scores})
+    assert not old.exists()
+    assert len(list(old.parent.iterdir())) == 4
+
+
 def test_scores_are_pooled_over_the_clips_that_exist(tmp_path: Path, scores: SplitScores):
     run(tmp_path, {"val": scores})
     rows = read_submission(tmp_path / "predictions" / "val-zero-shot-SP.jsonl")
