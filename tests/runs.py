@@ -72,6 +72,8 @@ def finished_run(
     outputs, store = folder / "outputs", folder / "store"
     params = load_params(PARAMS)
     made_by = params.train.model_copy(update={"blocks": blocks})
+    before, after = f"blocks: {params.train.blocks} ", f"blocks: {blocks} "
+    (folder / "params.yaml").write_text(PARAMS.read_text().replace(before, after))
     rows = {
         split: [
             _row(split, number, clips, random, text=text, blind=blind and split == "test")
