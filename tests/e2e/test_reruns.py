@@ -195,6 +195,8 @@ def test_two_clean_clones_give_the_same_bytes(
 
 
 def test_a_wrong_parameter_is_named_and_changes_nothing(project: Project):
+    for key in ("user.name", "user.email"):
+        project.run("git", "config", key, "t")
     before = project.outputs()
     output = project.run("dvc", "exp", "run", "-S", "pool.window=4", check=False)
     assert "pool.window: expected an odd number" in output
