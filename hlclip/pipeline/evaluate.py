@@ -102,7 +102,7 @@ def evaluate_splits(
 def _remove_others(folder: Path, files: Sequence[Path]) -> None:
     """Remove what an earlier run with other variants or splits left in the folder."""
     remove_leftovers(folder)
-    for path in set(folder.iterdir()) - set(files):
+    for path in set(folder.glob("*.jsonl")) - set(files):
         path.unlink()
 
 
