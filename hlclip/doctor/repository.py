@@ -41,7 +41,8 @@ def check_repository() -> Check[None]:
         yield Finding("git history", "problem", found, "`git fetch --unshallow`")
     if not str(Path.cwd()).isascii():
         found = f"{Path.cwd()} is not plain ASCII: `dvc exp run --temp` and `--queue` fail in DVC"
-        yield Finding("folder", "problem", found, "move the project, or work without these two")
+        remedy = "move the project to a path of ASCII letters, or do without --temp and --queue"
+        yield Finding("folder", "problem", found, remedy)
     yield from _check_dvc()
 
 
