@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -35,6 +35,9 @@ MOST_SECONDS = 24 * 3600
 
 _OPENING_SECONDS = 300.0
 """Time limit for a container's header, and for each packet: a network drive may stand still."""
+
+# Titles come in every encoding, and are not used. PyAV 19 reads them all, PyAV 18 on request.
+_ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__ < "19" else {}
 
 
 class VideoError(HlclipError):
@@ -87,12 +90,8 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     check_plain(path)
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        # Titles come in every encoding, and are not used.
         with av.open(
-            str(path.absolute()),
-            options=options,
-            metadata_errors="replace",
-            timeout=_OPENING_SECONDS,
+            str(path.absolute()), options=options, timeout=_OPENING_SECONDS, **_ANY_TITLE
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
