@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Abort, Exit, Option, echo
 from typer.core import TyperCommand
 
-from hlclip.system import print_error
+from hlclip.system import HlclipError, print_error
 
 Checkpoint = Annotated[
     Path | None,
@@ -42,9 +45,25 @@ class Command(TyperCommand):
     `hlclip --debug` adds the traceback. A bug always shows its traceback and exits with status 1.
     """
 
-    def invoke(self, ctx: Any) -> Any:  # Typer has no public name for the type
-        try:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer has no names for types
+        with self._reporting(ctx):
+            for argument in args:
+                # Not where it is used: `Path` takes a slash from a URL.
+                if re.match(r"(--?[a-z-]+=)?[A-Za-z][A-Za-z0-9+.-]*://", argument):
+                    raise HlclipError(
+                        f"{argument}: is a URL, expected a path on this machine",
+                        "download it, and name the file",
+                    )
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with self._reporting(ctx):
             return super().invoke(ctx)
+
+    @contextmanager
+    def _reporting(self, ctx: Any) -> Iterator[None]:
+        try:
+            yield
         except (Exit, Abort, BrokenPipeError):
             raise  # an exit status, a question answered with no, or the end of `hlclip ... | head`
         except (Exception, KeyboardInterrupt) as error:

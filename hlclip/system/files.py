@@ -73,7 +73,8 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, text.encode())
+    # What UTF-8 lacks, bytes of a file's name that are not text, becomes JSON's escape \udcXX.
+    write_whole(path, text.encode(errors="backslashreplace"))
 
 
 def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:

@@ -105,8 +105,8 @@ def check_plain(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # bytes that are not UTF-8, or a NUL
-        raise VideoError(f"its name cannot be used ({error}); rename it") from error
+    except ValueError as error:  # ffmpeg-python takes nothing else
+        raise VideoError("its name cannot be used: not UTF-8, or a NUL; rename it") from error
     if stat.S_ISDIR(mode):
         raise VideoError("Is a directory, expected a video file")
     if not stat.S_ISREG(mode):
