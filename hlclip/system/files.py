@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -73,8 +74,9 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # What UTF-8 lacks, bytes of a file's name that are not text, becomes JSON's escape \udcXX.
-    write_whole(path, text.encode(errors="backslashreplace"))
+    # Bytes of a file name that are not text are surrogates in Python, for which JSON has escapes.
+    text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\u{ord(found[0]):x}", text)
+    write_whole(path, text.encode())
 
 
 def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
