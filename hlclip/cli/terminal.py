@@ -47,11 +47,12 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer has no names for types
         with self._reporting(ctx):
-            for argument in args:
+            for before, argument in zip(["", *args], args, strict=False):
                 # Not where it is used: `Path` takes a slash from a URL.
-                if re.match(r"(--?[a-z-]+=)?[A-Za-z][A-Za-z0-9+.-]*://", argument):
+                found = re.fullmatch(r"(?:(--?[a-z-]+)=)?([a-z][a-z0-9+.-]*://.*)", argument, re.I)
+                if found and (found[1] or before) not in self._url_options():
                     raise HlclipError(
-                        f"{argument}: is a URL, expected a path on this machine",
+                        f"{found[2]}: is a URL, expected a path on this machine",
                         "download it, and name the file",
                     )
         return super().parse_args(ctx, args)
@@ -59,6 +60,10 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         with self._reporting(ctx):
             return super().invoke(ctx)
+
+    def _url_options(self) -> set[str]:
+        urls = [each for each in self.params if each.metavar == "URL"]
+        return {name for parameter in urls for name in parameter.opts}
 
     @contextmanager
     def _reporting(self, ctx: Any) -> Iterator[None]:

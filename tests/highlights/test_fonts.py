@@ -74,4 +74,4 @@ def test_charts_and_sheets_are_drawn_with_them(fonts: Path, tmp_path: Path) -> N
     for name, left, top, side in (("plot.png", 110, 23, 20), ("sheet.png", 12, 12, 20)):
         with Image.open(tmp_path / name) as picture:
             title = np.asarray(picture.convert("L"))[top : top + side, left : left + 5 * side]
-        assert (title < 64).mean() > 0.8, name
+        assert (title < 64).mean() > 0.7, name
