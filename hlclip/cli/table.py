@@ -54,6 +54,7 @@ def table(
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 
+    "".join(rev or ()).encode()  # an error here names what is not text; one of git's does not
     runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)
     for name in unfinished:
         echo(f"left out: {name}", err=True)

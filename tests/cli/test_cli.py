@@ -84,6 +84,13 @@ def test_evaluate_says_how_many_score_lists_do_not_fit(tmp_path: Path) -> None:
     assert "and 1 longer (cut)" in result.stderr
 
 
+def test_the_package_is_found_from_the_folder_that_holds_the_clone(tmp_path: Path) -> None:
+    (tmp_path / "hlclip" / "hlclip").mkdir(parents=True)  # the clone, which is no package
+    code = "from hlclip import best_moments"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [

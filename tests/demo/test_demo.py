@@ -35,7 +35,7 @@ if find_spec("gradio") is None:
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo import is_loopback
+from hlclip.demo import free_port, is_loopback
 from hlclip.demo.server import score_upload
 from tests.browser import watch
 
@@ -111,6 +111,11 @@ def test_a_taken_port_and_an_open_host_are_named() -> None:
     assert warning.startswith("--host 0.0.0.0: everyone who can reach this machine can upload")
     assert error.startswith(f"cannot listen at 0.0.0.0, port {port}: Address already in use")
     assert remedy == "see --host and --port"
+
+
+def test_what_cannot_be_a_host_is_named() -> None:
+    with pytest.raises(HlclipError, match="this cannot be the name of a host"):
+        free_port("caf\udce9", None)
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
