@@ -21,7 +21,7 @@ test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times, fill disks; ta
 	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py \
 	    tests/e2e/test_full_disk.py tests/e2e/test_no_permission.py tests/maintenance/test_references.py
 
-test-unpinned: unpinned-newest unpinned-lowest  ## both ends of the ranges in pyproject.toml; a quarter of an hour
+test-unpinned: unpinned-newest unpinned-lowest  ## both ends of the ranges in pyproject.toml; half an hour
 
 # Without constraints.txt, as users install it: the newest release of each dependency, or the lowest.
 unpinned-%:
