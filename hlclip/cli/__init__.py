@@ -6,6 +6,8 @@ Every other module holds the command of its name; a group's help is its module's
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
 """
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -28,6 +30,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions
 def main() -> None:
     """The command `hlclip`."""
     exit_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where the shell has closed it
+        # A file's name may have bytes that are not text, and a terminal may know few letters.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with quick_process():
         app(prog_name="hlclip")
 

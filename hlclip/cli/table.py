@@ -55,6 +55,7 @@ def table(
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 
+    "".join(rev or ()).encode()  # an error here names what is not text; one of git's does not
     runs, left_out = finished_experiments(Path(), revisions=rev or (), commits=num)
     for line in left_out:
         echo(f"left out: {line}", err=True)

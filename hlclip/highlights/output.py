@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from hlclip.system import HlclipError, write_table
 
 log = logging.getLogger(__name__)
 
+_WRITE_SECONDS = 10
+"""How often the answers of a long run are written; a killed run loses those of this time."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -24,6 +28,32 @@ class Answer:
     curve: Curve
     moments: list[Moment]
     """Best first."""
+
+
+class ScoreFiles:
+    """`scores.jsonl` and `scores.csv` in a folder, written while the answers come.
+
+    Each file is replaced whole: a run that is killed leaves files of its first answers.
+    """
+
+    def __init__(self, folder: Path, *, window: int) -> None:
+        self.answers: list[Answer] = []
+        self.paths = (folder / "scores.jsonl", folder / "scores.csv")
+        self._window = window
+        self._next_write = 0.0
+
+    def add(self, answer: Answer) -> None:
+        """Add an answer; the first is written at once, later ones after `_WRITE_SECONDS`."""
+        self.answers.append(answer)
+        if time.monotonic() >= self._next_write:
+            self.write()
+            self._next_write = time.monotonic() + _WRITE_SECONDS
+
+    def write(self) -> None:
+        """Write all answers; nothing where there are none."""
+        if self.answers:
+            write_jsonl(self.paths[0], self.answers, window=self._window)
+            write_csv(self.paths[1], self.answers, window=self._window)
 
 
 def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
@@ -146,8 +176,8 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
     """Refuse a file name that a film of `video` must not or cannot have.
 
     Raises:
-        HlclipError: `out` exists, is the video itself or a folder, or has a suffix that is not one
-            of `FILMS`.
+        HlclipError: `out` exists, is the video itself or a folder, is not UTF-8, or has a suffix
+            that is not one of `FILMS`.
     """
     if not out.suffix:
         raise HlclipError(f"{out}: has no suffix, expected the name of a film, such as {out}.mp4")
@@ -155,6 +185,10 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
         raise HlclipError(f"{out}: suffix {out.suffix}, expected one of {', '.join(FILMS)}")
     if out.is_dir():
         raise HlclipError(f"{out}: is a folder, expected the name of a film")
+    try:
+        str(out.absolute()).encode()
+    except UnicodeEncodeError as error:  # ffmpeg-python takes nothing else
+        raise HlclipError(f"{out}: this path is not UTF-8, choose another name") from error
     if out.exists() and out.samefile(video):
         raise HlclipError(f"{out}: is the video itself, which is never overwritten")
     if out.exists() and not overwrite:

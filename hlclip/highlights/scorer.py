@@ -5,19 +5,23 @@ is not encoded twice. A long video is encoded in parts of ten minutes. Features 
 that was scored before are read from the store, without torch.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hlclip.formats import read_facts
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system import HlclipError
-from hlclip.video import HASHES, VideoError, VideoFile, inspect_videos
+from hlclip.video import HASHES, VideoError, VideoFile, check_plain, inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor
@@ -57,17 +61,19 @@ class Scorer:
 
         Args:
             video: a file of any length that ffmpeg reads.
-            queries: free text; an empty list only encodes the video.
+            queries: free text; a single text is one query, and an empty list only encodes the
+                video.
 
         Raises:
             VideoError: the file cannot be used as a video; the message names it.
-            HlclipError: a query is blank.
+            HlclipError: a query is blank or no text.
         """
         path, root = Path(video), self._root
+        queries = [queries] if isinstance(queries, str) else list(queries)
+        for query in queries:
+            check_query(query)
         texts = []
         for query in queries:
-            if not query.strip():
-                raise HlclipError("got a blank query, expected some text")
             key = content_key(self._texts.header, query)
             # [1, embedding]
             texts.append(
@@ -80,7 +86,7 @@ class Scorer:
                 self._videos, key, lambda: self._load_model().video_features(file, root)
             )
         except VideoError as error:
-            raise VideoError(f"{path}: {error}") from error
+            raise VideoError(f"{video}: {error}") from error
         # A header may give too short a duration; the last frame is the middle of the last clip.
         duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
         return [
@@ -92,11 +98,23 @@ class Scorer:
         if not path.exists():
             link = f"is a link to {path.readlink()}: " if path.is_symlink() else ""
             raise VideoError(f"{link}no such file")
-        hashes = self._root / HASHES
-        ((_, file),) = inspect_videos({path.name: path.absolute()}, hashes, progress=False)
+        path = path.absolute()
+        check_plain(path)
+        ((_, file),) = inspect_videos({path.name: path}, self._root / HASHES, progress=False)
         if isinstance(file, VideoError):
             raise file
         return file
+
+
+def check_query(query: object) -> None:
+    """Refuse by HlclipError a query that is blank or no text."""
+    if not isinstance(query, str):
+        raise HlclipError(f"got {query!r} as a query, expected some text")
+    if not query.strip():
+        raise HlclipError("got a blank query, expected some text")
+    # UTF-16 that is read as UTF-8 has NULs; a shell's bytes that are no text become surrogates.
+    if re.search(r"[\x00\ud800-\udfff]", query):
+        raise HlclipError(f"got {query!r} as a query, expected text", "type it in UTF-8")
 
 
 def load_scorer(
@@ -122,7 +140,7 @@ def load_scorer(
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:
-        HlclipError: no checkpoint and no model.
+        HlclipError: no checkpoint and no model, or a name of neither.
         CheckpointError: the checkpoint is damaged or belongs to other weights.
         EncoderError: the model cannot be loaded.
         DeviceError: the device does not exist.
@@ -150,6 +168,7 @@ def load_scorer(
 
     @cache
     def load() -> "FeatureExtractor":
+        _refuse_mistyped(path, model)
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
         loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
@@ -159,6 +178,25 @@ def load_scorer(
         return loaded
 
     return Scorer(remembered or load().facts, load, store=store)
+
+
+def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:
+    """Refuse names of nothing before torch and open_clip are imported, which takes seconds."""
+    if checkpoint is not None:
+        facts = read_facts(checkpoint)
+        model = model or str(facts["model"])
+    schema, colon, name = str(model).partition(":")
+    schema, name = (schema, name) if colon else ("", schema)
+    if schema == "local-dir" and not Path(name).is_dir():
+        raise HlclipError(f"model {model}: no folder {name}", "name the folder of a model")
+    configs = Path(str(distribution("open_clip_torch").locate_file("open_clip/model_configs")))
+    names = [config.stem for config in configs.glob("*.json")]
+    if not schema and names and name.replace("/", "-") not in names:
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        raise HlclipError(
+            f"open_clip has no model {name!r}",
+            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
+        )
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:

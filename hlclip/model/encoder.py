@@ -6,6 +6,8 @@ there and its tokens are cached; the *tail* (`hlclip.model.tail`) continues from
 
 import hashlib
 import json
+import logging
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from hlclip.formats import Header
 from hlclip.model.towers import causal_mask, text_pooling, text_tower, vision_tower
 from hlclip.model.weight_files import SUFFIXES, EncoderError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class Encoder:
         Returns:
             float32 [tokens, width], on the CPU.
         """
+        _warn_if_cut(self.tokenizer, query)
         text = self.text
         ids = self.tokenizer([query]).to(text.token_embedding.weight.device)
         length = self._pooled_position(ids) + 1
@@ -190,6 +195,19 @@ def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | 
 def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, str | int | float]:
     """Header of a video's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
+
+
+def _warn_if_cut(tokenizer: Any, query: str) -> None:
+    """Say that a query is longer than the context; tokenizers cut it off silently."""
+    ids = tokenizer([query])
+    context = ids.shape[1]
+    # With room for one token more, the last one of the context is not the end if it goes on.
+    if not torch.equal(tokenizer([query], context_length=context + 1)[:, :context], ids):
+        log.warning(
+            "query %s: the model reads its first %d tokens, the rest is ignored",
+            reprlib.repr(query),
+            context,
+        )
 
 
 def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:

@@ -30,7 +30,8 @@
       TransferError              there is no store to copy from, or no place to copy to
       ReferencesError            which items manifests name cannot be found out
 
-An `OSError` comes from the system. Every other exception is a bug and shows its traceback.
+An `OSError` comes from the system; text that is not UTF-8 comes from a shell or file system. Every
+other exception is a bug and shows its traceback.
 """
 
 import errno
@@ -148,6 +149,10 @@ def print_error(
         message = f"{where}{reason}\n{system_remedy(error.errno)}"
     elif isinstance(error, MemoryError):
         message = f"not enough memory {error}".rstrip() + "\nend other programs, then run again"
+    elif isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # Python's stand-ins for bytes of a shell or a file system that are not text.
+        around = error.object[max(0, error.start - 40) : error.end + 40]
+        message = f"got {around!r}, expected text in UTF-8\nwrite or rename it in UTF-8"
     else:
         message, status, debug = _BUG, 1, True
     if debug or os.environ.get(DEBUG):

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -76,6 +77,8 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Bytes of a file name that are not text are surrogates in Python, for which JSON has escapes.
+    text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\u{ord(found[0]):x}", text)
     write_whole(path, text.encode())
 
 

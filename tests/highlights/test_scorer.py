@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -440,7 +441,7 @@ def test_a_model_with_other_weights_than_the_checkpoint_is_refused(
 def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="must name a tag or weights file for 'ViT-B-32'"):
         load_scorer(model="ViT-B-32", store=tmp_path)
-    with pytest.raises(EncoderError, match="no folder /nowhere"):
+    with pytest.raises(HlclipError, match="no folder /nowhere"):
         load_scorer(model="local-dir:/nowhere", store=tmp_path)
 
 
@@ -457,6 +458,48 @@ def test_bad_videos_and_queries_are_named(model: str, tmp_path: Path) -> None:
         scorer.score(short, QUERIES)
     with pytest.raises(HlclipError, match="blank query"):
         scorer.score(short, [" "])
+
+
+def test_a_single_text_is_one_query(model: str, video: Path, tmp_path: Path) -> None:
+    scorer = load_scorer(model=model, device="cpu", store=tmp_path)
+    (curve,) = scorer.score(video, "the sky")
+    (listed,) = scorer.score(video, ["the sky"])
+    assert curve.query == "the sky"
+    np.testing.assert_array_equal(curve.saliency, listed.saliency)
+
+
+@pytest.mark.parametrize("query", [7, b"a dog", "caf\udce9", "a\0 \0d\0"])
+def test_what_is_no_text_is_no_query(
+    query: object, model: str, video: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(model=model, device="cpu", store=tmp_path)
+    with pytest.raises(HlclipError, match="as a query, expected"):
+        scorer.score(video, ["a dog", query])  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "ViT-B-3"}, "open_clip has no model 'ViT-B-3'\nnear it: ViT-B-32"),
+        ({"model": "local-dir:/no/where"}, "model local-dir:/no/where: no folder /no/where"),
+        ({"checkpoint": "none"}, "none: no such checkpoint"),
+    ],
+    ids=["model", "folder", "checkpoint"],
+)
+def test_a_mistyped_name_is_refused_without_torch(
+    arguments: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    code = "import sys; from hlclip import load_scorer\ntry: load_scorer(**{})\n"
+    code += "except ValueError as error: print(error, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("{}", str(arguments))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HLCLIP_STORE": str(tmp_path)},
+    )
+    assert done.stdout.startswith(message)
+    assert done.stdout.endswith("False\n")
 
 
 def test_the_examples_in_the_docstrings_run(

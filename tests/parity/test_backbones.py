@@ -107,10 +107,10 @@ def built(config: dict[str, Any]) -> CLIP | CustomTextCLIP:
 def letters(context: int, end: int):
     """A tokenizer without files: a letter is a token, `end` follows, then padding."""
 
-    def tokenize(texts: list[str]) -> Tensor:
-        ids = torch.zeros(len(texts), context, dtype=torch.long)
+    def tokenize(texts: list[str], context_length: int = context) -> Tensor:
+        ids = torch.zeros(len(texts), context_length, dtype=torch.long)
         for row, text in zip(ids, texts, strict=True):
-            tokens = [*(10 + ord(letter) % 900 for letter in text[: context - 1]), end]
+            tokens = [*(10 + ord(letter) % 900 for letter in text[: context_length - 1]), end]
             row[: len(tokens)] = torch.tensor(tokens)
         return ids
 
