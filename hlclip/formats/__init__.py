@@ -33,6 +33,7 @@ from hlclip.formats.manifests import (
 )
 from hlclip.formats.safetensors_file import (
     CheckpointError,
+    is_fine_tuned,
     read_arrays,
     read_facts,
     write_arrays,

@@ -160,6 +160,7 @@ REAL = {
 """Model -> width of the image tower where it is made narrow; None is the real width."""
 
 
+WB = ("weight", "bias")
 ONCE = [(name, 2) for name in REAL]
 FEWER = [(name, blocks) for name in ("PE-Core-T-16-384", "MobileCLIP2-L-14") for blocks in (0, 1)]
 
@@ -234,6 +235,7 @@ def like_siglip() -> dict[str, Any]:
 BACKBONES = {
     "ViT-B-16": (few_layers("ViT-B-16-quickgelu"), "shortest", (197, 768), 512),
     "like SigLIP": (like_siglip(), "squash", (4, 32), 32),
+    "like SigLIP, heads alone": (like_siglip(), "squash", (4, 32), 32),
     "like PE-Core": (
         tiny_timm("vit_pe_core_base_patch16_224", {"timm_pool": "map"}, {}),
         "squash",
@@ -241,6 +243,34 @@ BACKBONES = {
         32,
     ),
 }
+
+
+def test_the_heads_by_name():
+    model = built(like_siglip())
+    tail = build_tail(encoder_of(model, "like SigLIP", cached_blocks=1))
+    blocks = set(tail.train_only(1, "frozen").trained())
+    assert {name.split(".resblocks.")[0].split(".blocks.")[0] for name in blocks} == {
+        "visual.trunk",
+        "text.transformer",
+    }
+
+    def heads(name: Any) -> set[str]:
+        return set(tail.train_only(1, name).trained()) - blocks
+
+    norms = {f"{n}.{kind}" for n in ("visual.trunk.norm", "text.ln_final") for kind in WB}
+    pool = {n for n, _ in model.named_parameters() if n.startswith("visual.trunk.attn_pool.")}
+    projections = {f"text.text_projection.{kind}" for kind in WB}
+    assert heads("norm") == norms
+    assert heads("pool") == pool
+    assert heads("projection") == projections  # of the text alone: the pool ends the image tower
+    assert heads("all") == norms | pool | projections
+    assert len(pool) == 13
+
+
+def test_a_pooling_head_that_is_not_there_is_refused():
+    tail = build_tail(encoder_of(built(tiny_config()), "tiny"))
+    with pytest.raises(EncoderError, match=r"(?s)no pooling head.*-S train\.heads=all"):
+        tail.train_only(2, "pool")
 
 
 def data_set(root: Path) -> DataParams:
@@ -260,6 +290,7 @@ def data_set(root: Path) -> DataParams:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     config, resize, image_shape, text_width = BACKBONES[name]
+    blocks = 0 if "heads alone" in name else 2
     name = save_model(tmp_path / "model", config, resize_mode=resize)
     size = config["vision_cfg"]["image_size"]
     index = build_index(data_set(tmp_path / "data"), cache=tmp_path / "hashes")
@@ -267,7 +298,7 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     pictures = FramesParams.model_validate(shape)
     store = tmp_path / "store"
     frames = make_frames(index, pictures, data_root=tmp_path / "data", max_missing=0, store=store)
-    model = {"model": name, "pretrained": None, "cached_blocks": 2}
+    model = {"model": name, "pretrained": None, "cached_blocks": blocks}
     params = EncoderParams.model_validate({**model, "dtype": "float32", "batch": 2})
     images, texts = make_activations(index, frames, params, store=store)
     for item in images.items.values():
@@ -276,7 +307,14 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
         assert Store(store, "texts", texts.header).read(item).shape[1] == text_width
 
     settings = load_params(ROOT / "params.yaml").train.model_copy(
-        update={"epochs": 1, "batch": 1, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
+        update={
+            "blocks": blocks,
+            "epochs": 1,
+            "batch": 1,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "device": "cpu",
+        }
     )
     checkpoint = tmp_path / "tail.safetensors"
     train_tail(
@@ -303,6 +341,6 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     tuned = load_file(checkpoint)
     full.model.load_state_dict(tuned, strict=False)
     torch.testing.assert_close(
-        torch.tensor(scores.cosines["HL-CLIP-2"][0]), expected(), atol=2e-6, rtol=0
+        torch.tensor(scores.cosines[f"HL-CLIP-{blocks}"][0]), expected(), atol=2e-6, rtol=0
     )
-    assert not np.array_equal(scores.cosines["HL-CLIP-2"], scores.cosines[ZERO_SHOT])
+    assert not np.array_equal(scores.cosines[f"HL-CLIP-{blocks}"], scores.cosines[ZERO_SHOT])
