@@ -1,4 +1,4 @@
-"""Blocks and pool of the tail against open_clip's and timm's, in float64: only mistakes are seen."""
+"""Blocks and pool of the tail against open_clip's and timm's, in float64, which shows mistakes."""
 
 from collections.abc import Callable
 
