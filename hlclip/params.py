@@ -91,8 +91,9 @@ class EncoderParams(_Section):
     """open_clip pretrained tag or a weights file; null for `local-dir:` and `hf-hub:` models."""
     cached_blocks: Annotated[int, Field(ge=1)]
     """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2."""
-    dtype: Literal["float16", "float32"]
-    """Precision of the cached tokens."""
+    dtype: Literal["float16", "bfloat16", "float32"]
+    """Precision of the cached tokens: `bfloat16` for a model whose tokens exceed 65,504, which
+    float16 cannot hold."""
     batch: Annotated[int, Field(gt=0)]
     """Frames per forward pass of the trunk (speed and memory only)."""
 

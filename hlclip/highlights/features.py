@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from hlclip.model import (
     load_encoder,
     load_tail,
     pick_device,
+    stored_tokens,
     text_header,
 )
 from hlclip.store import Store, content_key
@@ -40,7 +42,7 @@ BATCH = 25
 """Frames in a batch of decoding and encoding; a divisor of `PART_CLIPS`."""
 
 DTYPE = "float16"
-"""Precision of the stored tokens, as in the bundled `params.yaml`."""
+"""Precision of the stored tokens without a checkpoint, as in the bundled `params.yaml`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,13 @@ class FeatureExtractor:
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
-        def encode() -> NDArray[np.floating]:
-            return cast_tokens(self.encoder.text_tokens(query), DTYPE, query)
+        def encode() -> NDArray[Any]:
+            return cast_tokens(self.encoder.text_tokens(query), dtype, query)
 
         texts = Store(store, "texts", self.facts.texts)
+        dtype = str(texts.header["dtype"])
         item = texts.get_or_make(content_key(texts.header, query), encode)
-        tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
+        tokens = stored_tokens(texts.read(item), dtype).to(self.device).float()
         return self.tail.text(tokens[None]).cpu().numpy()
 
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
@@ -75,7 +78,7 @@ class FeatureExtractor:
         for tokens in token_parts(
             path, video, encoder=self.encoder, frames=self.facts.frames, images=images
         ):
-            for batch in torch.from_numpy(tokens).split(BATCH):
+            for batch in stored_tokens(tokens, str(images.header["dtype"])).split(BATCH):
                 with torch.inference_mode():
                     features.append(self.tail.image(batch.to(self.device).float()).cpu())
         return torch.cat(features).numpy()
@@ -85,9 +88,14 @@ def load_feature_extractor(
     checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
 ) -> FeatureExtractor:
     """Load the model that `load_scorer` describes, by a checkpoint, a model, or both."""
-    trained = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
+    trained: dict[str, Any] = {
+        "cached_blocks": 2,
+        "dtype": DTYPE,
+        "clip_seconds": CLIP_SECONDS,
+        "train": {"blocks": 0},
+    }
     if checkpoint is not None:
-        trained = read_facts(checkpoint)
+        trained |= read_facts(checkpoint)
         if model is None:
             model = str(trained["model"])
             pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])
@@ -110,8 +118,8 @@ def load_feature_extractor(
             interpolation=preprocess.interpolation,
             clip_seconds=clip_seconds,
         ),
-        image_header(header, DTYPE, clip_seconds),
-        text_header(header, DTYPE),
+        image_header(header, trained["dtype"], clip_seconds),
+        text_header(header, trained["dtype"]),
         variant,
         clip_seconds,
     )
@@ -130,7 +138,7 @@ def load_feature_extractor(
 
 def token_parts(
     path: Path, video: Video, *, encoder: Encoder, frames: Header, images: Store
-) -> Iterator[NDArray[np.floating]]:
+) -> Iterator[NDArray[Any]]:
     """The tokens of a video from the store, encoded and stored first where they are missing.
 
     A video of up to `PART_CLIPS` clips is one item under the key of the pipeline, and so is a
@@ -143,7 +151,7 @@ def token_parts(
         images: the store of image tokens.
 
     Yields:
-        [clips, tokens, width] of at most `PART_CLIPS` clips.
+        [clips, tokens, width] of at most `PART_CLIPS` clips, as `stored_array` describes.
 
     Raises:
         VideoError: the video cannot be decoded to its end.
@@ -152,20 +160,21 @@ def token_parts(
     clips = round(video.info.duration / float(frames["clip_seconds"]))
     frames_key = content_key(frames, video.sha256)
     whole = content_key(images.header, frames_key)
+    dtype = str(images.header["dtype"])
     pieces = enumerate(_ahead(stream_frames(path, frames, most=BATCH)))
     parts = groupby(pieces, key=lambda piece: piece[0] // (PART_CLIPS // BATCH))
 
     with tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
 
-        def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
+        def encode(pictures: NDArray[np.uint8]) -> NDArray[Any]:
             tokens = encoder.image_tokens(pictures, batch=BATCH)
             bar.update(len(pictures))
-            return cast_tokens(tokens, DTYPE, path.name)
+            return cast_tokens(tokens, dtype, path.name)
 
-        def encode_all() -> NDArray[np.floating]:
+        def encode_all() -> NDArray[Any]:
             return np.concatenate([encode(pictures) for _, pictures in pieces])
 
-        def encode_part(number: int) -> NDArray[np.floating]:
+        def encode_part(number: int) -> NDArray[Any]:
             # Parts before this one are in the store: their frames are decoded and dropped.
             for each, part in parts:
                 if each == number:

@@ -1,6 +1,7 @@
 """CLIP cut in two: a frozen trunk, and a tail that trains. Only this wing imports open_clip.
 
 encoder         a loaded model's trunk, and what identifies the tokens that it computes
+precision       tokens as arrays of the store: float16, bfloat16 or float32
 tail            the last blocks of both towers, with norm and projection, and their checkpoint
 blocks          attention blocks without the computations that the tail does not need
 towers          the two towers of a model, and whether they can be cut
@@ -10,9 +11,10 @@ weight_files    weights files, checked without running anything in them
 hub             files of the Hugging Face hub, cached or downloaded
 """
 
-from hlclip.model.encoder import Encoder, cast_tokens, encoder_header, image_header, text_header
+from hlclip.model.encoder import Encoder, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached
 from hlclip.model.loading import DeviceError, load_encoder, pick_device, untrained_encoder
+from hlclip.model.precision import cast_tokens, stored_array, stored_tokens
 from hlclip.model.tail import Tail, autocast, build_tail, load_tail, pretrained_tail, save_tail
 from hlclip.model.weight_files import EncoderError
 from hlclip.model.weights import find_weights, weights_status

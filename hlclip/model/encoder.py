@@ -195,19 +195,3 @@ def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, 
 def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
     """Header of a query's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "text"}
-
-
-def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens in the precision of the store; `EncoderError` where a value does not fit.
-
-    Args:
-        tokens: float32 of any shape, on the CPU.
-        dtype: `float16` or `float32`.
-        name: the video or query, for the error.
-    """
-    array = tokens.to(getattr(torch, dtype)).numpy()
-    if not np.isfinite(array).all():
-        raise EncoderError(
-            f"{name}: tokens do not fit into {dtype}", settings={"encoder.dtype": "float32"}
-        )
-    return array

@@ -58,6 +58,7 @@ def train_tail(
         "hlclip": version("hlclip"),
         **{name: images.header[name] for name in ("model", "pretrained", "weights")},
         "cached_blocks": encoder.cached_blocks,
+        "dtype": encoder.dtype,
         "clip_seconds": index.clip_seconds,
         "train": params.model_dump(exclude={"device"}),
         "history": [],

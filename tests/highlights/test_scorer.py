@@ -16,7 +16,14 @@ from hlclip.formats.manifests import Index, Manifest, Video
 from hlclip.formats.safetensors_file import CheckpointError
 from hlclip.highlights import moments, scorer
 from hlclip.highlights.scorer import Scorer, load_scorer
-from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
+from hlclip.model import (
+    EncoderError,
+    build_tail,
+    load_encoder,
+    load_tail,
+    save_tail,
+    stored_tokens,
+)
 from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
@@ -43,6 +50,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("outputs"), model, dtype="float16")
+
+
+def save_checkpoint(folder: Path, model: str, *, dtype: str) -> Path:
     """As training leaves it: every tensor of the last two blocks and heads moved a little."""
     encoder = load_encoder(model, None, cached_blocks=2)
     generator = torch.Generator().manual_seed(1)
@@ -55,15 +66,18 @@ def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pretrained": "none",
         "weights": encoder.fingerprint(),
         "cached_blocks": 2,
+        "dtype": dtype,
         "clip_seconds": 2.0,
         "train": {"blocks": 2},
     }
-    path = tmp_path_factory.mktemp("outputs") / "train.safetensors"
+    path = folder / "train.safetensors"
     save_tail(path, tensors, facts)
     return path
 
 
-def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
+def pipeline(
+    model: str, video: Path, store: Path, dtype: str = "float16"
+) -> tuple[Manifest, Manifest]:
     """What the stages put into the store for a data set of this video."""
     sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
     rows = [
@@ -74,7 +88,7 @@ def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
     size = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
     frames = make_frames(index, size, data_root=video.parent, store=store, max_missing=0)
     params = EncoderParams.model_validate(
-        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
+        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": dtype, "batch": 25}
     )
     return make_activations(index, frames, params, store=store)
 
@@ -88,10 +102,11 @@ def cosines(
     tail = build_tail(encoder)
     if checkpoint:
         load_tail(checkpoint, tail, weights=encoder.fingerprint())
-    tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
+    dtype = str(images.header["dtype"])
+    tokens = stored_tokens(Store(store, "images", images.header).read(images.items["v"]), dtype)
     scores = []
     for query in QUERIES:
-        words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
+        words = stored_tokens(Store(store, "texts", texts.header).read(texts.items[query]), dtype)
         with torch.inference_mode():
             scores.append(
                 tail(
@@ -123,6 +138,18 @@ def test_scores_and_keys_are_the_pipelines(
     assert files(tmp_path) == stored  # nothing was encoded twice
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_a_checkpoint_says_the_precision_of_the_tokens(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    manifests = pipeline(model, video, tmp_path, "bfloat16")
+    stored = files(tmp_path)
+    checkpoint = save_checkpoint(tmp_path, model, dtype="bfloat16")
+    scores = matrix(load_scorer(checkpoint, store=tmp_path, device="cpu"), video)
+    assert files(tmp_path) == stored
+    expected = cosines(model, manifests, tmp_path, checkpoint)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
