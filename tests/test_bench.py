@@ -87,8 +87,8 @@ def test_the_steps_that_are_compared_train_the_same(tmp_path) -> None:
 
 def cached(encoder, images: torch.Tensor) -> Batch:
     with torch.no_grad():
-        tokens = encoder.visual._embeds(images)
-        for block in encoder.visual.transformer.resblocks[:-2]:
+        tokens = encoder.model.visual._embeds(images)
+        for block in encoder.model.visual.transformer.resblocks[:-2]:
             tokens = block(tokens)
     texts = [encoder.text_tokens(query) for query in ("a dog runs", "a cat")]
     return Batch(

@@ -2,15 +2,20 @@
 
 encoder         a loaded model's trunk, and what identifies the tokens that it computes
 precision       tokens as arrays of the store: float16, bfloat16 or float32
-tail            the last blocks of both towers, with norm and projection, and their checkpoint
+tail            the ends of both towers, their training and their checkpoint
+tower_tail      the end of one tower: last blocks, norms, pool, projection
 blocks          attention blocks without the computations that the tail does not need
-towers          the two towers of a model, and whether they can be cut
+pools           average and attention pooling of an image's tokens
+towers          the two towers of a model by one set of names, or why they are refused
+timm_towers     timm's image towers, and all that is known of timm
 loading         open_clip models with their weights, or with random ones, on a device
+description     what an encoder is and costs, without its weights
 weights         which weights file a model's name and `pretrained` mean
 weight_files    weights files, checked without running anything in them
 hub             files of the Hugging Face hub, cached or downloaded
 """
 
+from hlclip.model.description import EncoderDescription, describe_encoder
 from hlclip.model.encoder import Encoder, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached
 from hlclip.model.loading import DeviceError, load_encoder, pick_device, untrained_encoder

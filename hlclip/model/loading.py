@@ -8,12 +8,13 @@ from typing import Any
 
 import open_clip
 import torch
+from torch import nn
 
 from hlclip.model.encoder import Encoder
 from hlclip.model.hub import CONFIG_NAME, cached, fetch
-from hlclip.model.towers import build_empty
+from hlclip.model.towers import build_empty, check_config
 from hlclip.model.weight_files import EncoderError, WeightsError, check_fits, short_reason
-from hlclip.model.weights import find_weights, hub_config, openai_models
+from hlclip.model.weights import check_builtin, find_weights, hub_config, openai_models
 from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
@@ -82,22 +83,22 @@ def untrained_encoder(
         _check_activation(model, pretrained)
         preprocessing = _published_preprocessing(model, pretrained)
     tokenizer = _load_tokenizer(local, model, config)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
-    try:
-        built = open_clip.create_model(
-            local,
-            load_weights=False,
-            pretrained_text=False,
-            force_preprocess_cfg=preprocessing,
-            device=device,
-        )
-    except Exception as error:  # open_clip raises bare exceptions of many kinds
-        raise EncoderError(f"{model}: open_clip cannot build it: {short_reason(error)}") from error
-    finally:
-        root.setLevel(level)
+    built = _build(local, model, preprocessing, device)
     return Encoder(built, tokenizer, name=model, cached_blocks=cached_blocks, config=config)
+
+
+def empty_encoder(model: str, pretrained: str | None, *, cached_blocks: int) -> Encoder:
+    """The encoder of `load_encoder` on torch's `meta` device: shapes and preprocessing.
+
+    It has no tokenizer, takes no memory for weights, and fetches nothing. It raises what
+    `untrained_encoder` raises for the model.
+    """
+    local, config = _read_config(model)
+    check_config(config, model)
+    preprocessing = _published_preprocessing(model, pretrained) if pretrained else None
+    with torch.device("meta"):
+        built = _build(local, model, preprocessing, "meta")
+    return Encoder(built, None, name=model, cached_blocks=cached_blocks, config=config)
 
 
 def pick_device(name: str) -> torch.device:
@@ -127,6 +128,8 @@ def _read_config(model: str) -> tuple[str, dict[str, Any]]:
         if path is None:
             raise EncoderError(f"{model}: its config is not fetched yet, so its shape is not known")
         local = f"local-dir:{path.parent}"  # the folder of the commit, in the hub's cache
+    elif not model.startswith("local-dir:"):
+        check_builtin(model)
     try:
         config = open_clip.get_model_config(local)
     except (OSError, ValueError, AttributeError) as error:  # the last: JSON, but no object
@@ -135,6 +138,25 @@ def _read_config(model: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(config, dict):
         raise EncoderError(f"{model}: {CONFIG_NAME} holds no model, expected a `model_cfg`")
     return local, config
+
+
+def _build(local: str, model: str, preprocessing: dict[str, Any] | None, device: str) -> nn.Module:
+    """open_clip's model with random weights."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # open_clip warns that the weights are random
+    try:
+        return open_clip.create_model(
+            local,
+            load_weights=False,
+            pretrained_text=False,
+            force_preprocess_cfg=preprocessing,
+            device=device,
+        )
+    except Exception as error:  # open_clip raises bare exceptions of many kinds
+        raise EncoderError(f"{model}: open_clip cannot build it: {short_reason(error)}") from error
+    finally:
+        root.setLevel(level)
 
 
 def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:

@@ -45,13 +45,18 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
         # Config and weights are of one commit, even if the repository changes in between.
         commit = fetch(hub_config(name)).parent.name
         return HubFile(name, _candidates(""), "encoder.model", commit)
+    check_builtin(name)
+    return _find_pretrained(name, pretrained)
+
+
+def check_builtin(name: str) -> None:
+    """`WeightsError` unless open_clip has a model of this name."""
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
         raise WeightsError(
             f"open_clip has no model {name!r}",
             f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
         )
-    return _find_pretrained(name, pretrained)
 
 
 def hub_config(repo: str) -> HubFile:

@@ -127,8 +127,8 @@ def test_a_model_that_is_taken_equals_open_clips(name: str):
         model, {**constants, "size": size, "interpolation": "bicubic", "resize_mode": "shortest"}
     )
     encoder = Encoder(model, None, name=name, cached_blocks=2)
-    pool, eos_id = text_pooling(encoder.text)
-    context = len(encoder.text.positional_embedding)
+    pool, eos_id = text_pooling(encoder.text.module)
+    context = encoder.text.shape[0]
     encoder.tokenizer = letters(context, eos_id if pool == "eos" else 999)
     frames = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     assert encoder.image_tokens(frames, batch=2).shape == (3, 10, 32)
