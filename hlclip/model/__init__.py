@@ -9,12 +9,14 @@ pools           average and attention pooling of an image's tokens
 towers          the two towers of a model by one set of names, or why they are refused
 timm_towers     timm's image towers, and all that is known of timm
 loading         open_clip models with their weights, or with random ones, on a device
+catalogue       the models that open_clip knows by name
 description     what an encoder is and costs, without its weights
 weights         which weights file a model's name and `pretrained` mean
 weight_files    weights files, checked without running anything in them
 hub             files of the Hugging Face hub, cached or downloaded
 """
 
+from hlclip.model.catalogue import CatalogueEntry, describe_model, find_models
 from hlclip.model.description import EncoderDescription, describe_encoder
 from hlclip.model.encoder import Encoder, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached

@@ -104,6 +104,7 @@ def test_evaluate_says_how_many_score_lists_do_not_fit(tmp_path: Path) -> None:
         (["highlight", "none.mp4", "a dog"], 2),
         (["evaluate", "none.jsonl", "none.jsonl"], 2),
         (["doctor", "--params", "none.yaml"], 2),
+        (["models", "none"], 2),
         (["report", "none"], 2),
         (["table", "--rev", "none"], 2),
         (["data", "qvhighlights", "none", "--archive", "none.tar.gz"], 2),

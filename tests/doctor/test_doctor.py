@@ -159,6 +159,17 @@ def test_frames_that_do_not_fit_the_model(project: Project):
     assert found.remedy == "-S frames.size=32 -S frames.resize=shortest"
 
 
+def test_a_model_whose_images_cannot_be_made(project: Project):
+    path = project.folder / "model" / "open_clip_config.json"
+    path.write_text(path.read_text().replace('"shortest"', '"longest"'))
+    found = project.examine()["model"]
+    assert (found.state, found.remedy) == (
+        "problem",
+        "`hlclip models` lists those that can be used",
+    )
+    assert "resized by 'longest'" in found.found
+
+
 def test_weights_of_another_activation_function(project: Project):
     project.set("encoder", model="ViT-B-32", pretrained="openai")
     found = project.examine()["model"]
