@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from hlclip.cli.models import QVHIGHLIGHTS_FRAMES
 from hlclip.datasets.qvhighlights import ANNOTATIONS
-from hlclip.model import describe_model
+from hlclip.model import describe_encoder, describe_model
 from hlclip.params import load_params
+from tests.docs import tables
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "presets" / "qvhighlights.yaml"
@@ -72,6 +74,24 @@ def test_a_preset_fits_its_model_and_weights(path: Path) -> None:
     (entry,) = [entry for entry in entries if params.encoder.pretrained in entry.pretrained]
     assert entry.encoder.preprocess.corrections(params.frames.model_dump()) == {}
     assert path.read_text(encoding="utf-8").count(f"cp presets/{path.name} params.yaml") == 1
+
+
+def test_the_docs_say_what_each_encoder_costs() -> None:
+    (table,) = [t for t in tables(ROOT / "docs/qvhighlights.md") if t[0][0] == "preset"]
+    assert {ROOT / row[0].strip("`") for row in table[1:]} == set(PRESETS)
+    for name, *cells in table[1:]:
+        encoder = load_params(ROOT / name.strip("`")).encoder
+        description = describe_encoder(encoder.model, encoder.pretrained)
+        size, resize = description.preprocess.size, description.preprocess.resize
+        tokens, width = description.image_shape
+        millions = description.trunk_parameters / 1e6, description.tail_parameters / 1e6
+        assert cells == [
+            f"`{encoder.model}`",
+            f"{size}, {resize}",
+            f"{tokens} x {width}",
+            f"{QVHIGHLIGHTS_FRAMES * tokens * width * 2 / 1e9:.0f} GB",
+            f"{millions[0]:.0f} M, {millions[1]:.0f} M",
+        ]
 
 
 def test_the_preset_names_the_released_files():
