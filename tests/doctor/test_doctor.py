@@ -91,12 +91,13 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_the_disk_is_computed_from_the_models_shapes(project: Project):
-    project.set("encoder", dtype="float32")
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
+def test_the_disk_is_computed_from_the_models_shapes(project: Project, dtype: str, size: int):
+    project.set("encoder", dtype=dtype)
     project.annotate("v.jsonl", *(f"v{n}" for n in range(10_000)))
     project.set("data", max_missing=1.0)
     clips = 3 * (2 + 10_000)
-    frames, images = clips * 32 * 32 * 3, clips * (4 * 4 + 1) * 64 * 4
+    frames, images = clips * 32 * 32 * 3, clips * (4 * 4 + 1) * 64 * size
     found = project.examine()["disk"].found
     assert f"frames {in_words(frames)}, activations {in_words(images)}, queries " in found
 
