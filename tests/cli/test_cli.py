@@ -1,11 +1,9 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,6 @@ ANNOTATION: dict[str, Any] = {
     "saliency_scores": [[4, 4, 4]],
     "relevant_windows": [[0, 2]],
 }
-
-
-@pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
-    """`hlclip doctor` silences the log of its process, which here goes on."""
-    level = logging.root.level
-    yield
-    logging.root.setLevel(level)
 
 
 def run(*arguments: str | Path) -> Result:
