@@ -59,7 +59,11 @@ def small_timm(name: str, **sizes: Any) -> str:
 
 
 def built(config: dict[str, Any], *, seed: int = 0) -> CLIP | CustomTextCLIP:
-    """A model with random weights; zero biases and unit norms would hide mistakes."""
+    """A model with random weights.
+
+    Zero biases, unit norms, and timm's small weights, with which attention hardly attends, would
+    hide mistakes.
+    """
     config = dict(config)
     custom = config.pop("custom_text", False)
     with torch.random.fork_rng():
@@ -68,6 +72,9 @@ def built(config: dict[str, Any], *, seed: int = 0) -> CLIP | CustomTextCLIP:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
+        for parameter in getattr(model.visual, "trunk", torch.nn.Module()).parameters():
+            if parameter.ndim == 2:
+                parameter.data.normal_(std=parameter.shape[1] ** -0.5)
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hlclip.formats.scores import ZERO_SHOT
-from hlclip.model import Encoder, EncoderError, load_encoder
+from hlclip.model import Encoder, EncoderError, build_tail, load_encoder
 from hlclip.model.towers import build_empty, text_pooling
 from hlclip.params import DataParams, EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations
@@ -103,7 +103,9 @@ def shrunk(config: dict[str, Any], *, width: int | None = 64) -> dict[str, Any]:
         patch = vision["patch_size"]
         vision |= {"layers": 3, "width": 32, "head_width": 16, "image_size": 3 * patch}
     text = {**config["text_cfg"], "layers": 3, "width": 32, "heads": 2, "vocab_size": 1000}
-    return {**config, "embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    # Without a projection the image tower's width is the embedding's.
+    embedding = width or config["embed_dim"] if vision.get("timm_proj") == "none" else 24
+    return {**config, "embed_dim": embedding, "vision_cfg": vision, "text_cfg": text}
 
 
 def letters(context: int, end: int):
@@ -141,6 +143,60 @@ def test_a_model_that_is_taken_equals_open_clips(name: str):
     causal = not config_of(name)["text_cfg"].get("no_causal_mask", False)
     assert len(encoder.text_tokens("a dog")) == (6 if causal else encoder.text.shape[0])
     assert_features_equal(encoder, frames, tolerance=1e-6)
+
+
+REAL = {
+    "ViT-B-32-quickgelu": None,
+    "ViT-B-32-SigLIP2-256": None,
+    "ViT-B-16-SigLIP": None,
+    "PE-Core-T-16-384": None,
+    "PE-Core-B-16": None,
+    "EVA02-B-16": None,
+    "MobileCLIP2-B": None,
+    "ViT-SO400M-14-SigLIP2": 144,
+    "MobileCLIP2-L-14": 128,
+    "ViT-H-14": 32,
+}
+"""Model -> width of the image tower where it is made narrow; None is the real width."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cached_blocks", [0, 1, 2])
+@pytest.mark.parametrize("name", REAL)
+def test_every_gradient_equals_the_full_models(name: str, cached_blocks: int):
+    """In float32, within 1e-5 of the largest gradient of each tower."""
+    config = shrunk(config_of(name), width=REAL[name])
+    if name.startswith("ViT-B-32-quick"):
+        config["vision_cfg"] |= {"width": 768, "head_width": 64, "image_size": 224}
+    model = built(config)
+    encoder = encoder_of(model, name, cached_blocks=cached_blocks)
+    size = encoder.preprocess.size
+    frames = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    weights = torch.randn(3, config["embed_dim"], generator=torch.Generator().manual_seed(2))
+    tail = build_tail(encoder).train_only(cached_blocks, "all")
+    texts = [encoder.text_tokens(query).clone() for query in ("a dog", "a cat on a mat", "x")]
+    padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=1e3)
+    image = tail.image(encoder.image_tokens(frames, batch=2).clone())
+    text = tail.text(padded, torch.tensor([len(tokens) for tokens in texts]))
+    ((image * weights[:2]).sum() + (text * weights).sum()).backward()
+
+    ours = tail.trained()
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter_name in ours)
+    ids = encoder.tokenizer(["a dog", "a cat on a mat", "x"])
+    full_image = model.encode_image(normalised(encoder, frames), normalize=True)
+    full_text = model.encode_text(ids, normalize=True)
+    ((full_image * weights[:2]).sum() + (full_text * weights).sum()).backward()
+    torch.testing.assert_close(image, full_image, atol=1e-6, rtol=0)
+    torch.testing.assert_close(text, full_text, atol=1e-6, rtol=0)
+    theirs = {n: p.grad for n, p in model.named_parameters() if n in ours}
+    assert len(theirs) == len(ours)
+    for tower in (True, False):
+        of = {n: g for n, g in theirs.items() if n.startswith("visual") == tower}
+        largest = max(float(g.abs().max()) for g in of.values() if g is not None)
+        for key, gradient in of.items():
+            assert gradient is not None, key
+            assert (ours[key].grad - gradient).abs().max() <= 1e-5 * largest, key
 
 
 # From films to scores
