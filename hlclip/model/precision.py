@@ -40,7 +40,6 @@ def cast_tokens(tokens: Tensor, dtype: str, name: str) -> NDArray[Any]:
         raise EncoderError(
             f"{name}: tokens of up to {largest:,.0f} do not fit into {dtype}, which ends at "
             f"{torch.finfo(cast.dtype).max:,.0f}",
-            f"{wider} holds them, and `hlclip highlight` takes it from the checkpoint",
             settings={"encoder.dtype": wider},
         )
     return stored_array(cast)

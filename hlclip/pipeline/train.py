@@ -26,7 +26,7 @@ from hlclip.training import (
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 

@@ -112,9 +112,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def file_state(path: Path) -> str:
-    """Size, modification time and inode of a file: they change when its content does, as a rule."""
+    """Size, times and inode of a file: they change when its content does.
+
+    No program can set the time of the last change (ctime), so a copy that keeps the modification
+    time is noticed. A file system whose times are coarse (two seconds on FAT) may hide a second
+    change of the same length within that time.
+    """
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def sha256_of(path: Path) -> str:
@@ -175,7 +180,10 @@ def locked(
     while True:
         descriptor = os.open(path, flags, 0o666)
         try:
-            fcntl.flock(descriptor, mode)
+            try:
+                fcntl.flock(descriptor, mode)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
             # If the last holder removed it after it was opened here, the lock excludes nobody.
             removed = True
             with suppress(FileNotFoundError):
