@@ -92,8 +92,9 @@ class EncoderParams(_Section):
     cached_blocks: Annotated[int, Field(ge=0)]
     """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2. With 0 the trunk has
     all blocks, and `train.blocks: 0` trains the heads alone."""
-    dtype: Literal["float16", "float32"]
-    """Precision of the cached tokens."""
+    dtype: Literal["float16", "bfloat16", "float32"]
+    """Precision of the cached tokens: `bfloat16` for a model whose tokens exceed 65,504, which
+    float16 cannot hold."""
     batch: Annotated[int, Field(gt=0)]
     """Frames per forward pass of the trunk (speed and memory only)."""
 
@@ -229,7 +230,22 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    return check_params(
+        content,
+        path,
+        "correct the values there or with `-S key=value`; values of a `dvc exp run -S` that failed "
+        f"stay in the file, and `git checkout -- {path}` takes the committed ones back",
+    )
+
+
+def check_params(content: object, path: Path, remedy: str) -> Params:
+    """Validate parameters that were read from `path`.
+
+    Raises:
+        ParamsError: a key is missing, unknown or wrong, or two contradict each other.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as failure:
-        raise ParamsError("\n".join(f"{path}: {p}" for p in problems_of(failure))) from None
+        problems = (f"{path}: {problem}" for problem in problems_of(failure))
+        raise ParamsError("\n".join(problems), remedy) from None

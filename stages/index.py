@@ -10,9 +10,10 @@ def main() -> None:
     from hlclip.params import load_params
     from hlclip.pipeline.index import build_index
     from hlclip.store import store_root
+    from hlclip.video import HASHES
 
     params = load_params()
-    index = build_index(params.data, cache=store_root() / "videos.json")
+    index = build_index(params.data, cache=store_root() / HASHES)
     write_index(Path("outputs/index.json"), index)
 
 

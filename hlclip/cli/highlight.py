@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option, echo
 
 import hlclip
-from hlclip.cli.terminal import Checkpoint, Device, Json, Model, Pretrained, print_json
+from hlclip.cli.terminal import Checkpoint, Device, Dtype, Json, Model, Pretrained, print_json
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def highlight(
     model: Model = None,
     pretrained: Pretrained = None,
     device: Device = "auto",
+    dtype: Dtype = None,
     top: Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")] = 5,
     min_seconds: Annotated[
         float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")
@@ -113,7 +114,9 @@ def highlight(
         raise HlclipError(f"--out {out}: is a file, expected a folder")
     # Before open_clip adds its own handler: warnings are lines on stderr.
     logging.basicConfig(format="%(message)s")
-    scorer = hlclip.load_scorer(checkpoint, model=model, pretrained=pretrained, device=device)
+    scorer = hlclip.load_scorer(
+        checkpoint, model=model, pretrained=pretrained, device=device, dtype=dtype
+    )
     failed: dict[str, str] = {}
     answers: list[Answer] = []
     for vid, curve in _curves(scorer, videos, queries, failed):

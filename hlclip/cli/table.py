@@ -16,7 +16,9 @@ def table(
     by: Annotated[
         list[str] | None,
         Option(
-            metavar="KEY", help="Compare runs by this parameter, on val; repeatable (ablations)."
+            metavar="KEY",
+            help="Compare runs by this parameter, on val; repeatable (ablations). encoder.model "
+            "stands for its weights and frames, too.",
         ),
     ] = None,
     rev: Annotated[
@@ -40,8 +42,9 @@ def table(
     """The paper's tables from DVC's experiments: mean and standard deviation over seeds.
 
     Runs are averaged over train.seed, with a line for each of zero-shot CLIP, HL-CLIP-1 and
-    HL-CLIP-2, without and with saliency pooling (SP). Runs are averaged only if their data and all
-    other parameters are the same; otherwise the command names the difference.
+    HL-CLIP-2, without and with saliency pooling (SP). Only runs with the same data and parameters
+    stand in one table: those of the run in the working folder, or else of the newest run. The
+    command names the other runs and what differs.
 
     \b
     Examples:
@@ -51,15 +54,20 @@ def table(
       hlclip table --format markdown
       hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation
+      hlclip table --by encoder.model           encoders, each with its weights and frames
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 
-    runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)
-    for name in unfinished:
-        echo(f"left out: {name}", err=True)
-    runs = comparable(matching(runs, where or ()), by or ())
+    runs, left_out = finished_experiments(Path(), revisions=rev or (), commits=num)
+    for line in left_out:
+        echo(f"left out: {line}", err=True)
+    runs, others = comparable(matching(runs, where or ()), by or ())
+    for line in others:
+        echo(f"left out: {line}", err=True)
+    if others:
+        echo("--where KEY=VALUE or --rev chooses other runs, --by KEY compares them", err=True)
     table_lines = lines(runs, level=level, by=by or ())
     if json:
-        print_json(as_json(table_lines, runs, level=level))
+        print_json(as_json(table_lines, runs, level=level, left_out=[*left_out, *others]))
     else:
         echo(render(table_lines, runs, style=style, level=level))

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Abort, Exit, Option, echo
 from typer.core import TyperCommand
@@ -28,11 +28,22 @@ Pretrained = Annotated[
     str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
 ]
 Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[
+    Literal["float16", "bfloat16", "float32"] | None,
+    Option(
+        help="Precision of the stored tokens. Default: that of the checkpoint's training, else "
+        "float16."
+    ),
+]
 Json = Annotated[
     bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]
 
-_OPTIONS = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
+_OPTIONS = {
+    "encoder.model": "--model",
+    "encoder.pretrained": "--pretrained",
+    "encoder.dtype": "--dtype",
+}
 """Key of params.yaml -> the option that replaces it in commands that load a model."""
 
 

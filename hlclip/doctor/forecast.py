@@ -27,7 +27,7 @@ Rows = Mapping[str, Sequence[Annotation]]
 def store_bytes(rows: Rows, params: Params, encoder: Encoder) -> dict[str, int]:
     """Kind -> bytes of all its items in the store, without headers (half a kilobyte an item)."""
     clips = sum(_clips(rows).values())
-    itemsize = np.dtype(params.encoder.dtype).itemsize
+    itemsize = getattr(torch, params.encoder.dtype).itemsize
     tokens, width = encoder.image_shape
     lengths = sum(map(encoder.text_length, _queries(rows)))
     return {

@@ -45,8 +45,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     """What a checkpoint was made from.
 
     `weights` is the fingerprint of the model that was fine-tuned; `model`, `pretrained`,
-    `cached_blocks`, `clip_seconds` and `train` are parameters; `chosen` is the epoch whose weights
-    it holds.
+    `cached_blocks`, `dtype` (of the cached tokens), `clip_seconds` and `train` are parameters;
+    `chosen` is the epoch whose weights it holds.
 
     Raises:
         CheckpointError: damaged, or not written by hlclip.

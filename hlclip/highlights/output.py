@@ -113,9 +113,9 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
     """
     names: dict[Path, str] = {}
     for path in paths:
+        if not path.exists():
+            raise HlclipError(f"{path}: no such file or folder, expected a video")
         for video in _videos_in(path) if path.is_dir() else [path]:
-            if not video.exists():
-                raise HlclipError(f"{video}: no such file or folder, expected a video")
             if video in names:
                 continue
             candidates = [video.stem, video.name, f"{video.absolute().parent.name}_{video.name}"]
@@ -125,8 +125,9 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _videos_in(folder: Path) -> list[Path]:
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    videos = [path for path in files if _VIDEO_NAME.fullmatch(path.name)]
+    # What is no file, such as a link without a target, is named when it cannot be used.
+    paths = sorted(path for path in folder.iterdir() if not path.is_dir())
+    videos = [path for path in paths if _VIDEO_NAME.fullmatch(path.name)]
     if not videos:
         raise HlclipError(
             f"{folder}: this folder holds no video, expected files such as film.mp4 (not in "

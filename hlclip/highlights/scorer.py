@@ -8,17 +8,16 @@ that was scored before are read from the store, without torch.
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import Video
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system import HlclipError
-from hlclip.video import VideoError, inspect_videos
+from hlclip.video import HASHES, VideoError, VideoFile, inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor
@@ -78,7 +77,7 @@ class Scorer:
             file = self._inspect(path)
             key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
             features = _stored(  # [clips, embedding]
-                self._videos, key, lambda: self._load_model().video_features(path, file, root)
+                self._videos, key, lambda: self._load_model().video_features(file, root)
             )
         except VideoError as error:
             raise VideoError(f"{path}: {error}") from error
@@ -89,16 +88,15 @@ class Scorer:
             for query, text in zip(queries, texts, strict=True)
         ]
 
-    def _inspect(self, path: Path) -> Video:
+    def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
-            raise VideoError("no such file")
-        path = path.absolute()
-        ((_, video),) = inspect_videos(
-            {path.name: path}, path.parent, self._root / "videos.json", progress=False
-        )
-        if isinstance(video, VideoError):
-            raise video
-        return video
+            link = f"is a link to {path.readlink()}: " if path.is_symlink() else ""
+            raise VideoError(f"{link}no such file")
+        hashes = self._root / HASHES
+        ((_, file),) = inspect_videos({path.name: path.absolute()}, hashes, progress=False)
+        if isinstance(file, VideoError):
+            raise file
+        return file
 
 
 def load_scorer(
@@ -107,6 +105,7 @@ def load_scorer(
     model: str | None = None,
     pretrained: str | None = None,
     device: str = "auto",
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None,
     store: Path | None = None,
 ) -> Scorer:
     """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
@@ -118,6 +117,8 @@ def load_scorer(
             checkpoint.
         pretrained: tag or weights file; None where the model includes its weights.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
+        dtype: precision of the tokens in the store; None is that of the checkpoint's training,
+            else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:
@@ -138,7 +139,12 @@ def load_scorer(
             )
     store = store or store_root()
     path = None if checkpoint is None else Path(checkpoint)
-    names = {"checkpoint": path and str(path), "model": model, "pretrained": pretrained}
+    names = {
+        "checkpoint": path and str(path),
+        "model": model,
+        "pretrained": pretrained,
+        "dtype": dtype,
+    }
     # A device that is asked for by name is looked for even where no model is needed.
     remembered = read_model_facts(store, names) if device in ("auto", "cpu") else None
 
@@ -146,7 +152,7 @@ def load_scorer(
     def load() -> "FeatureExtractor":
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(path, model, pretrained, device=device)
+        loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")

@@ -32,7 +32,18 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str
+    """`shortest` or `squash`, see `FramesParams`."""
     interpolation: str
+    """`bicubic` or `bilinear`."""
+
+    def corrections(self, frames: Mapping[str, object]) -> dict[str, object]:
+        """Parameters that must change so that frames fit the model -> the value that fits.
+
+        Args:
+            frames: `size`, `resize` and `interpolation` of the frames.
+        """
+        fitting = {name: getattr(self, name) for name in ("size", "resize", "interpolation")}
+        return {f"frames.{k}": value for k, value in fitting.items() if frames[k] != value}
 
 
 class Encoder:
@@ -85,8 +96,16 @@ class Encoder:
             raise EncoderError(
                 f"{self.name}: takes {height}x{width} images; only square ones are supported"
             )
+        resize, interpolation = config["resize_mode"], config["interpolation"]
+        if resize not in ("shortest", "squash"):
+            raise EncoderError(
+                f"{self.name}: its images are resized by {resize!r}; only 'shortest' and 'squash' "
+                "are supported"
+            )
+        if interpolation == "random":  # in training alone: open_clip evaluates with bicubic
+            interpolation = "bicubic"
         mean, std = tuple(config["mean"]), tuple(config["std"])
-        return Preprocess(height, mean, std, config["resize_mode"], config["interpolation"])
+        return Preprocess(height, mean, std, resize, interpolation)
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -210,19 +229,3 @@ def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, 
 def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
     """Header of a query's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "text"}
-
-
-def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens in the precision of the store; `EncoderError` where a value does not fit.
-
-    Args:
-        tokens: float32 of any shape, on the CPU.
-        dtype: `float16` or `float32`.
-        name: the video or query, for the error.
-    """
-    array = tokens.to(getattr(torch, dtype)).numpy()
-    if not np.isfinite(array).all():
-        raise EncoderError(
-            f"{name}: tokens do not fit into {dtype}", settings={"encoder.dtype": "float32"}
-        )
-    return array

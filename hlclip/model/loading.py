@@ -10,6 +10,7 @@ import open_clip
 import torch
 from torch import nn
 
+from hlclip.formats import Header
 from hlclip.model.encoder import Encoder
 from hlclip.model.hub import CONFIG_NAME, cached, fetch
 from hlclip.model.towers import build_empty, check_config
@@ -25,23 +26,30 @@ class DeviceError(HlclipError):
 
 
 def load_encoder(
-    model: str, pretrained: str | None, *, cached_blocks: int, device: str = "cpu"
+    model: str,
+    pretrained: str | None,
+    *,
+    cached_blocks: int,
+    device: str = "cpu",
+    frames: Header | None = None,
 ) -> Encoder:
     """Load an open_clip model with its weights.
 
-    A model that cannot be cut is refused before its weights are fetched, and a file of another
-    model before its tensors are read. docs/weights.md says which files are taken, from where.
+    A model that cannot be cut, or that takes other frames, is refused before its weights are
+    fetched, and a file of another model before its tensors are read. docs/weights.md says which
+    files are taken, from where.
 
     Args:
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`.
         pretrained: tag or weights file; None for a folder or repository, which has its own.
         cached_blocks: blocks of each tower that belong to the tail.
         device: where the trunk runs.
+        frames: header of the frames that it will encode; None if they are made to fit.
 
     Raises:
         EncoderError: unknown model or tag, weights missing, damaged, unsafe or not for this model,
-            activation function not the one the weights were trained with, or a model that cannot
-            be cut.
+            activation function not the one the weights were trained with, a model that cannot be
+            cut, or one that takes other frames.
     """
     weights = find_weights(model, pretrained)
     openai = openai_models(weights) if pretrained and isinstance(weights, Path) else []
@@ -54,6 +62,9 @@ def load_encoder(
     encoder = untrained_encoder(
         model, "openai" if openai else pretrained, cached_blocks=cached_blocks, device=device
     )
+    if frames is not None and (corrections := encoder.preprocess.corrections(frames)):
+        wrong = ", ".join(f"{key} is {frames[key.removeprefix('frames.')]}" for key in corrections)
+        raise EncoderError(f"{wrong}, but {model} takes other frames", settings=corrections)
     path = weights if isinstance(weights, Path) else fetch(weights)
     if not openai:
         state = encoder.model.state_dict()
@@ -80,7 +91,7 @@ def untrained_encoder(
     Encoder(build_empty(config, model), None, name=model, cached_blocks=cached_blocks)
     preprocessing = None
     if pretrained:
-        _check_activation(model, pretrained)
+        check_activation(model, pretrained)
         preprocessing = _published_preprocessing(model, pretrained)
     tokenizer = _load_tokenizer(local, model, config)
     built = _build(local, model, preprocessing, device)
@@ -118,6 +129,24 @@ def pick_device(name: str) -> torch.device:
         reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
         raise DeviceError(reason, "try auto or cpu") from error
     return device
+
+
+def check_activation(model: str, pretrained: str) -> None:
+    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
+    published = open_clip.get_pretrained_cfg(model, pretrained)
+    twin = f"{model}-quickgelu"
+    if not published and twin in open_clip.list_models():
+        reason = f"a file does not say its activation function; {model} has GELU"
+        log.warning("%s: %s, weights of OpenAI, MetaCLIP and DFN need %s", pretrained, reason, twin)
+    config = open_clip.get_model_config(model) if published else None
+    quick = published.get("quick_gelu", False)
+    if config and quick != config.get("quick_gelu", False):
+        twin = twin if quick else model.removesuffix("-quickgelu")
+        raise EncoderError(
+            f"pretrained {pretrained!r} was trained with another activation function than model "
+            f"{model!r} has: its features would be wrong",
+            settings={"encoder.model": twin},
+        )
 
 
 def _read_config(model: str) -> tuple[str, dict[str, Any]]:
@@ -172,24 +201,6 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
             f"{model}: its tokenizer {hub_name!r} cannot be loaded: {short_reason(error)}",
             f"pip install {package}" if package else remedy,
         ) from error
-
-
-def _check_activation(model: str, pretrained: str) -> None:
-    """Refuse weights that were trained with the other GELU: open_clip only warns, after loading."""
-    published = open_clip.get_pretrained_cfg(model, pretrained)
-    twin = f"{model}-quickgelu"
-    if not published and twin in open_clip.list_models():
-        reason = f"a file does not say its activation function; {model} has GELU"
-        log.warning("%s: %s, weights of OpenAI, MetaCLIP and DFN need %s", pretrained, reason, twin)
-    config = open_clip.get_model_config(model) if published else None
-    quick = published.get("quick_gelu", False)
-    if config and quick != config.get("quick_gelu", False):
-        twin = twin if quick else model.removesuffix("-quickgelu")
-        raise EncoderError(
-            f"pretrained {pretrained!r} was trained with another activation function than model "
-            f"{model!r} has: its features would be wrong",
-            settings={"encoder.model": twin},
-        )
 
 
 def _published_preprocessing(model: str, pretrained: str) -> dict[str, Any]:

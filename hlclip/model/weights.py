@@ -59,7 +59,7 @@ def check_builtin(name: str) -> None:
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
         raise WeightsError(
             f"open_clip has no model {name!r}",
-            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
+            f"near it: {', '.join(near)}" if near else "`hlclip models` lists them",
         )
 
 

@@ -1,6 +1,7 @@
 """evaluate: saliency pooling, official metrics, submission files, and mAP over the window."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def evaluate_splits(
 
     Args:
         metrics: JSON file to write.
-        predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
+        predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
+            its old content is removed.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
 
@@ -64,6 +66,8 @@ def evaluate_splits(
     measured: dict[str, Metrics] = {}
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
+    if predictions.exists():  # of an earlier run, perhaps with other variants
+        shutil.rmtree(predictions)
     for split, scores in splits.items():
         matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
         for name in variants:

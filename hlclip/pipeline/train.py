@@ -26,7 +26,7 @@ from hlclip.training import (
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
@@ -59,6 +59,7 @@ def train_tail(
         "hlclip": version("hlclip"),
         **{name: images.header[name] for name in ("model", "pretrained", "weights")},
         "cached_blocks": encoder.cached_blocks,
+        "dtype": encoder.dtype,
         "clip_seconds": index.clip_seconds,
         "train": params.model_dump(exclude={"device"}),
         "history": [],

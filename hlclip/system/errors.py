@@ -10,12 +10,13 @@
       ParamsError                params.yaml has missing, unknown or contradictory keys
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
+        VideoChangedError        a video is no longer the file that was hashed
       TooManyMissingError        more videos failed than data.max_missing tolerates
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
       DeviceError                the device is not on this machine
       StoreError                 an item is missing, damaged or not as expected
-        StoreUnreadableError     the file system refuses to open an item
+        StoreUnreadableError     the system refuses to open or read an item
       StoreInUseError            a run adds to the store
       TrainError                 there is nothing to train on, or training diverged
       ResumeError                a saved training state is damaged
@@ -51,6 +52,11 @@ _BUG = (
     "output of `hlclip doctor`"
 )
 
+_NO_LOCKS = (
+    "its file system has no locks (flock): mount it with locks, or choose a place on another disk "
+    "(HLCLIP_STORE for the store)"
+)
+
 _REMEDIES = {
     errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
     errno.EACCES: "give your user the right to it, or choose another place",
@@ -60,6 +66,9 @@ _REMEDIES = {
     errno.EDQUOT: "make room within your quota, then run again: what is finished is kept",
     errno.EFBIG: "raise the limit on a file's size (`ulimit -f`) or choose another disk",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), then run again",
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.ENOLCK: _NO_LOCKS,
     errno.EIO: "the disk or the connection to it is failing: check it, then run again",
 }
 

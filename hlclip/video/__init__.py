@@ -9,5 +9,14 @@ ffmpeg_process    ffmpeg with limits on its time and memory
 
 from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
-from hlclip.video.files import DataError, find_videos, inspect_videos
+from hlclip.video.files import (
+    HASHES,
+    DataError,
+    VideoChangedError,
+    VideoFile,
+    find_videos,
+    indexed_video,
+    inspect_videos,
+    read_hashes,
+)
 from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames

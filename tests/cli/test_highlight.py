@@ -146,6 +146,20 @@ def test_a_bad_video_is_named_and_the_others_are_finished(model: str, here: Path
     assert result.stderr.endswith("1 of 2 videos could not be used\n")
 
 
+def test_a_link_without_a_target_in_a_folder_is_named(model: str, here: Path) -> None:
+    """Such as the link to a disk that is not mounted."""
+    copy(here / "holiday.mp4", here / "films" / "b.mp4")
+    (here / "films" / "lost.mp4").symlink_to("/nowhere/lost.mp4")
+    result = run(model, "films", "a dog", "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert [answer["vid"] for answer in content["answers"]] == ["b"]
+    reason = "films/lost.mp4: is a link to /nowhere/lost.mp4: no such file"
+    assert content["failed"] == {"films/lost.mp4": reason}
+    (here / "films" / "b.mp4").unlink()
+    assert run(model, "films", "a dog").exit_code == 2
+
+
 def test_only_bad_videos(model: str, here: Path) -> None:
     (here / "bad.mp4").write_text("no video")
     result = run(model, "bad.mp4", "a dog")
