@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -20,7 +21,7 @@ MODEL = "ViT-B-32-SigLIP2-256"
 def cases(folder: Path) -> Iterator[Pair]:
     del folder  # nothing is written
     torch.manual_seed(0)
-    model = open_clip.create_model(MODEL, load_weights=False)
+    model: Any = open_clip.create_model(MODEL, load_weights=False)
     # Its tokenizer is on the hub: the queries' tokens are random.
     encoder = Encoder(model, None, name=MODEL, cached_blocks=2)
     batch = random_batch(encoder, VIDEOS, FRAMES)
@@ -35,10 +36,11 @@ def cases(folder: Path) -> Iterator[Pair]:
         rounds=3,
     )
     tokens = batch.image_tokens[:FRAMES]
+    pool: Any = tail.image.pool
     yield Pair(
         f"SigLIP 2 B/32-256: attention pool of {FRAMES} frames, forward and backward",
         "timm's AttentionPoolLatent",
-        lambda: with_gradients(tail.image.pool, tokens),
+        lambda: with_gradients(pool, tokens),
         lambda: with_gradients(model.visual.trunk.attn_pool, tokens),
         least_ratio=1.3,
         rounds=7,

@@ -15,14 +15,18 @@ from open_clip.transformer import (
     TextTransformer,
     VisionTransformer,
 )
+from timm.layers.attention import Attention as TimmAttention
+from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models.vision_transformer import Block as TimmBlock
 
 __all__ = [
     "HF_SAFE_WEIGHTS_NAME",
     "HF_WEIGHTS_NAME",
+    "AttentionPoolLatent",
     "QuickGELU",
     "ResidualAttentionBlock",
     "TextTransformer",
+    "TimmAttention",
     "TimmBlock",
     "TimmModel",
     "VisionTransformer",

@@ -79,8 +79,8 @@ class Tail(nn.Module):
 def build_tail(encoder: Encoder) -> Tail:
     """Copy the cached blocks and the heads out of a loaded encoder."""
     cached = encoder.cached_blocks
-    towers = (TowerTail(tower.parts, cached) for tower in (encoder.image, encoder.text))
-    tail = Tail(*towers, {})
+    image, text = TowerTail(encoder.image.parts, cached), TowerTail(encoder.text.parts, cached)
+    tail = Tail(image, text, {})
     # The tail shares its parameters with the model until it is copied: same object, same parameter.
     full_names = {id(p): name for name, p in encoder.model.named_parameters()}
     tail.names = {name: full_names[id(p)] for name, p in tail.named_parameters()}

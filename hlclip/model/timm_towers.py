@@ -4,11 +4,10 @@ from difflib import get_close_matches
 from typing import Any
 
 import timm
-from timm.layers import AttentionPoolLatent
 from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
-from hlclip.model.borrowed import TimmModel
+from hlclip.model.borrowed import AttentionPoolLatent, TimmModel
 from hlclip.model.pools import AttentionPool, Average
 from hlclip.model.tower_tail import Parts, Pool
 from hlclip.model.weight_files import EncoderError

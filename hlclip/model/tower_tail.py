@@ -49,6 +49,7 @@ class TowerTail(nn.Module):
         self.projection = parts.projection
         self.causal = parts.causal
         rope = None if parts.rope is None else parts.rope[first:].clone()
+        self.rope: Tensor | None
         self.register_buffer("rope", rope, persistent=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -126,16 +126,17 @@ def text_tower(model: nn.Module, name: str) -> Tower:
     pool, _ = text_pooling(text)
     if pool not in ("argmax", "eos", "last"):
         raise EncoderError(f"{name}: a text tower with {pool!r} pooling is not supported")
-    causal = text.attn_mask is not None
+    module: Any = text
+    causal = module.attn_mask is not None
     parts = Parts(
-        list(text.transformer.resblocks),
-        norm=text.ln_final,
+        list(module.transformer.resblocks),
+        norm=module.ln_final,
         pool="last",
-        projection=text.text_projection,
+        projection=module.text_projection,
         causal=causal,
     )
-    tokens, width = text.positional_embedding.shape
-    return Tower(text, "causal" if causal else "bidirectional", (tokens, width), 0, parts)
+    tokens, width = module.positional_embedding.shape
+    return Tower(module, "causal" if causal else "bidirectional", (tokens, width), 0, parts)
 
 
 def text_pooling(text: CLIP | TextTransformer) -> tuple[str, int]:

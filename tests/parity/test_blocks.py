@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
-from timm.layers import AttentionPoolLatent
 from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from hlclip.model.blocks import (
     known_parts,
     pooled_block,
 )
+from hlclip.model.borrowed import AttentionPoolLatent
 from hlclip.model.pools import AttentionPool, can_be_absorbed
 
 WIDTH = 16
