@@ -78,10 +78,12 @@ def built(config: dict[str, Any], *, seed: int = 0) -> CLIP | CustomTextCLIP:
     return model.eval()
 
 
-def save_model(folder: Path, config: dict[str, Any], *, seed: int = 0) -> str:
+def save_model(
+    folder: Path, config: dict[str, Any], *, seed: int = 0, resize_mode: str = "shortest"
+) -> str:
     """Write config and random weights; returns the model name for open_clip."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+    content = {"model_cfg": config, "preprocess_cfg": {**PREPROCESS, "resize_mode": resize_mode}}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     save_file(built(config, seed=seed).state_dict(), folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"

@@ -36,6 +36,7 @@ from hlclip.formats.manifests import (
 from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_lock
 from hlclip.formats.safetensors_file import (
     CheckpointError,
+    is_fine_tuned,
     read_arrays,
     read_facts,
     write_arrays,

@@ -13,7 +13,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, read_facts
+from hlclip.formats import (
+    CLIP_SECONDS,
+    ZERO_SHOT,
+    CheckpointError,
+    Header,
+    is_fine_tuned,
+    read_facts,
+)
 from hlclip.highlights.model_cache import ModelFacts, file_states
 from hlclip.model import (
     CONFIG_NAME,
@@ -118,7 +125,7 @@ def load_feature_extractor(
     header = encoder_header(encoder, pretrained)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
-    if checkpoint is not None and trained["train"]["blocks"]:
+    if checkpoint is not None and is_fine_tuned(trained):
         load_tail(checkpoint, tail, weights=str(header["weights"]))
         variant = sha256_of(checkpoint)
     preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])

@@ -7,6 +7,7 @@ tower_tail      the end of one tower: last blocks, norms, pool, projection
 blocks          attention blocks without the computations that the tail does not need
 pools           average and attention pooling of an image's tokens
 towers          the two towers of a model by one set of names, or why they are refused
+borrowed        names that open_clip and timm do not export
 timm_towers     timm's image towers, and all that is known of timm
 loading         open_clip models with their weights, or with random ones, on a device
 catalogue       the models that open_clip knows by name

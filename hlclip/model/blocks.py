@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from timm.layers import Attention
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+from hlclip.model.borrowed import QuickGELU, ResidualAttentionBlock, TimmBlock
 
 SLOPE = 1.702
 """QuickGELU is x * sigmoid(SLOPE * x)."""
@@ -46,7 +46,7 @@ def known_parts(block: Any) -> PreNormBlock | None:
         names = ("ln_1", "ls_1", "ln_2", "mlp", "ls_2")
         projection = attention.in_proj_weight, attention.in_proj_bias
         out = attention.out_proj
-    elif type(block) is Block and type(attention) is Attention:
+    elif type(block) is TimmBlock and type(attention) is Attention:
         if not all(
             isinstance(attention.get_submodule(n), nn.Identity)
             for n in ("q_norm", "k_norm", "norm")

@@ -195,9 +195,11 @@ def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
         return open_clip.get_tokenizer(model if hub_name else local)
     except Exception as error:  # of the hub, of transformers, of the tokenizer's own files
         package = error.name if isinstance(error, ModuleNotFoundError) else None
+        files = "tokenizer.json and tokenizer_config.json"
+        remedy = f"the model's folder needs {files} of {hub_name} (encoder.model: local-dir:PATH)"
         raise EncoderError(
             f"{model}: its tokenizer {hub_name!r} cannot be loaded: {short_reason(error)}",
-            f"pip install {package}" if package else "",
+            f"pip install {package}" if package else remedy,
         ) from error
 
 

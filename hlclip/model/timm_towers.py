@@ -4,12 +4,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import timm
-from open_clip.timm_model import TimmModel
 from timm.layers import AttentionPoolLatent
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
+from timm.models import Eva, VisionTransformer
 from torch import Tensor, nn
 
+from hlclip.model.borrowed import TimmModel
 from hlclip.model.pools import AttentionPool, Average
 from hlclip.model.tower_tail import Parts, Pool
 from hlclip.model.weight_files import EncoderError

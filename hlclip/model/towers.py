@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.timm_model import TimmModel
-from open_clip.transformer import TextTransformer, VisionTransformer
+from open_clip import CLIP, CustomTextCLIP
 from torch import nn
 
+from hlclip.model.borrowed import TextTransformer, TimmModel, VisionTransformer
 from hlclip.model.pools import Average
 from hlclip.model.timm_towers import check_timm_name, timm_parts
 from hlclip.model.tower_tail import Parts

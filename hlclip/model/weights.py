@@ -14,9 +14,13 @@ import open_clip
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.factory import _find_checkpoint_in_dir, parse_model_name
 
+from hlclip.model.borrowed import (
+    HF_SAFE_WEIGHTS_NAME,
+    HF_WEIGHTS_NAME,
+    find_checkpoint_in_dir,
+    parse_model_name,
+)
 from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch, find_on_hub
 from hlclip.model.weight_files import SUFFIXES, WeightsError, is_torchscript, tensor_shapes
 from hlclip.system import sha256_of
@@ -134,7 +138,7 @@ def _find_in_folder(folder: Path) -> Path:
         raise WeightsError(f"no folder {folder}", remedy)
     if not (folder / CONFIG_NAME).is_file():
         raise WeightsError(f"{folder}: has no {CONFIG_NAME}", remedy)
-    path = _find_checkpoint_in_dir(folder)
+    path = find_checkpoint_in_dir(folder)
     if path is None:
         raise WeightsError(f"{folder}: has no weights file", remedy)
     return Path(path)

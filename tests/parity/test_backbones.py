@@ -11,7 +11,7 @@ import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hlclip.formats.scores import ZERO_SHOT
@@ -25,7 +25,7 @@ from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store.store import Store
 from tests.films import film
-from tests.models import built, small_timm, tiny_config
+from tests.models import built, save_model, small_timm, tiny_config
 from tests.parity.test_encoder import assert_features_equal, normalised
 
 ROOT = Path(__file__).parents[2]
@@ -160,9 +160,13 @@ REAL = {
 """Model -> width of the image tower where it is made narrow; None is the real width."""
 
 
+WB = ("weight", "bias")
+ONCE = [(name, 2) for name in REAL]
+FEWER = [(name, blocks) for name in ("PE-Core-T-16-384", "MobileCLIP2-L-14") for blocks in (0, 1)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("cached_blocks", [0, 1, 2])
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(("name", "cached_blocks"), ONCE + FEWER)
 def test_every_gradient_equals_the_full_models(name: str, cached_blocks: int):
     """In float32, within 1e-5 of the largest gradient of each tower."""
     config = shrunk(config_of(name), width=REAL[name])
@@ -210,19 +214,63 @@ def few_layers(name: str) -> dict[str, Any]:
     return config
 
 
-def siglip_like() -> dict[str, Any]:
-    """As SigLIP: text read in both directions, its last token pooled; averaged patches."""
-    config = tiny_config(vision={"pool_type": "avg", "no_ln_pre": True})
-    text = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
-    config["text_cfg"] |= {**text, "norm_kwargs": {"eps": 1e-6}}
-    return {**config, "custom_text": True, "init_logit_bias": -10, "quick_gelu": False}
+def tiny_timm(tower: str, image: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    """A tower of timm made tiny, by a config as open_clip has for its real size."""
+    timm = small_timm(tower, depth=3, img_size=32, embed_dim=32, num_heads=2)
+    config = tiny_config()
+    vision = {"timm_model_name": timm, "image_size": 32, **image}
+    sizes = {**config["text_cfg"], "layers": 3, **text}
+    plain = {"quick_gelu": False, "custom_text": True}
+    return {**config, **plain, "embed_dim": 32, "vision_cfg": vision, "text_cfg": sizes}
+
+
+def like_siglip() -> dict[str, Any]:
+    """timm's ViT pools by attention; the text is read in both directions, its last token pooled."""
+    both = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    text = {**both, "norm_kwargs": {"eps": 1e-6}}
+    image = {"timm_pool": "map", "timm_proj": "none"}
+    return tiny_timm("vit_base_patch16_siglip_224", image, text) | {"init_logit_bias": -10}
 
 
 BACKBONES = {
     "ViT-B-16": (few_layers("ViT-B-16-quickgelu"), "shortest", (197, 768), 512),
-    "ViT-L-14": (few_layers("ViT-L-14-quickgelu"), "shortest", (257, 1024), 768),
-    "SigLIP-like": (siglip_like(), "squash", (17, 64), 32),
+    "like SigLIP": (like_siglip(), "squash", (4, 32), 32),
+    "like SigLIP, heads alone": (like_siglip(), "squash", (4, 32), 32),
+    "like PE-Core": (
+        tiny_timm("vit_pe_core_base_patch16_224", {"timm_pool": "map"}, {}),
+        "squash",
+        (5, 32),
+        32,
+    ),
 }
+
+
+def test_the_heads_by_name():
+    model = built(like_siglip())
+    tail = build_tail(encoder_of(model, "like SigLIP", cached_blocks=1))
+    blocks = set(tail.train_only(1, "frozen").trained())
+    assert {name.split(".resblocks.")[0].split(".blocks.")[0] for name in blocks} == {
+        "visual.trunk",
+        "text.transformer",
+    }
+
+    def heads(name: Any) -> set[str]:
+        return set(tail.train_only(1, name).trained()) - blocks
+
+    norms = {f"{n}.{kind}" for n in ("visual.trunk.norm", "text.ln_final") for kind in WB}
+    pool = {n for n, _ in model.named_parameters() if n.startswith("visual.trunk.attn_pool.")}
+    projections = {f"text.text_projection.{kind}" for kind in WB}
+    assert heads("norm") == norms
+    assert heads("pool") == pool
+    assert heads("projection") == projections  # of the text alone: the pool ends the image tower
+    assert heads("all") == norms | pool | projections
+    assert len(pool) == 13
+
+
+def test_a_pooling_head_that_is_not_there_is_refused():
+    tail = build_tail(encoder_of(built(tiny_config()), "tiny"))
+    with pytest.raises(EncoderError, match=r"(?s)no pooling head.*-S train\.heads=all"):
+        tail.train_only(2, "pool")
 
 
 def data_set(root: Path) -> DataParams:
@@ -242,22 +290,15 @@ def data_set(root: Path) -> DataParams:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     config, resize, image_shape, text_width = BACKBONES[name]
-    folder = tmp_path / "model"
-    folder.mkdir()
-    constants = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
-    preprocess = {**constants, "resize_mode": resize}
-    content = {"model_cfg": config, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(content))
-    state = {key: tensor.half() for key, tensor in built(config).state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-
+    blocks = 0 if "heads alone" in name else 2
+    name = save_model(tmp_path / "model", config, resize_mode=resize)
     size = config["vision_cfg"]["image_size"]
     index = build_index(data_set(tmp_path / "data"), cache=tmp_path / "hashes")
     shape = {"size": size, "resize": resize, "interpolation": "bicubic", "decoder": "ffmpeg"}
     pictures = FramesParams.model_validate(shape)
     store = tmp_path / "store"
     frames = make_frames(index, pictures, data_root=tmp_path / "data", max_missing=0, store=store)
-    model = {"model": f"local-dir:{folder}", "pretrained": None, "cached_blocks": 2}
+    model = {"model": name, "pretrained": None, "cached_blocks": blocks}
     params = EncoderParams.model_validate({**model, "dtype": "float32", "batch": 2})
     images, texts = make_activations(index, frames, params, store=store)
     for item in images.items.values():
@@ -266,7 +307,14 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
         assert Store(store, "texts", texts.header).read(item).shape[1] == text_width
 
     settings = load_params(ROOT / "params.yaml").train.model_copy(
-        update={"epochs": 1, "batch": 1, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
+        update={
+            "blocks": blocks,
+            "epochs": 1,
+            "batch": 1,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "device": "cpu",
+        }
     )
     checkpoint = tmp_path / "tail.safetensors"
     train_tail(
@@ -293,6 +341,6 @@ def test_the_stages_take_the_backbone(tmp_path: Path, name: str):
     tuned = load_file(checkpoint)
     full.model.load_state_dict(tuned, strict=False)
     torch.testing.assert_close(
-        torch.tensor(scores.cosines["HL-CLIP-2"][0]), expected(), atol=2e-6, rtol=0
+        torch.tensor(scores.cosines[f"HL-CLIP-{blocks}"][0]), expected(), atol=2e-6, rtol=0
     )
-    assert not np.array_equal(scores.cosines["HL-CLIP-2"], scores.cosines[ZERO_SHOT])
+    assert not np.array_equal(scores.cosines[f"HL-CLIP-{blocks}"], scores.cosines[ZERO_SHOT])
