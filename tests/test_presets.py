@@ -61,6 +61,10 @@ def test_a_preset_of_another_encoder_differs_in_it_and_its_frames_alone(
         "encoder.pretrained",
         *differing,
     }
+    lines = [path.read_text(encoding="utf-8").splitlines() for path in (PRESET, of_encoder(name))]
+    others = [line for line in lines[1] if line not in lines[0] and not line.startswith("#")]
+    keys = {key.split(".")[1] for key in ("encoder.model", "encoder.pretrained", *differing)}
+    assert {line.split(":")[0].strip() for line in others} == keys  # comments are the same, too
 
 
 def of_encoder(name: str) -> Path:

@@ -40,7 +40,7 @@ def models(
     The smallest store comes first.
 
     \b
-    model        value of encoder.model; with * its tokenizer needs `pip install transformers`
+    model        value of encoder.model; with * its tokenizer needs the package transformers
     tower        class of the image tower, and the library that it comes from
     frames       values of frames.size, frames.resize and frames.interpolation
     tokens       cached tokens of a frame x their width
