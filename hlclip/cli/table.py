@@ -16,7 +16,9 @@ def table(
     by: Annotated[
         list[str] | None,
         Option(
-            metavar="KEY", help="Compare runs by this parameter, on val; repeatable (ablations)."
+            metavar="KEY",
+            help="Compare runs by this parameter, on val; repeatable (ablations). encoder.model "
+            "stands for its weights and frames, too.",
         ),
     ] = None,
     rev: Annotated[
@@ -52,6 +54,7 @@ def table(
       hlclip table --format markdown
       hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation
+      hlclip table --by encoder.model           encoders, each with its weights and frames
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 

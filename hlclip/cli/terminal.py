@@ -32,7 +32,7 @@ Pretrained = Annotated[
 ]
 Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[
-    Literal["float16", "float32"] | None,
+    Literal["float16", "bfloat16", "float32"] | None,
     Option(
         help="Precision of the stored tokens. Default: that of the checkpoint's training, else "
         "float16."

@@ -76,6 +76,14 @@ def read_facts(path: Path) -> dict[str, Any]:
         return _checked_facts(path.read_bytes())
 
 
+def is_fine_tuned(facts: dict[str, Any]) -> bool:
+    """Whether the checkpoint of these facts holds trained tensors; if not, it is zero-shot CLIP's.
+
+    With 0 trained blocks the heads alone may have trained.
+    """
+    return facts["train"]["blocks"] > 0 or "chosen" in facts
+
+
 def _checked_facts(content: bytes) -> dict[str, Any]:
     facts, written, digest = _parse(content)
     if written != digest:

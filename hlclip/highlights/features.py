@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, read_facts
+from hlclip.formats import (
+    CLIP_SECONDS,
+    ZERO_SHOT,
+    CheckpointError,
+    Header,
+    is_fine_tuned,
+    read_facts,
+)
 from hlclip.highlights.model_cache import ModelFacts, file_states
 from hlclip.model import (
     CONFIG_NAME,
@@ -27,6 +35,7 @@ from hlclip.model import (
     load_encoder,
     load_tail,
     pick_device,
+    stored_tokens,
     text_header,
     within_memory,
 )
@@ -62,13 +71,13 @@ class FeatureExtractor:
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
-        def encode() -> NDArray[np.floating]:
-            tokens = self.encoder.text_tokens(query)
-            return cast_tokens(tokens, str(texts.header["dtype"]), query)
+        def encode() -> NDArray[Any]:
+            return cast_tokens(self.encoder.text_tokens(query), dtype, query)
 
         texts = Store(store, "texts", self.facts.texts)
+        dtype = str(texts.header["dtype"])
         item = texts.get_or_make(content_key(texts.header, query), encode)
-        tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
+        tokens = stored_tokens(texts.read(item), dtype).to(self.device).float()
         return _unit_length(self.tail.text(tokens[None]), query)
 
     @within_memory()
@@ -80,7 +89,7 @@ class FeatureExtractor:
             token_parts(file, encoder=self.encoder, frames=self.facts.frames, images=images)
         ) as parts:
             for tokens in parts:
-                for batch in torch.from_numpy(tokens).split(BATCH):
+                for batch in stored_tokens(tokens, str(images.header["dtype"])).split(BATCH):
                     with torch.inference_mode():
                         features.append(self.tail.image(batch.to(self.device).float()).cpu())
         return _unit_length(torch.cat(features), file.path.name)
@@ -132,7 +141,7 @@ def load_feature_extractor(
     header = encoder_header(encoder, pretrained)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
-    if checkpoint is not None and trained["train"]["blocks"]:
+    if checkpoint is not None and is_fine_tuned(trained):
         load_tail(checkpoint, tail, weights=str(header["weights"]))
         variant = sha256_of(checkpoint)
     preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])
@@ -170,7 +179,7 @@ def _model_files(model: str, pretrained: str | None) -> list[Path]:
 
 def token_parts(
     file: VideoFile, *, encoder: Encoder, frames: Header, images: Store
-) -> Generator[NDArray[np.floating], None, None]:
+) -> Generator[NDArray[Any], None, None]:
     """The tokens of a video from the store, encoded and stored first where they are missing.
 
     A video of up to `PART_CLIPS` clips is one item under the key of the pipeline, and so is a
@@ -183,7 +192,7 @@ def token_parts(
         images: the store of image tokens.
 
     Yields:
-        [clips, tokens, width] of at most `PART_CLIPS` clips.
+        [clips, tokens, width] of at most `PART_CLIPS` clips, as `stored_array` describes.
 
     Raises:
         VideoError: the video cannot be decoded to its end, or it has changed since it was hashed.
@@ -201,16 +210,16 @@ def token_parts(
         tqdm(total=clips, desc=file.path.name, unit="clip", disable=None) as bar,
     ):
 
-        def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
+        def encode(pictures: NDArray[np.uint8]) -> NDArray[Any]:
             tokens = encoder.image_tokens(pictures, batch=BATCH)
             bar.update(len(pictures))
             return cast_tokens(tokens, str(images.header["dtype"]), file.path.name)
 
-        def encode_all() -> NDArray[np.floating]:
+        def encode_all() -> NDArray[Any]:
             with file.unchanged():
                 return np.concatenate([encode(pictures) for _, pictures in pieces])
 
-        def encode_part(number: int) -> NDArray[np.floating]:
+        def encode_part(number: int) -> NDArray[Any]:
             # Parts before this one are in the store: their frames are decoded and dropped.
             with file.unchanged():
                 for each, part in parts:

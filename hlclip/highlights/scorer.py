@@ -123,7 +123,7 @@ def load_scorer(
     model: str | None = None,
     pretrained: str | None = None,
     device: str = "auto",
-    dtype: Literal["float16", "float32"] | None = None,
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None,
     store: Path | None = None,
 ) -> Scorer:
     """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
@@ -136,7 +136,7 @@ def load_scorer(
         pretrained: tag or weights file; None where the model includes its weights.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
-            else `float16`. The tokens of some models need `float32`.
+            else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:

@@ -37,6 +37,7 @@ from hlclip.model import (
     load_encoder,
     load_tail,
     save_tail,
+    stored_tokens,
 )
 from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
@@ -112,10 +113,11 @@ def cosines(
     tail = build_tail(encoder)
     if checkpoint:
         load_tail(checkpoint, tail, weights=encoder.fingerprint())
-    tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
+    dtype = str(images.header["dtype"])
+    tokens = stored_tokens(Store(store, "images", images.header).read(images.items["v"]), dtype)
     scores = []
     for query in QUERIES:
-        words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
+        words = stored_tokens(Store(store, "texts", texts.header).read(texts.items[query]), dtype)
         with torch.inference_mode():
             scores.append(
                 tail(
@@ -171,11 +173,12 @@ def with_facts(checkpoint: Path, path: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_a_checkpoint_knows_the_precision_of_its_cache(
-    model: str, video: Path, checkpoint: Path, tmp_path: Path
+    dtype: str, model: str, video: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    exact = with_facts(checkpoint, tmp_path / "exact.safetensors", dtype="float32")
-    manifests = pipeline(model, video, tmp_path, dtype="float32")
+    exact = with_facts(checkpoint, tmp_path / "exact.safetensors", dtype=dtype)
+    manifests = pipeline(model, video, tmp_path, dtype=dtype)
     stored = files(tmp_path)
     scores = matrix(load_scorer(exact, store=tmp_path), video)
     assert files(tmp_path) == stored  # nothing was encoded twice
@@ -237,10 +240,10 @@ def test_tokens_that_do_not_fit_into_float16_are_refused_with_the_option(
     environment = {"HLCLIP_STORE": str(tmp_path / "store")}
     refused = CliRunner().invoke(app, arguments, env=environment)
     assert refused.exit_code == 2
-    assert refused.stderr.endswith("tokens do not fit into float16\n--dtype float32\n")
-    assert (
-        CliRunner().invoke(app, [*arguments, "--dtype", "float32"], env=environment).exit_code == 0
-    )
+    assert refused.stderr.endswith("into float16, which ends at 65,504\n--dtype bfloat16\n")
+    for dtype in ("bfloat16", "float32"):
+        wider = [*arguments, "--dtype", dtype]
+        assert CliRunner().invoke(app, wider, env=environment).exit_code == 0
 
 
 def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:

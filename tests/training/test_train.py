@@ -87,6 +87,7 @@ def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_pat
     assert facts["chosen"]["epoch"] == int(best["epoch"])
     assert facts["chosen"]["val_mAP"] == float(best["val_mAP"])
     assert facts["train"]["blocks"] == 2
+    assert facts["dtype"] == data.images.header["dtype"]
     assert facts["weights"] == data.images.header["weights"]
     assert facts["dtype"] == data.images.header["dtype"]
 
