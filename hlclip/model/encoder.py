@@ -108,7 +108,14 @@ class Encoder:
             )
         if interpolation == "random":  # in training alone: open_clip evaluates with bicubic
             interpolation = "bicubic"
-        mean, std = tuple(config["mean"]), tuple(config["std"])
+        if interpolation not in ("bicubic", "bilinear"):
+            raise EncoderError(
+                f"{self.name}: its images are resized by {interpolation!r} interpolation; only "
+                "'bicubic' and 'bilinear' are supported"
+            )
+        mean, std = (_channels(config[key], key, self.name) for key in ("mean", "std"))
+        if min(std) <= 0:
+            raise EncoderError(f"{self.name}: std of its images is {std}, expected above 0")
         return Preprocess(height, mean, std, resize, interpolation)
 
     @property
@@ -205,6 +212,16 @@ class Encoder:
     def _text_length(self, ids: Tensor) -> int:
         """Number of cached tokens of ids [1, tokens]."""
         return self._pooled_position(ids) + 1 if self.text.parts.causal else ids.shape[1]
+
+
+def _channels(value: Any, key: str, name: str) -> tuple[float, ...]:
+    """A preprocessing constant of red, green and blue; one number stands for all three."""
+    channels = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
+    if len(channels) != 3 or not all(isinstance(c, (int, float)) for c in channels):
+        raise EncoderError(
+            f"{name}: {key} of its images is {value!r}, expected one or three numbers"
+        )
+    return channels
 
 
 def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:

@@ -40,7 +40,8 @@ def timm_parts(visual: TimmModel, name: str) -> Parts:
             "and fine-tuned"
         )
     declared, size = tuple(visual.image_size), tuple(trunk.patch_embed.img_size)
-    if declared != size and not trunk.dynamic_img_size:
+    # A tower with `dynamic_img_size` would take both, with other numbers of tokens.
+    if declared != size:
         raise EncoderError(
             f"{name}: its config says images of {declared[0]}x{declared[1]}, but its image tower "
             f"takes {size[0]}x{size[1]}",

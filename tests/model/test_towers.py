@@ -63,6 +63,42 @@ def test_a_tower_is_refused_before_its_weights_are_read(
             use(name, None, cached_blocks=2)
 
 
+def test_an_image_size_with_other_tokens_is_refused(tmp_path: Path):
+    """A tower with dynamic_img_size would run, with another number of tokens than it says."""
+    vision = {"image_size": 192, "timm_pool": "token"}
+    name = written(tmp_path, config_of("test_vit", **vision) | {"embed_dim": 48})
+    with pytest.raises(EncoderError, match="images of 192x192, but its image tower takes 160x160"):
+        describe_encoder(name, None, cached_blocks=1)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "says"),
+    [
+        ({"interpolation": "nearest"}, "'nearest' interpolation; only 'bicubic' and 'bilinear'"),
+        ({"mean": [0.5, 0.5]}, r"mean of its images is \[0.5, 0.5\], expected one or three"),
+        ({"std": "0.5"}, r"std of its images is '0.5', expected one or three numbers"),
+        ({"std": [0.2, 0, 0.2]}, r"std of its images is \(0.2, 0, 0.2\), expected above 0"),
+        ({"resize_mode": "longest"}, "resized by 'longest'; only 'shortest' and 'squash'"),
+    ],
+)
+def test_preprocessing_that_frames_cannot_have_is_refused(
+    tmp_path: Path, preprocess: dict[str, Any], says: str
+):
+    name = written(tmp_path, tiny_config())
+    config = {"model_cfg": tiny_config(), "preprocess_cfg": preprocess}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match=says):
+        describe_encoder(name, None)
+
+
+def test_one_number_is_the_mean_of_all_channels(tmp_path: Path):
+    name = written(tmp_path, tiny_config())
+    config = {"model_cfg": tiny_config(), "preprocess_cfg": {"mean": 0.5, "std": 0.25}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    form = describe_encoder(name, None).preprocess
+    assert (form.mean, form.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
 def test_weights_that_the_config_asks_timm_for_are_not_fetched(tmp_path: Path):
     name = save_model(tmp_path, config_of(tiny_vit()))
     file = tmp_path / "open_clip_config.json"
