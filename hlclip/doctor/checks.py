@@ -21,6 +21,7 @@ from hlclip.system import free_bytes, in_words, memory_bytes, nearest_folder, pe
 from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
+_SAMPLE = Path("sample/data")
 _LESS_MEMORY = "-S train.micro_batch=25, or lower still"
 
 
@@ -37,6 +38,10 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from _check_store(store_root())
     yield from _check_weights(params.encoder)
     encoder = yield from _check_model(params)
+    if _will_be_drawn(Path(params.data.root)):
+        found = f"{params.data.root} is not there yet; the first run draws it, in a minute or two"
+        yield Finding("data", "note", found)
+        return
     rows = yield from _check_annotations(params.data)
     videos = yield from _check_videos(params.data, rows)
     if encoder is None or device is None or not rows:
@@ -44,6 +49,11 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from _check_disk(store_bytes(rows, params, encoder), store_root())
     if measured:
         yield from _forecast(params, encoder, rows, videos, device)
+
+
+def _will_be_drawn(root: Path) -> bool:
+    """Whether the data are those of the bundled sample, which a run makes where they are absent."""
+    return not root.exists() and root == _SAMPLE and (root.parent / "dvc.yaml").exists()
 
 
 def _check_store(store: Path) -> Check[None]:

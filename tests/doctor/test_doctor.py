@@ -141,6 +141,17 @@ def test_all_annotation_files_are_looked_at(project: Project):
     assert "v.jsonl:1: query: missing" in found["annotations val"].names[0]
 
 
+def test_a_sample_that_is_not_drawn_yet_is_no_problem(project: Project):
+    project.set("data", root="sample/data")
+    assert project.examine()["annotations train"].state == "problem"
+    stage = project.folder / "sample" / "dvc.yaml"
+    stage.parent.mkdir()
+    stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
+    found = project.examine()
+    assert found["data"].state == "note"
+    assert not {"annotations train", "videos"} & found.keys()
+
+
 def test_a_file_with_a_releases_name_must_be_the_release(project: Project):
     project.set("data", annotations={"train": "t.jsonl", "val": "highlight_val_release.jsonl"})
     project.annotate("highlight_val_release.jsonl", "c")
