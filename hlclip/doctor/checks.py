@@ -34,13 +34,12 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from check_ffmpeg()
     yield from check_repository()
     yield from check_last_run(params)
+    yield from _check_sample(Path(params.data.root))
     device = yield from check_device(params.train.device)
     yield from _check_store(store_root())
     yield from _check_weights(params.encoder)
     encoder = yield from _check_model(params)
-    if _will_be_drawn(Path(params.data.root)):
-        found = f"{params.data.root} is not there yet; the first run draws it, in a minute or two"
-        yield Finding("data", "note", found)
+    if not _SAMPLE.exists() and _draws_sample(Path(params.data.root)):
         return
     rows = yield from _check_annotations(params.data)
     videos = yield from _check_videos(params.data, rows)
@@ -51,9 +50,23 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
         yield from _forecast(params, encoder, rows, videos, device)
 
 
-def _will_be_drawn(root: Path) -> bool:
-    """Whether the data are those of the bundled sample, which a run makes where they are absent."""
-    return not root.exists() and root == _SAMPLE and (root.parent / "dvc.yaml").exists()
+def _check_sample(root: Path) -> Check[None]:
+    """Is the bundled sample drawn? DVC asks for it in some commands, wherever the data are."""
+    if _SAMPLE.exists() or not (_SAMPLE.parent / "dvc.yaml").exists():
+        return
+    if _draws_sample(root):
+        yield Finding("sample", "note", f"{_SAMPLE} is not there yet; the first run draws it")
+    else:
+        found = (
+            f"{_SAMPLE} is not there: `dvc checkout`, `dvc commit`, `dvc exp apply` and "
+            "`dvc exp save` end with an error of DVC"
+        )
+        yield Finding("sample", "note", found, "`dvc repro sample/dvc.yaml` draws it")
+
+
+def _draws_sample(root: Path) -> bool:
+    """Whether a run on these data draws the sample first."""
+    return root == _SAMPLE and (_SAMPLE.parent / "dvc.yaml").exists()
 
 
 def _check_store(store: Path) -> Check[None]:

@@ -148,8 +148,19 @@ def test_a_sample_that_is_not_drawn_yet_is_no_problem(project: Project):
     stage.parent.mkdir()
     stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
     found = project.examine()
-    assert found["data"].state == "note"
+    assert found["sample"].found == "sample/data is not there yet; the first run draws it"
     assert not {"annotations train", "videos"} & found.keys()
+
+
+def test_commands_of_dvc_want_the_sample_wherever_the_data_are(project: Project):
+    project.params()
+    stage = project.folder / "sample" / "dvc.yaml"
+    stage.parent.mkdir()
+    stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
+    said = run("--quick").stdout
+    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` draws it" in said
+    (stage.parent / "data").mkdir()
+    assert "sample/data" not in run("--quick").stdout
 
 
 def test_a_file_with_a_releases_name_must_be_the_release(project: Project):
@@ -269,6 +280,7 @@ def test_what_a_killed_or_a_second_dvc_leaves(
     found = project.examine()["DVC"]
     assert found.state == state
     assert said in found.found
+    assert found.remedy in run("--quick").stdout  # also that of a note
 
 
 def test_parameters_that_a_failed_experiment_left_are_named(project: Project):
