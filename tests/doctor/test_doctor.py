@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -307,7 +308,27 @@ def test_stages_of_several_runs_are_named(project: Project):
     assert found.names[0] == "pool.window is 3 in all, 9 in a stage before it"
     assert "`dvc repro`" in found.found
     path.write_text("[")
-    assert project.examine()["last run"].remedy == "take it from git (`git checkout -- dvc.lock`)"
+    assert (
+        project.examine()["last run"].remedy == "take it from git (`git checkout HEAD -- dvc.lock`)"
+    )
+
+
+def test_the_remedy_of_a_lock_with_a_merge_conflict_works(project: Project):
+    def committed(window: int) -> None:
+        project.set("pool", window=window)
+        write_lock(project.folder, project.params())
+        git("add", "dvc.lock")
+        git("commit", "-qm", str(window))
+
+    committed(3)
+    git("checkout", "-qb", "other")
+    committed(5)
+    git("checkout", "-q", "-")
+    committed(7)
+    assert subprocess.run(["git", "merge", "other"], check=False, capture_output=True).returncode
+    (command,) = re.findall("`git (.*)`", project.examine()["last run"].remedy)
+    git(*command.split())
+    assert project.examine()["last run"].state == "ok"
 
 
 def test_a_store_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch):
