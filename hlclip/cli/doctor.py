@@ -46,7 +46,8 @@ def doctor(
     for finding in examine(values, measured=not quick):
         findings.append(finding)
         if not json:
-            echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}")
+            advice = f"; {finding.remedy}" if finding.state == "note" and finding.remedy else ""
+            echo(f"{_MARKS[finding.state]}  {finding.about}: {finding.found}{advice}")
             for name in finding.names[:_SHOWN]:
                 echo(f"{'':9}  {name}")
             hidden = len(finding.names) - _SHOWN

@@ -21,6 +21,7 @@ from hlclip.system import free_bytes, in_words, memory_bytes, nearest_folder, pe
 from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
+_SAMPLE = Path("sample/data")
 _LESS_MEMORY = "-S train.micro_batch=25, or lower still"
 
 
@@ -33,10 +34,13 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from check_ffmpeg()
     yield from check_repository()
     yield from check_last_run(params)
+    yield from _check_sample(Path(params.data.root))
     device = yield from check_device(params.train.device)
     yield from _check_store(store_root())
     yield from _check_weights(params.encoder)
     encoder = yield from _check_model(params)
+    if not _SAMPLE.exists() and _draws_sample(Path(params.data.root)):
+        return
     rows = yield from _check_annotations(params.data)
     videos = yield from _check_videos(params.data, rows)
     if encoder is None or device is None or not rows:
@@ -44,6 +48,25 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from _check_disk(store_bytes(rows, params, encoder), store_root())
     if measured:
         yield from _forecast(params, encoder, rows, videos, device)
+
+
+def _check_sample(root: Path) -> Check[None]:
+    """Is the bundled sample drawn? DVC asks for it in some commands, wherever the data are."""
+    if _SAMPLE.exists() or not (_SAMPLE.parent / "dvc.yaml").exists():
+        return
+    if _draws_sample(root):
+        yield Finding("sample", "note", f"{_SAMPLE} is not there yet; the first run draws it")
+    else:
+        found = (
+            f"{_SAMPLE} is not there: `dvc checkout`, `dvc commit`, `dvc exp apply` and "
+            "`dvc exp save` end with an error of DVC"
+        )
+        yield Finding("sample", "note", found, "`dvc repro sample/dvc.yaml` draws it")
+
+
+def _draws_sample(root: Path) -> bool:
+    """Whether a run on these data draws the sample first."""
+    return root == _SAMPLE and (_SAMPLE.parent / "dvc.yaml").exists()
 
 
 def _check_store(store: Path) -> Check[None]:

@@ -56,7 +56,7 @@ def parse_lock(content: bytes, path: Path = Path(LOCK_FILE)) -> RunLock:
     Raises:
         DamagedFileError: it is damaged.
     """
-    with refusing_damage(path, "", remedy="take it from git (`git checkout -- dvc.lock`)"):
+    with refusing_damage(path, "", remedy="take it from git (`git checkout HEAD -- dvc.lock`)"):
         try:
             stages = (YAML(typ="safe").load(content) or {}).get("stages", {})
         except YAMLError as error:

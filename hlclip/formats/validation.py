@@ -141,7 +141,8 @@ def check_origin(path: Path, found: Mapping[str, Any], expected: Mapping[str, An
             raise StaleFileError(
                 f"{path}: is of another run: {name} is {shown(found.get(name))}, expected "
                 f"{shown(value)}",
-                "`dvc repro` makes what is out of date again",
+                "`dvc repro` makes what is out of date again; if DVC finds nothing to make, "
+                "`dvc repro --force` makes everything",
             )
 
 

@@ -19,7 +19,7 @@ from hlclip.formats import (
     submission_name,
     write_submission,
 )
-from hlclip.params import Params, PoolParams
+from hlclip.params import Params, PoolParams, trains
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
 
@@ -47,7 +47,8 @@ def scores_input(params: Params) -> dict[str, SplitScores]:
         StaleFileError: it is of another run.
     """
     splits = read_scores(SCORES)
-    tuned = [f"HL-CLIP-{params.train.blocks}"] if params.train.blocks else []
+    trained = trains(params.encoder, params.train)
+    tuned = [f"HL-CLIP-{params.train.blocks}"] if trained else []
     clip_seconds = {row.clip_seconds for scores in splits.values() for row in scores.rows}
     found = {
         "evaluate.splits": list(splits),

@@ -65,7 +65,8 @@ def make_frames(
             return frames.get_or_make(content_key(header, video.sha256), decode)
         except VideoChangedError as error:
             # No fault of this video: the index is out of date, whatever share may be missing.
-            raise VideoChangedError(f"{path}: {error}", "`dvc repro` reads it again") from error
+            remedy = "`dvc repro --force index` reads it again"
+            raise VideoChangedError(f"{path}: {error}", remedy) from error
         except VideoError as error:
             return error
 

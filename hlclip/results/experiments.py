@@ -11,7 +11,15 @@ from dvc.repo import Repo
 from dvc.repo.experiments.serialize import ExpState
 from dvc.scm import SCMError
 
-from hlclip.formats import LOCK_FILE, DamagedFileError, RunLock, flat, parse_lock
+from hlclip.formats import (
+    LOCK_FILE,
+    ZERO_SHOT,
+    DamagedFileError,
+    RunLock,
+    flat,
+    parse_lock,
+    unpooled,
+)
 from hlclip.system import HlclipError, is_shallow
 
 METRICS = ("mAP", "HIT@1")
@@ -22,7 +30,10 @@ WORKSPACE = "workspace"
 
 METRICS_FILE = "metrics.json"
 
-RESTORE = "`dvc checkout` brings the files of dvc.lock back, `dvc repro` makes those of params.yaml"
+RESTORE = (
+    "`dvc checkout` brings the files of dvc.lock back if DVC's cache has them, `dvc repro` makes "
+    "those of params.yaml"
+)
 """What to do where the files of a working folder are not of the run in dvc.lock."""
 
 _CODE = ("hlclip", "stages")
@@ -144,6 +155,14 @@ def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
         return f"its stages are of several runs: {lock.mixed[0]}; `dvc repro` makes one"
     if _as_texts(_params(state)) != _as_texts(lock.params):
         return "params.yaml has changed since; `dvc exp run` runs it"
+    blocks = lock.params.get("train.blocks")
+    variants = {unpooled(name) for part in _figures(state).values() for name in part}
+    if variants - {ZERO_SHOT, f"HL-CLIP-{blocks}"} or (blocks and variants == {ZERO_SHOT}):
+        # `dvc commit` and `dvc exp save` write down parameters that did not run.
+        return (
+            f"its figures are of {' and '.join(sorted(variants))}, not of train.blocks = {blocks}; "
+            "`dvc repro --force` makes them again"
+        )
     if state.rev == WORKSPACE and lock.foreign(repository, [METRICS_FILE]):
         return f"{METRICS_FILE} is not of the run in dvc.lock; {RESTORE}"
     return ""

@@ -101,7 +101,7 @@ def read_run(folder: Path) -> Run:
         raise ReportError(
             f"{folder / LOCK_FILE}: section train differs from the parameters of "
             f"{outputs / 'train.safetensors'}",
-            "run `dvc repro --force train`, then the report",
+            "run `dvc repro --force`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
     chosen = metrics.get("window", {})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -141,6 +142,28 @@ def test_all_annotation_files_are_looked_at(project: Project):
     assert "v.jsonl:1: query: missing" in found["annotations val"].names[0]
 
 
+def test_a_sample_that_is_not_drawn_yet_is_no_problem(project: Project):
+    project.set("data", root="sample/data")
+    assert project.examine()["annotations train"].state == "problem"
+    stage = project.folder / "sample" / "dvc.yaml"
+    stage.parent.mkdir()
+    stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
+    found = project.examine()
+    assert found["sample"].found == "sample/data is not there yet; the first run draws it"
+    assert not {"annotations train", "videos"} & found.keys()
+
+
+def test_commands_of_dvc_want_the_sample_wherever_the_data_are(project: Project):
+    project.params()
+    stage = project.folder / "sample" / "dvc.yaml"
+    stage.parent.mkdir()
+    stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
+    said = run("--quick").stdout
+    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` draws it" in said
+    (stage.parent / "data").mkdir()
+    assert "sample/data" not in run("--quick").stdout
+
+
 def test_a_file_with_a_releases_name_must_be_the_release(project: Project):
     project.set("data", annotations={"train": "t.jsonl", "val": "highlight_val_release.jsonl"})
     project.annotate("highlight_val_release.jsonl", "c")
@@ -258,6 +281,7 @@ def test_what_a_killed_or_a_second_dvc_leaves(
     found = project.examine()["DVC"]
     assert found.state == state
     assert said in found.found
+    assert found.remedy in run("--quick").stdout  # also that of a note
 
 
 def test_parameters_that_a_failed_experiment_left_are_named(project: Project):
@@ -284,7 +308,27 @@ def test_stages_of_several_runs_are_named(project: Project):
     assert found.names[0] == "pool.window is 3 in all, 9 in a stage before it"
     assert "`dvc repro`" in found.found
     path.write_text("[")
-    assert project.examine()["last run"].remedy == "take it from git (`git checkout -- dvc.lock`)"
+    assert (
+        project.examine()["last run"].remedy == "take it from git (`git checkout HEAD -- dvc.lock`)"
+    )
+
+
+def test_the_remedy_of_a_lock_with_a_merge_conflict_works(project: Project):
+    def committed(window: int) -> None:
+        project.set("pool", window=window)
+        write_lock(project.folder, project.params())
+        git("add", "dvc.lock")
+        git("commit", "-qm", str(window))
+
+    committed(3)
+    git("checkout", "-qb", "other")
+    committed(5)
+    git("checkout", "-q", "-")
+    committed(7)
+    assert subprocess.run(["git", "merge", "other"], check=False, capture_output=True).returncode
+    (command,) = re.findall("`git (.*)`", project.examine()["last run"].remedy)
+    git(*command.split())
+    assert project.examine()["last run"].state == "ok"
 
 
 def test_a_store_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch):

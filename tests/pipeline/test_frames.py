@@ -483,7 +483,9 @@ def test_frames_are_of_the_file_that_was_hashed(tmp_path: Path, cached: bool) ->
     copy(original, path)
     before = index()
     copy(other, path)
-    with pytest.raises(VideoChangedError, match=r"a\.mkv: is no longer the file.*\n`dvc repro`"):
+    with pytest.raises(
+        VideoChangedError, match=r"a\.mkv: is no longer the file.*\n`dvc repro --force index`"
+    ):
         frames(before)
     copy(original, path)
     manifest = frames(index())

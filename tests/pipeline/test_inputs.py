@@ -132,7 +132,16 @@ def test_a_file_of_other_parameters_is_named(
             read_all(change(PARAMS))
     assert caught.value.reason.startswith(f"outputs/{name}.")
     assert said in caught.value.reason
-    assert "`dvc repro`" in caught.value.remedy()
+    # DVC finds nothing to do after `dvc commit` of parameters that did not run.
+    assert "`dvc repro` makes" in caught.value.remedy()
+    assert "`dvc repro --force` makes" in caught.value.remedy()
+
+
+def test_heads_alone_that_train_have_scores_of_their_own(tmp_path: Path) -> None:
+    params = changed(changed(PARAMS, "train.blocks", 0), "encoder.cached_blocks", 0)
+    with chdir(tmp_path):
+        finish(index(), params)
+        assert list(scores_input(params)["val"].cosines) == ["zero-shot", "HL-CLIP-0"]
 
 
 def test_a_parameter_that_changes_no_result_is_free(tmp_path: Path) -> None:

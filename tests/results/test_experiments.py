@@ -130,6 +130,17 @@ def test_stages_of_several_runs_have_no_figures(here: Path):
     assert "`dvc repro`" in left_out
 
 
+def test_figures_that_were_recorded_under_other_blocks_are_left_out(here: Path):
+    Path("params.yaml").write_text(PARAMS.replace("blocks: 2", "blocks: 1"))
+    dvc("commit", "--force")  # no stage runs
+    figures, (left_out,) = shown()
+    assert figures == {"main": 33.5}
+    assert left_out == (
+        "workspace: its figures are of HL-CLIP-2, not of train.blocks = 1; `dvc repro --force` "
+        "makes them again"
+    )
+
+
 def test_a_shallow_clone_is_named(here: Path, monkeypatch: pytest.MonkeyPatch):
     git("clone", "-q", "--depth", "1", Path().absolute().as_uri(), str(here / "shallow"))
     monkeypatch.chdir(here / "shallow")
