@@ -37,7 +37,7 @@ def cut_moments(
 ) -> list[Range]:
     """Join moments in the order of time to a new film, written whole or not at all.
 
-    The film has the video stream that is scored and the first audio stream, if there is one.
+    The film has the video stream that is scored and the first stream of sound that holds any.
     Without `exact` the streams are copied, in seconds and without loss, but each range begins at
     the key frame before it. Where a copy does not show what it should, the streams are encoded.
     The film is decoded and compared with the video before it gets its name.

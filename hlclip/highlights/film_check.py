@@ -22,6 +22,7 @@ from hlclip.video import (
     open_video,
     probe,
     second_zero,
+    sound_stream,
     video_input,
     video_stream,
 )
@@ -58,7 +59,7 @@ def check(film: Path, video: Path, pieces: Sequence[Piece]) -> None:
     """
     *begins, total = accumulate((piece.end - piece.start for piece in pieces), initial=0.0)
     with open_video(video) as file:
-        streams = 1 + bool(file.streams.audio)
+        streams = 1 + bool(sound_stream(file))
     spans = _decode(film, total, streams)
     expected = np.concatenate([b + p.times for b, p in zip(begins, pieces, strict=True)])
     if len(spans[0]) < len(expected):

@@ -18,7 +18,14 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from hlclip.highlights.film_check import TOLERANCE_SECONDS, Piece
-from hlclip.video import VideoError, has_time_stamps, open_video, second_zero, video_stream
+from hlclip.video import (
+    VideoError,
+    has_time_stamps,
+    open_video,
+    second_zero,
+    sound_stream,
+    video_stream,
+)
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Of containers that store an exact time for each picture, and its rotation."""
@@ -128,7 +135,8 @@ def _from_key_frame(
 def _write(
     source: InputContainer, picture: VideoStream, pieces: Sequence[_Run], film: OutputContainer
 ) -> None:
-    streams = [picture, *source.streams.audio[:1]]
+    sound = sound_stream(source)
+    streams = [picture, sound] if sound else [picture]
     copies = {
         stream.index: film.add_stream_from_template(stream, opaque=True) for stream in streams
     }

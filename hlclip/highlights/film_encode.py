@@ -15,8 +15,10 @@ from hlclip.video import (
     FFmpegProcess,
     VideoError,
     has_time_stamps,
+    is_described,
     open_video,
     picture_name,
+    sound_stream,
     video_input,
     video_stream,
 )
@@ -59,7 +61,11 @@ def encode(
         if seek and not has_time_stamps(file):
             raise VideoError("the video stores no exact time for each picture")
         rate = _rate(video_stream(file).guessed_rate)
-        picture, sounds = picture_name(file), len(file.streams.audio)
+        picture, sound = picture_name(file), sound_stream(file)
+        sounds = [str(sound.index)] if sound else []
+        # The `null` output refuses a stream that is named and holds nothing.
+        streams = [*file.streams.video, *file.streams.audio]
+        indices = [str(stream.index) for stream in streams if is_described(stream)]
     spans = [_numbers(start, end, rate) for start, end in ranges]
     lead = ceil(_LEAD_SECONDS * rate)
     begins = [max(0, first - lead) if seek else 0 for first, _ in spans]
@@ -72,11 +78,11 @@ def encode(
         source = video_input(video, **place)
         count = begins.count(begin)
         pictures += _split(_even(source[picture], rate), "split", count)
-        if sounds:
-            tracks += _split(_whole(source["a:0"]), "asplit", count)
+        for name in sounds:
+            tracks += _split(_whole(source[name]), "asplit", count)
         if not seek:
             # ffmpeg counts from the start of the streams that it reads: it has to read all.
-            everything = [source["v"], source["a"]] if sounds else [source["v"]]
+            everything = [source[index] for index in indices]
             outputs.append(ffmpeg.output(*everything, "-", format="null", c="copy"))
     streams: list[Any] = []
     for number, ((first, stop), begin) in enumerate(zip(spans, begins, strict=True)):
@@ -86,12 +92,12 @@ def encode(
             start, end = (f"{float((frame - begin) / rate):.6f}" for frame in (first, stop))
             cut = tracks[number].filter("atrim", start=start, end=end)
             streams.append(cut.filter("asetpts", "PTS-STARTPTS"))
-    joined = ffmpeg.concat(*streams, v=1, a=min(sounds, 1)).node
+    joined = ffmpeg.concat(*streams, v=1, a=len(sounds)).node
     options = {"q:v": 3, "ac": 2, "ar": 48000, "map_metadata": -1, "map_chapters": -1}
     options |= _OPTIONS.get(film.suffix.lower(), {})
     # Without `file:` ffmpeg would take a folder such as `http:` for a protocol.
     name = f"file:{film.absolute()}"
-    outputs.append(ffmpeg.output(*[joined[n] for n in range(1 + min(sounds, 1))], name, **options))
+    outputs.append(ffmpeg.output(*[joined[n] for n in range(1 + len(sounds))], name, **options))
     _run(ffmpeg.merge_outputs(*outputs), video, until=ranges[-1][1], strict=seek)
     # Theora stores no picture that repeats the one before it: only the first is certain.
     most = 1 if film.suffix.lower() == ".ogv" else None

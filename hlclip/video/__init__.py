@@ -14,10 +14,12 @@ from hlclip.video.container import (
     check_plain,
     has_time_stamps,
     is_cover,
+    is_described,
     open_video,
     picture_name,
     probe,
     second_zero,
+    sound_stream,
     video_stream,
 )
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -89,6 +91,33 @@ def video_stream(container: InputContainer) -> VideoStream:
 def picture_name(container: InputContainer) -> str:
     """The stream of `video_stream` in a command of ffmpeg, such as `V:0`."""
     return f"V:{_number(container)}"
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound of a film: the first stream of sound that holds any.
+
+    Recordings of broadcasts name streams that hold nothing, or nothing in their first seconds.
+    """
+    sounds = container.streams.audio
+    if not sounds or is_described(sounds[0]):
+        return sounds[0] if sounds else None
+    found = len(sounds)
+    with open_video(Path(container.name)) as other:  # reading moves a container
+        numbers = {stream.index: number for number, stream in enumerate(other.streams.audio)}
+        for packet in other.demux(*other.streams.audio):
+            if packet.size:
+                found = min(found, numbers[packet.stream.index])
+            if found == 0:
+                break
+    return sounds[found] if found < len(sounds) else None
+
+
+def is_described(stream: VideoStream | AudioStream) -> bool:
+    """Whether the header, or the first seconds, tell the size of the pictures or the rate."""
+    codec = cast("VideoCodecContext | AudioCodecContext | None", stream.codec_context)
+    return codec is not None and bool(
+        codec.width if isinstance(codec, VideoCodecContext) else codec.sample_rate
+    )
 
 
 def second_zero(container: InputContainer) -> float:

@@ -93,7 +93,8 @@ def check_film(video: Path, out: Path, printed: list[tuple[float, float]]) -> No
         assert [n for t, n in pictures if abs(n - first) <= 1 and abs(t - begin) <= 1.5 * STEP]
         assert [n for t, n in pictures if abs(n - last) <= 1 and abs(t - stop) <= 2.5 * STEP]
     with av.open(str(video)) as container:
-        has_sound = bool(container.streams.audio)
+        sounds = container.streams.audio
+        has_sound = bool(sounds) and any(packet.size for packet in container.demux(*sounds))
     assert bool(film.loud) == has_sound
     if has_sound:
         assert film.sound_seconds == pytest.approx(begins[-1], abs=STEP)
@@ -204,6 +205,37 @@ def test_silence_where_the_video_has_no_sound(
     ffmpeg(*inputs, *SOUNDS[sound], "-c:v", "copy", "-t", SECONDS, path)
     for exact in (False, True):
         check_film(path, out, cut(path, out, (1, 4), (5, 8), exact=exact))
+
+
+# Streams of a recording, and those that hold nothing until a second.
+QUIET = {
+    "no second sound": ({2: SECONDS}, 6),
+    "no first sound": ({1: SECONDS}, 6),
+    "no sound": ({1: SECONDS, 2: SECONDS}, None),
+    "late sound": ({1: 8, 2: SECONDS}, 8),
+    "no second picture": ({3: SECONDS}, 6),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_streams_that_a_broadcast_names_but_does_not_send(
+    tmp_path: Path, raw: Path, name: str
+) -> None:
+    path, out = tmp_path / "a.ts", tmp_path / "film.mp4"
+    maps = ("-map", "0", "-map", "1", "-map", "1", "-map", "0")
+    ffmpeg("-i", raw, *TONE, *maps, *H264, "-c:a", "mp2", path)
+    until, onset = QUIET[name]
+    content, kept = path.read_bytes(), bytearray()
+    packets = [content[place : place + 188] for place in range(0, len(content), 188)]
+    for number, packet in enumerate(packets):
+        stream = int.from_bytes(packet[1:3], "big") % 2**13 - 0x100
+        if number >= until.get(stream, 0) / SECONDS * len(packets):
+            kept += packet
+    path.write_bytes(kept)
+    assert cut(path, out, (1, 4), (6, 9), exact=True) == [(1, 4), (6, 9)]
+    check_film(path, out, [(1, 4), (6, 9)])
+    begin = next((time for time, loud in show(out).loud if loud), None)
+    assert begin == (onset and pytest.approx(onset - 3, abs=0.5 if onset == 8 else STEP))
 
 
 def test_a_picture_that_begins_after_its_sound(tmp_path: Path, raw: Path) -> None:
