@@ -209,12 +209,13 @@ def check_plain(path: Path) -> None:
 
 def _not_read(path: Path, error: OSError | FFmpegError) -> VideoError:
     """Why libav does not open or read a file."""
-    if error.errno in REFUSALS:
-        return unreadable(error)
     try:
+        # To libav, a beginning that it cannot read is no video, and one that is cut off is EIO.
         with path.open("rb") as file:
             start = file.read(_BEGINNING_BYTES)
-    except OSError as refusal:  # to libav, a file whose beginning it cannot read is no video
+            while error.errno in REFUSALS and file.read(_BEGINNING_BYTES):
+                pass
+    except OSError as refusal:
         return unreadable(refusal)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return VideoError(

@@ -199,7 +199,11 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reads"),
-    [("a.mkv", "1+"), ("a.mkv", "4+"), *((f"a.{each}", "4") for each in ("mp4", "mkv", "ts", "avi"))],
+    [
+        ("a.mkv", "1+"),
+        ("a.mkv", "4+"),
+        *((f"a.{each}", "4") for each in ("mp4", "mkv", "ts", "avi")),
+    ],
 )
 def test_a_disk_that_fails_while_ffmpeg_reads_shortens_no_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reads: str
