@@ -24,6 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 Rate = Annotated[float, Field(ge=1e-30, le=1e30)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
+PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
@@ -54,11 +55,11 @@ class _Section(BaseModel):
 class DataParams(_Section):
     """The data set: a folder with QVHighlights rows (jsonl) and `videos/<vid>.<extension>`."""
 
-    root: Annotated[str, Field(min_length=1)]
+    root: PathText
     """Folder of the data set; relative paths start at the folder of `params.yaml`."""
-    annotations: dict[Split, Annotated[str, Field(min_length=1)]]
+    annotations: dict[Split, PathText]
     """Annotation file of each split, relative to `root`; any of train, val and test."""
-    videos: Annotated[str, Field(min_length=1)]
+    videos: PathText
     """Folder of the videos, relative to `root`."""
     clip_seconds: Positive
     """Length of a clip in seconds (QVHighlights: 2)."""

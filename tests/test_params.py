@@ -103,6 +103,8 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     for key, value in LEAVES.items():
         if isinstance(value, str) or value is None:
             yield key, "" if key in FREE_TEXT else "no such choice"
+            if key[0] == "data":
+                yield key, "a\0b"  # no path of the system can be
             yield key, 3
         elif isinstance(value, list):
             yield key, []

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from pydantic_core import ErrorDetails
 
 from hlclip.formats.file_kinds import other_kind
-from hlclip.system import HlclipError
+from hlclip.system import HlclipError, naming
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_LETTERS = 200
@@ -59,7 +59,8 @@ def read_rows(
     first_line: dict[int | str, int] = {}
     problems: list[str] = []
     # Bytes, cut at line feeds alone: str.splitlines would also cut at U+2028 inside a query.
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    with naming(path):
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -117,7 +118,8 @@ def refusing_damage(
 ) -> Iterator[None]:
     """What fails while the content of `path` is parsed is damage to that file of `stage`."""
     try:
-        yield
+        with naming(path):
+            yield
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = problems_of(error)[0] if isinstance(error, ValidationError) else str(error)
         first_line = reason.split("\n")[0]

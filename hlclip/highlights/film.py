@@ -12,7 +12,7 @@ from hlclip.highlights.film_encode import encode
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.output import check_film
 from hlclip.system import HlclipError, replacing
-from hlclip.video import VideoError, open_video, video_stream
+from hlclip.video import VideoError, VideoUnreadableError, open_video, video_stream
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ def _first_that_works(
         try:
             pieces = way(video, ranges, film)
             check(film, video, pieces)
+        except VideoUnreadableError:
+            raise  # no other way reads more
         except VideoError as error:
             film.unlink(missing_ok=True)
             if number == len(ways):

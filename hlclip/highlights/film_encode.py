@@ -1,6 +1,9 @@
 """Encode ranges of a video to a film of constant frame rate, with sound as long as the picture."""
 
+import errno
 import logging
+import os
+import signal
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
@@ -111,6 +114,8 @@ def _run(output: Any, video: Path, *, until: float, strict: bool) -> None:
     with FFmpegProcess(output, video, gap_seconds=until, memory=_MEMORY_BYTES) as process:
         process.read(1, seconds=until)
         status, complaints = process.end()
+    if status == -signal.SIGXFSZ:  # a limit on the size of files, of which ffmpeg says nothing
+        complaints = [os.strerror(errno.EFBIG)]
     if status != 0 or (strict and complaints):
         reason = complaints[0] if complaints else f"exit status {status}"
         raise VideoError(f"ffmpeg failed: {reason}")

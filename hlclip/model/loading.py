@@ -16,14 +16,18 @@ from hlclip.formats import Header, find_not_finite
 from hlclip.model.encoder import Encoder
 from hlclip.model.hub import CONFIG_NAME, cached, fetch
 from hlclip.model.towers import build_empty, check_config
-from hlclip.model.weight_files import EncoderError, WeightsError, check_fits, short_reason
+from hlclip.model.weight_files import (
+    NO_MEMORY,
+    EncoderError,
+    WeightsError,
+    check_fits,
+    check_refusal,
+    short_reason,
+)
 from hlclip.model.weights import check_builtin, find_weights, hub_config, openai_models
 from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
-
-_NO_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")
-"""In the messages of torch and CUDA, which have no type of their own for every such error."""
 
 
 class DeviceError(HlclipError):
@@ -80,6 +84,7 @@ def load_encoder(
             # An archive of OpenAI is a program, but a known one, so it may run.
             open_clip.load_checkpoint(encoder.model, str(path), weights_only=not openai)
     except Exception as error:  # open_clip raises bare exceptions of many kinds
+        check_refusal(path, error)
         raise EncoderError(f"{path}: open_clip cannot load it: {short_reason(error)}") from error
     state = encoder.model.state_dict()
     if problem := find_not_finite({name: t.cpu().numpy() for name, t in state.items()}):
@@ -154,7 +159,7 @@ def within_memory(key: str | None = None, value: int = 1) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not _NO_MEMORY.search(str(error)):
+        if not known and not NO_MEMORY.search(str(error)):
             raise
         remedy, lower = "free memory on the device or use another one", {}
         if key is not None and value > 1:
@@ -216,6 +221,8 @@ def _build(local: str, model: str, preprocessing: dict[str, Any] | None, device:
             device=device,
         )
     except Exception as error:  # open_clip raises bare exceptions of many kinds
+        if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+            raise
         raise EncoderError(f"{model}: open_clip cannot build it: {short_reason(error)}") from error
     finally:
         root.setLevel(level)

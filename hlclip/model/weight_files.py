@@ -5,6 +5,7 @@ TorchScript archive is a program that runs when it is loaded, so only archives w
 are loaded.
 """
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +17,18 @@ from huggingface_hub import constants
 from safetensors import safe_open
 
 from hlclip.model.borrowed import convert_to_custom_text_state_dict
-from hlclip.system import HlclipError
+from hlclip.system import HlclipError, naming
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 Shapes = dict[str, tuple[int, ...]]
 """Parameter name -> shape."""
+
+
+_PIECE_BYTES = 2**24
+
+NO_MEMORY = re.compile("out of memory|an't allocate memory|annot allocate memory|ALLOC_FAILED")
+"""In the messages of torch, CUDA and safetensors, which have no type for every such error."""
 
 
 class EncoderError(HlclipError):
@@ -69,6 +76,7 @@ def tensor_shapes(path: Path) -> Shapes:
             with safe_open(path, framework="pt") as file:
                 return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
         except Exception as error:  # SafetensorError derives from nothing narrower
+            check_refusal(path, error)
             raise WeightsError(
                 f"{path}: not a whole safetensors file ({short_reason(error)})", remedy
             ) from error
@@ -88,7 +96,8 @@ def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
         WeightsError: the file cannot be read, or belongs to another model; the message counts and
             shows the differences.
     """
-    shapes = tensor_shapes(path)
+    with naming(path):
+        shapes = tensor_shapes(path)
     if "text.text_projection" in expected:
         # As open_clip does when a CustomTextCLIP loads the file of a CLIP.
         shapes = convert_to_custom_text_state_dict(shapes)
@@ -113,6 +122,25 @@ def check_fits(path: Path, expected: Shapes, *, model: str) -> None:
         )
 
 
+def check_refusal(path: Path, error: Exception) -> None:
+    """Raise what the system refused, if it did, when a reader of weights failed with `error`.
+
+    Libraries give no errno for a read that failed, or memory that there was not: such an error is
+    no evidence against the file.
+
+    Raises:
+        OSError: the file cannot be read to its end.
+        MemoryError: the reader got no memory.
+    """
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        raise MemoryError(short_reason(error)) from error
+    with naming(path), path.open("rb") as file:
+        if isinstance(error, OSError):
+            raise error
+        while file.read(_PIECE_BYTES):
+            pass
+
+
 def short_reason(error: Exception) -> str:
     """First line of an error's message, or the error's type where the message is empty."""
     lines = str(error).strip().splitlines()
@@ -133,6 +161,7 @@ def _pickle_shapes(path: Path, remedy: str) -> Shapes:
         content: Any = torch.load(path, map_location="meta", weights_only=True)
     except Exception as error:  # the file's content decides which of many kinds
         # torch's message is long and advises to load the file unsafely: one line of it is useful.
+        check_refusal(path, error)
         unsafe = [line.strip() for line in str(error).splitlines() if "nsupported" in line]
         if unsafe and "global" in unsafe[0].lower():
             raise WeightsError(

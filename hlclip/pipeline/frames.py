@@ -17,6 +17,7 @@ from hlclip.video import (
     HASHES,
     VideoChangedError,
     VideoError,
+    VideoUnreadableError,
     extract_frames,
     frames_header,
     indexed_video,
@@ -46,6 +47,7 @@ def make_frames(
 
     Raises:
         VideoChangedError: a video is no longer the file that `index` hashed.
+        VideoUnreadableError: the system refuses to read a video.
         TooManyMissingError: too many videos failed; the frames of the others stay in the store.
     """
     settings = params.model_dump(exclude={"decoder"})
@@ -67,6 +69,8 @@ def make_frames(
             # No fault of this video: the index is out of date, whatever share may be missing.
             remedy = "`dvc repro --force index` reads it again"
             raise VideoChangedError(f"{path}: {error}", remedy) from error
+        except VideoUnreadableError as error:
+            raise VideoUnreadableError(f"{path}: {error.reason}", error.remedy()) from error
         except VideoError as error:
             return error
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from hlclip.formats import Annotation, Index, Video, read_annotations
 from hlclip.params import DataParams, Split
 from hlclip.pipeline.missing import check_missing, check_splits
-from hlclip.video import DataError, VideoFile, find_videos, inspect_videos
+from hlclip.video import (
+    DataError,
+    VideoFile,
+    VideoUnreadableError,
+    find_videos,
+    inspect_videos,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +30,7 @@ def build_index(
     Raises:
         DataError: a folder or annotation file is absent, or two files claim one vid.
         AnnotationError: rows are malformed; all problems are listed.
+        VideoUnreadableError: the system refuses to read a video.
         TooManyMissingError: see `check_missing` and `check_splits`.
     """
     root = Path(data.root)
@@ -48,6 +55,8 @@ def build_index(
         if isinstance(file, VideoFile):
             relative = file.path.relative_to(root).as_posix()
             videos[vid] = Video(relative, file.sha256, file.info)
+        elif isinstance(file, VideoUnreadableError):
+            raise VideoUnreadableError(f"{files[vid]}: {file.reason}", file.remedy()) from file
         else:
             missing[vid] = f"{data.videos}/{files[vid].name}: {file}"
     rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())

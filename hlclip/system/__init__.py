@@ -22,6 +22,7 @@ from hlclip.system.files import (
     being_written,
     file_state,
     locked,
+    naming,
     remove_leftover,
     remove_leftovers,
     replacing,

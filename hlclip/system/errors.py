@@ -12,6 +12,7 @@
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
         VideoChangedError        a video is no longer the file that was hashed
+        VideoUnreadableError     the system refuses to read a video, which may be whole
       TooManyMissingError        more videos failed than tolerated, or all of a needed split
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
@@ -36,6 +37,7 @@ other exception is a bug and shows its traceback.
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -58,6 +60,9 @@ _NO_LOCKS = (
     "its file system has no locks (flock): mount it with locks, or choose a place on another disk "
     "(HLCLIP_STORE for the store)"
 )
+
+_NO_ROOM = re.compile("failed to map segment|[Cc]annot allocate memory")
+"""How the loader of shared libraries says that there is no memory for one."""
 
 _REMEDIES = {
     errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
@@ -143,6 +148,9 @@ def print_error(
         return ending.code
     if isinstance(error, HlclipError):
         message = error.message(options)
+    elif isinstance(error, ImportError | OSError) and _NO_ROOM.search(str(error)):
+        message = f"not enough memory: {error}\n"
+        message += "end other programs, or raise the limit on memory (`ulimit -v`), then run again"
     elif isinstance(error, OSError):
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{error.filename}: " if error.filename else ""

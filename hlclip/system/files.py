@@ -62,7 +62,7 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
                 written = temporary.stat().st_size if temporary.exists() else 0
             _fsync(temporary)
             os.replace(temporary, path)
-            _fsync(path.parent)
+            _flush_folder(path.parent)
     except Exception as error:
         # The caller's errors stay what they are, unless the disk refused to take the content.
         if isinstance(error, OSError) and not in_caller:
@@ -125,9 +125,20 @@ def file_state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An `OSError` of a read, which names no file as that of an open does, names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def sha256_of(path: Path) -> str:
     """sha256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -252,3 +263,12 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder, where its file system and its permissions allow it."""
+    try:
+        _fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
+            raise

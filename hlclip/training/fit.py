@@ -17,7 +17,7 @@ from tqdm import tqdm
 from hlclip.formats import find_not_finite
 from hlclip.model import Tail, autocast, within_memory
 from hlclip.params import TrainParams
-from hlclip.system import HlclipError, write_table, write_whole
+from hlclip.system import HlclipError, naming, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.epoch_loss import EpochLoss, diverged
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
@@ -78,7 +78,8 @@ class TrainingState:
             FileNotFoundError: no such file.
             ResumeError: damaged, or the state of another training.
         """
-        content = path.read_bytes()
+        with naming(path):
+            content = path.read_bytes()
         digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if digest != _digest(path, content):  # torch.load does not notice flipped bits
             raise ResumeError(f"{path}: damaged, its bytes do not match its digest")

@@ -11,6 +11,7 @@ workers           threads that decode, and stop when their caller is interrupted
 from hlclip.video.container import (
     CONTAINERS,
     VideoError,
+    VideoUnreadableError,
     check_plain,
     has_time_stamps,
     is_cover,

@@ -1,5 +1,6 @@
 """The header of a video file, and which files are opened at all."""
 
+import errno
 import math
 import stat
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from hlclip.formats import VideoInfo
-from hlclip.system import HlclipError
+from hlclip.system import HlclipError, system_remedy
 
 CONTAINERS = (
     "mov,matroska,avi,asf,flv,live_flv,ogg,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,av1,obu,"
@@ -39,6 +40,9 @@ MOST_SECONDS = 24 * 3600
 _OPENING_SECONDS = 300.0
 """Time limit for a container's header, and for each packet: a network drive may stand still."""
 
+_BEGINNING_BYTES = 2**20
+"""libav finds out what a file is from as much of it."""
+
 # Titles come in every encoding, and are not used. PyAV 19 reads them all, PyAV 18 on request.
 _ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__ < "19" else {}
 
@@ -49,6 +53,30 @@ _TIMES_JUMP = 0x200
 
 class VideoError(HlclipError):
     """A file is not a video that can be used; the message says why."""
+
+
+class VideoUnreadableError(VideoError):
+    """The system refuses to read a file, for now; it may be a whole video.
+
+    A stage ends with it, whatever share of videos may be missing: DVC would never run the stage
+    again for a file that has not changed.
+    """
+
+
+REFUSALS = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN),
+    *(errno.EMFILE, errno.ENFILE),
+)
+"""Errors of a disk, of a connection to it, or of the limit on open files. libav gives ENOMEM for
+files that claim too much, too, so it is not among them."""
+
+
+def unreadable(error: OSError | FFmpegError) -> VideoError:
+    """The error for a file that the system refuses to open or read."""
+    reason = f"cannot be read ({error.strerror or error})"
+    if error.errno in REFUSALS:
+        return VideoUnreadableError(reason, system_remedy(error.errno))
+    return VideoError(reason)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -190,11 +218,7 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
-        if _is_webp(path):
-            raise VideoError(
-                "is a WebP picture or animation, which is not read; convert it to MP4 or GIF"
-            ) from error
-        raise VideoError(f"not readable as a video ({error.strerror or error})") from error
+        raise _not_read(path, error) from error
 
 
 def check_plain(path: Path) -> None:
@@ -203,7 +227,7 @@ def check_plain(path: Path) -> None:
         str(path.absolute()).encode()
         mode = path.stat().st_mode
     except OSError as error:
-        raise VideoError(f"cannot be read ({error.strerror})") from error
+        raise unreadable(error) from error
     except ValueError as error:  # ffmpeg-python takes nothing else
         raise VideoError("its name cannot be used: not UTF-8, or a NUL; rename it") from error
     if stat.S_ISDIR(mode):
@@ -212,13 +236,21 @@ def check_plain(path: Path) -> None:
         raise VideoError("is a pipe, device or socket, expected a plain file")
 
 
-def _is_webp(path: Path) -> bool:
+def _not_read(path: Path, error: OSError | FFmpegError) -> VideoError:
+    """Why libav does not open or read a file."""
     try:
+        # To libav, a beginning that it cannot read is no video, and one that is cut off is EIO.
         with path.open("rb") as file:
-            start = file.read(12)
-    except OSError:
-        return False
-    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
+            start = file.read(_BEGINNING_BYTES)
+            while error.errno in REFUSALS and file.read(_BEGINNING_BYTES):
+                pass
+    except OSError as refusal:
+        return unreadable(refusal)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return VideoError(
+            "is a WebP picture or animation, which is not read; convert it to MP4 or GIF"
+        )
+    return VideoError(f"not readable as a video ({error.strerror or error})")
 
 
 def is_cover(stream: VideoStream) -> bool:

@@ -1,10 +1,12 @@
 """ffmpeg as a process with limits on what it reads, its time and its memory."""
 
 import contextlib
+import os
 import re
 import resource
 import selectors
 import shutil
+import signal
 import subprocess
 import time
 from functools import cache
@@ -15,7 +17,15 @@ from typing import Any, Self, cast
 import ffmpeg
 import imageio_ffmpeg
 
-from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
+from hlclip.video.container import (
+    CONTAINERS,
+    MOST_PIXELS,
+    REFUSALS,
+    VideoError,
+    VideoUnreadableError,
+    check_plain,
+    unreadable,
+)
 from hlclip.video.workers import work_of_thread
 
 FLOOR_SECONDS = 300.0
@@ -145,6 +155,10 @@ class FFmpegProcess:
         """Exit status and complaints, once all output is read.
 
         Complaints hold no addresses or folders: a reason in a manifest is the same in every run.
+
+        Raises:
+            VideoUnreadableError: the system killed ffmpeg, or refused it a read.
+            VideoError: ffmpeg does not end.
         """
         try:
             status = self._process.wait(timeout=FLOOR_SECONDS)
@@ -152,6 +166,15 @@ class FFmpegProcess:
             raise VideoError(f"ffmpeg did not end within {FLOOR_SECONDS:g} s") from None
         complaints = re.sub(r" @ 0x[0-9a-f]+", "", self._complaints.decode(errors="replace"))
         complaints = complaints.replace(str(self._path.absolute()), self._path.name)
+        if status == -signal.SIGKILL:  # its limits end it otherwise
+            raise VideoUnreadableError(
+                "ffmpeg was killed from outside, as the system does when memory runs out",
+                "end other programs, then run again",
+            )
+        # A read that the system refuses is the end of the file to ffmpeg, which exits with 0.
+        for number in REFUSALS:
+            if os.strerror(number) in complaints:
+                raise unreadable(OSError(number, os.strerror(number)))
         return status, complaints.strip().splitlines()
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hlclip.formats import Video, VideoInfo
 from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
-from hlclip.video.container import VideoError, check_plain, probe
+from hlclip.video.container import VideoError, check_plain, probe, unreadable
 from hlclip.video.workers import worker_threads
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def indexed_video(path: Path, video: Video, hashes: Mapping[str, Any]) -> VideoF
         state, known = file_state(path), hashes.get(str(path.resolve()))
         sha256 = known["sha256"] if known and known["state"] == state else sha256_of(path)
     except OSError as error:
-        raise VideoError(f"cannot be read ({error.strerror})") from error
+        raise unreadable(error) from error
     if sha256 != video.sha256:
         raise VideoChangedError("is no longer the file that `index` hashed")
     return VideoFile(path, state, sha256, video.info)
@@ -179,7 +179,7 @@ def _inspect(path: Path, *, known: Mapping[str, Any]) -> tuple[str, Any] | Video
     except VideoError as error:
         return error
     except OSError as error:
-        return VideoError(f"cannot be read ({error.strerror})")
+        return unreadable(error)
 
 
 def _load_cache(cache: Path) -> dict[str, Any]:

@@ -223,8 +223,8 @@ def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-@pytest.mark.parametrize("what", ["safetensors", "store", "json"])
-def test_a_limit_on_the_size_of_files(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["safetensors", "store", "json", "film.ts"])
+def test_a_limit_on_the_size_of_files(tmp_path: Path, source: Path, what: str) -> None:
     program = """
 import sys
 import tempfile
@@ -242,15 +242,19 @@ def main():
     elif what == "store":
         from hlclip.store.store import Store
         Store(path.parent, "frames", {}).get_or_make("ab12", lambda: np.zeros((100, 1000)))
+    elif what == "film.ts":
+        from hlclip.highlights import Moment
+        from hlclip.highlights.film import cut_moments
+        cut_moments(sys.argv[3], [Moment(2, 18, 0.0, range(0))], path, exact=True)
     else:
         from hlclip.system.files import write_json
         write_json(path, list(range(100_000)))
 
 run(main)
 """
-    out = tmp_path / "out" / "file"
+    out = tmp_path / "out" / what
     ended = subprocess.run(
-        [sys.executable, "-c", program, what, str(out)],
+        [sys.executable, "-c", program, what, str(out), str(source)],
         cwd=tmp_path,
         preexec_fn=_limited,
         capture_output=True,
