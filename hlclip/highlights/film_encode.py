@@ -18,7 +18,7 @@ from hlclip.video import (
     FFmpegProcess,
     VideoError,
     has_time_stamps,
-    is_described,
+    late_seconds,
     open_video,
     picture_name,
     sound_stream,
@@ -66,27 +66,20 @@ def encode(
         rate = _rate(video_stream(file).guessed_rate)
         picture, sound = picture_name(file), sound_stream(file)
         sounds = [str(sound.index)] if sound else []
-        # The `null` output refuses a stream that is named and holds nothing.
-        streams = [*file.streams.video, *file.streams.audio]
-        indices = [str(stream.index) for stream in streams if is_described(stream)]
+        late = late_seconds(file, sound)
     spans = [_numbers(start, end, rate) for start, end in ranges]
     lead = ceil(_LEAD_SECONDS * rate)
     begins = [max(0, first - lead) if seek else 0 for first, _ in spans]
     pictures: list[Any] = []
     tracks: list[Any] = []
-    outputs: list[Any] = []
     for begin in sorted(set(begins)):
         # A picture that begins before the place that is sought may still be shown there.
         place = {"ss": f"{float(begin / rate):.6f}", "noaccurate_seek": None} if begin else {}
         source = video_input(video, **place)
         count = begins.count(begin)
-        pictures += _split(_even(source[picture], rate), "split", count)
+        pictures += _split(_even(source[picture], rate, late), "split", count)
         for name in sounds:
-            tracks += _split(_whole(source[name]), "asplit", count)
-        if not seek:
-            # ffmpeg counts from the start of the streams that it reads: it has to read all.
-            everything = [source[index] for index in indices]
-            outputs.append(ffmpeg.output(*everything, "-", format="null", c="copy"))
+            tracks += _split(_whole(source[name], late), "asplit", count)
     streams: list[Any] = []
     for number, ((first, stop), begin) in enumerate(zip(spans, begins, strict=True)):
         cut = pictures[number].filter("trim", start_frame=first - begin, end_frame=stop - begin)
@@ -100,8 +93,8 @@ def encode(
     options |= _OPTIONS.get(film.suffix.lower(), {})
     # Without `file:` ffmpeg would take a folder such as `http:` for a protocol.
     name = f"file:{film.absolute()}"
-    outputs.append(ffmpeg.output(*[joined[n] for n in range(1 + len(sounds))], name, **options))
-    _run(ffmpeg.merge_outputs(*outputs), video, until=ranges[-1][1], strict=seek)
+    output = ffmpeg.output(*[joined[n] for n in range(1 + len(sounds))], name, **options)
+    _run(output, video, until=ranges[-1][1], strict=seek)
     # Theora stores no picture that repeats the one before it: only the first is certain.
     most = 1 if film.suffix.lower() == ".ogv" else None
     return [
@@ -139,16 +132,18 @@ def _rate(guess: Fraction | None) -> Fraction:
     return _RATES[-1]
 
 
-def _even(picture: Any, rate: Fraction) -> Any:
+def _even(picture: Any, rate: Fraction, late: float) -> Any:
     """What every player shows, from second 0 to eternity: even sides, 4:2:0, a constant rate."""
     even = picture.filter("scale", "trunc(iw/2)*2", "trunc(ih/2)*2").filter("format", "yuv420p")
-    constant = even.filter("fps", f"{rate.numerator}/{rate.denominator}", start_time=0)
+    timed = even.filter("setpts", f"floor(PTS+{late:.6f}/TB+0.5)")
+    constant = timed.filter("fps", f"{rate.numerator}/{rate.denominator}", start_time=0)
     return constant.filter("tpad", stop=-1, stop_mode="clone")
 
 
-def _whole(sound: Any) -> Any:
+def _whole(sound: Any, late: float) -> Any:
     """Sound from second 0 to eternity, with silence where there is none."""
-    return sound.filter("aresample", **{"async": 1, "first_pts": 0}).filter("apad")
+    timed = sound.filter("asetpts", f"floor(PTS+{late:.6f}/TB+0.5)")
+    return timed.filter("aresample", **{"async": 1, "first_pts": 0}).filter("apad")
 
 
 def _split(stream: Any, name: str, count: int) -> list[Any]:

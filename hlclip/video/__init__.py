@@ -15,7 +15,7 @@ from hlclip.video.container import (
     check_plain,
     has_time_stamps,
     is_cover,
-    is_described,
+    late_seconds,
     open_video,
     picture_name,
     probe,

@@ -127,7 +127,7 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     Recordings of broadcasts name streams that hold nothing, or nothing in their first seconds.
     """
     sounds = container.streams.audio
-    if not sounds or is_described(sounds[0]):
+    if not sounds or _is_described(sounds[0]):
         return sounds[0] if sounds else None
     found = len(sounds)
     with open_video(Path(container.name)) as other:  # reading moves a container
@@ -140,7 +140,7 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     return sounds[found] if found < len(sounds) else None
 
 
-def is_described(stream: VideoStream | AudioStream) -> bool:
+def _is_described(stream: VideoStream | AudioStream) -> bool:
     """Whether the header, or the first seconds, tell the size of the pictures or the rate."""
     codec = cast("VideoCodecContext | AudioCodecContext | None", stream.codec_context)
     return codec is not None and bool(
@@ -157,17 +157,23 @@ def second_zero(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-def late_seconds(container: InputContainer) -> float:
-    """What ffmpeg's command omits before the first picture, in seconds, where it omits any.
+def late_seconds(container: InputContainer, sound: AudioStream | None = None) -> float:
+    """What ffmpeg's command omits before the streams that it reads, in seconds, where it omits any.
 
     In containers whose times may jump (MPEG-TS, MPEG-PS, Ogg) it counts from the first of the
-    streams that it reads, which is the picture's alone; in all others from second 0.
+    streams that it reads; in all others from second 0.
+
+    Args:
+        sound: what ffmpeg reads besides `video_stream`; None is nothing.
     """
-    stream = video_stream(container)
-    times_jump = container.format.flags & _TIMES_JUMP
-    if not times_jump or stream.start_time is None or stream.time_base is None:
+    starts = [
+        float(stream.start_time * stream.time_base)
+        for stream in (video_stream(container), sound)
+        if stream and stream.start_time is not None and stream.time_base is not None
+    ]
+    if not container.format.flags & _TIMES_JUMP or not starts:
         return 0.0
-    return float(stream.start_time * stream.time_base) - second_zero(container)
+    return min(starts) - second_zero(container)
 
 
 def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
