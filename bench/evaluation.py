@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.pairs import Pair
-from hlclip.evaluation import ground_truth, pool_padded
+from hlclip.evaluation import ground_truth, measure, pool_padded
 from hlclip.formats import Annotation, Item, Manifest, read_manifests, write_manifests
-from hlclip.pipeline.evaluate import measure
 from tests.parity.test_official_metrics import official_highlights
 
 ROWS, CLIPS = 1550, 75

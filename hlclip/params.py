@@ -20,6 +20,10 @@ from hlclip.system import HlclipError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+# Beyond these bounds a number, its square or a product of two leaves the range of float32 or int64.
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Rate = Annotated[float, Field(ge=1e-30, le=1e30)]
+Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
 Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
@@ -89,11 +93,11 @@ class EncoderParams(_Section):
     """open_clip model name, or `local-dir:PATH` / `hf-hub:ORG/NAME` (config and weights there)."""
     pretrained: str | None
     """open_clip pretrained tag or a weights file; null for `local-dir:` and `hf-hub:` models."""
-    cached_blocks: Annotated[int, Field(ge=1)]
+    cached_blocks: Count
     """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2."""
     dtype: Literal["float16", "float32"]
     """Precision of the cached tokens."""
-    batch: Annotated[int, Field(gt=0)]
+    batch: Count
     """Frames per forward pass of the trunk (speed and memory only)."""
 
     @model_validator(mode="after")
@@ -118,24 +122,24 @@ class TrainParams(_Section):
     scale: Literal["literal", "fixed", "learned"]
     """The prediction that regresses the target: `literal`, the cosine itself; `fixed`, scale_init *
     cosine + bias_init; `learned`, the same with a scale and a bias that train."""
-    scale_init: Positive
+    scale_init: Scale
     """Scale of `fixed`, initial scale of `learned`; unused by `literal`."""
-    bias_init: float
+    bias_init: Annotated[float, Field(ge=-1e6, le=1e6)]
     """Bias of `fixed`, initial bias of `learned`; unused by `literal`."""
-    scale_lr: Positive
+    scale_lr: Rate
     """Peak learning rate of the `learned` scale and bias. These two numbers move far during
     training; at the learning rate of the weights they would hardly move."""
-    lr: Positive
+    lr: Rate
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "cosine"]
     """Learning rate over the steps: constant, or cosine decay to zero."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
     """AdamW's decoupled weight decay, on matrices only."""
-    epochs: Annotated[int, Field(gt=0)]
+    epochs: Count
     """Passes over the train split."""
-    batch: Annotated[int, Field(gt=0)]
+    batch: Count
     """Queries (each with all clips of its video) per step: N of Eq. 4."""
-    micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"]
+    micro_batch: Annotated[int, Field(ge=0, le=10**9)] | Literal["auto"]
     """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
     step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
     into the caches, and 0 on CUDA."""
@@ -144,9 +148,20 @@ class TrainParams(_Section):
     seed: Annotated[int, Field(ge=0)]
     """Seed of the batch order."""
     precision: Literal["auto", "fp32", "bf16"]
-    """Autocast of the tail: `auto` is bf16 on CUDA and fp32 on the CPU."""
+    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
+    computed in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`."""
+    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
+    train and score."""
+
+    @model_validator(mode="after")
+    def _one_name_of_a_training(self) -> "TrainParams":
+        if self.scale == "fixed" and (self.scale_init, self.bias_init) == (1, 0):
+            raise ValueError(
+                "scale is fixed at scale_init 1 and bias_init 0, which is literal: set scale to "
+                "literal, or other values"
+            )
+        return self
 
 
 class PoolParams(_Section):
@@ -177,6 +192,16 @@ class Params(_Section):
     train: TrainParams
     pool: PoolParams
     evaluate: EvaluateParams
+
+    @property
+    def needed_splits(self) -> dict[Split, str]:
+        """Splits that need at least one video -> the parameter that needs them, for messages."""
+        needed: dict[Split, str] = dict.fromkeys(self.evaluate.splits, "evaluate.splits names it")
+        if self.train.blocks:
+            if self.train.select == "best" and "val" in self.data.annotations:
+                needed["val"] = "train.select is best, which is chosen on val"
+            needed["train"] = f"train.blocks is {self.train.blocks}"
+        return needed
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Params":

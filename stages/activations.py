@@ -6,18 +6,19 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats import read_index, read_manifests, write_manifests
+    from hlclip.formats import write_manifests
     from hlclip.params import load_params
     from hlclip.pipeline.activations import make_activations
+    from hlclip.pipeline.inputs import frames_input
     from hlclip.store import holding, store_root
 
     params = load_params()
     with holding(store_root()) as store:
         images, texts = make_activations(
-            read_index(Path("outputs/index.json")),
-            read_manifests(Path("outputs/frames.json"), "frames")["frames"],
+            *frames_input(params),
             params.encoder,
             store=store,
+            device=params.train.device,
         )
         write_manifests(Path("outputs/activations.json"), images=images, texts=texts)
 

@@ -6,13 +6,13 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats import read_scores
     from hlclip.params import load_params
-    from hlclip.pipeline.evaluate import evaluate_splits
+    from hlclip.pipeline.evaluate import evaluate_splits, scores_input
 
+    params = load_params()
     evaluate_splits(
-        read_scores(Path("outputs/score.safetensors")),
-        load_params().pool,
+        scores_input(params),
+        params.pool,
         metrics=Path("metrics.json"),
         predictions=Path("outputs/predictions"),
         plot=Path("outputs/window.csv"),

@@ -12,7 +12,8 @@ def main() -> None:
     from hlclip.store import store_root
 
     params = load_params()
-    index = build_index(params.data, cache=store_root() / "videos.json")
+    cache = store_root() / "videos.json"
+    index = build_index(params.data, cache=cache, needed=params.needed_splits)
     write_index(Path("outputs/index.json"), index)
 
 

@@ -6,21 +6,22 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats import read_index, read_manifests, write_scores
+    from hlclip.formats import write_scores
     from hlclip.params import load_params
+    from hlclip.pipeline.inputs import activations_input, checkpoint_input
     from hlclip.pipeline.score import score_splits
     from hlclip.store import holding, store_root
 
     params = load_params()
     with holding(store_root()) as store:
+        inputs = activations_input(params)
         scores = score_splits(
-            read_index(Path("outputs/index.json")),
-            **read_manifests(Path("outputs/activations.json"), "images", "texts"),
+            **inputs,
             encoder=params.encoder,
             params=params.train,
             splits=params.evaluate.splits,
             store=store,
-            checkpoint=Path("outputs/train.safetensors"),
+            checkpoint=checkpoint_input(params, inputs["images"]),
         )
         write_scores(Path("outputs/score.safetensors"), scores)
 

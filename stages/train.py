@@ -6,16 +6,15 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
-    from hlclip.formats import read_index, read_manifests
     from hlclip.params import load_params
+    from hlclip.pipeline.inputs import activations_input
     from hlclip.pipeline.train import train_tail
     from hlclip.store import holding, store_root
 
     params = load_params()
     with holding(store_root()) as store:
         train_tail(
-            read_index(Path("outputs/index.json")),
-            **read_manifests(Path("outputs/activations.json"), "images", "texts"),
+            **activations_input(params),
             encoder=params.encoder,
             params=params.train,
             store=store,

@@ -122,6 +122,15 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("train", "epochs"), 1.5
     yield ("train", "batch"), 0
     yield ("train", "device"), "cuda:"
+    for name in ("lr", "scale_lr", "scale_init", "bias_init", "weight_decay"):
+        yield ("train", name), 1e300
+    for name in ("lr", "scale_lr", "scale_init"):
+        yield ("train", name), 1e-300
+    yield ("train", "bias_init"), -1e300
+    for name in ("batch", "micro_batch", "epochs"):
+        yield ("train", name), 10**23
+    yield ("encoder", "batch"), 10**23
+    yield ("encoder", "cached_blocks"), 10**23
     yield ("pool", "window"), 0
 
 
@@ -136,6 +145,7 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
     ("changes", "named"),
     [
         ([(("pool", "window"), 4)], ["pool.window: expected an odd number", "got 4"]),
+        ([(("train", "scale"), "fixed")], ["train: scale is fixed", "scale_init 1", "literal"]),
         ([(("train", "blocks"), 3)], ["train.blocks is 3", "encoder.cached_blocks is 2"]),
         ([(("data", "annotations"), {})], ["data: annotations must name"]),
         (

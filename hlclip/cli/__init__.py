@@ -20,13 +20,14 @@ from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
 from hlclip.cli.terminal import Command
-from hlclip.system import quick_process
+from hlclip.system import exit_on_signals, quick_process
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def main() -> None:
     """The command `hlclip`."""
+    exit_on_signals()
     with quick_process():
         app(prog_name="hlclip")
 

@@ -16,7 +16,7 @@ from hlclip.cli.terminal import Checkpoint, Device, Json, Model, Pretrained, pri
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.highlights import Answer, Curve, Scorer
+    from hlclip.highlights import Answer, Curve, Moment, Scorer
 
 
 def highlight(
@@ -62,8 +62,8 @@ def highlight(
         Option(
             metavar="OUT.mp4",
             help=(
-                "Film of the moments with their sound. Copies the streams, so each moment may "
-                "begin a few seconds early, at a key frame; see --exact."
+                "Film of the moments with their sound. Copies the streams where that is safe, so "
+                "each moment may begin a few seconds early, at a key frame; see --exact."
             ),
         ),
     ] = None,
@@ -135,7 +135,7 @@ def highlight(
         with _recorded(failed, answer.curve.video):
             _draw(answer, out, files, window=window, plot=plot, sheet=sheet)
     if cut is not None and answers:
-        moments = [moment for answer in answers for moment in answer.moments]
+        moments = _above_zero([m for answer in answers for m in answer.moments], cut)
         ranges = hlclip.cut_moments(
             answers[0].curve.video, moments, cut, exact=exact, overwrite=force
         )
@@ -213,6 +213,18 @@ def _span(start_seconds: float, end_seconds: float) -> str:
     from hlclip.highlights import clock
 
     return f"{clock(start_seconds)} - {clock(end_seconds)}"
+
+
+def _above_zero(moments: "list[Moment]", cut: Path) -> "list[Moment]":
+    """The moments for a film, and a line on stderr where some or all of them score below 0."""
+    below = [moment for moment in moments if moment.score < 0]
+    if len(below) == len(moments):
+        echo(f"{cut}: every moment scores below 0; the film shows them nevertheless", err=True)
+        return moments
+    if below:
+        spans = ", ".join(_span(moment.start_seconds, moment.end_seconds) for moment in below)
+        echo(f"{cut}: left out, because they score below 0: {spans}", err=True)
+    return [moment for moment in moments if moment.score >= 0]
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 pooling             saliency pooling (SP)
 metrics             the official highlight metrics
+splits              figures of a whole split, from scores that may be incomplete
 moment_retrieval    the official moment retrieval metrics
 """
 
@@ -15,3 +16,4 @@ from hlclip.evaluation.metrics import (
     query_precision,
 )
 from hlclip.evaluation.pooling import pool, pool_padded
+from hlclip.evaluation.splits import complete, measure

@@ -33,6 +33,7 @@ from hlclip.formats.manifests import (
 )
 from hlclip.formats.safetensors_file import (
     CheckpointError,
+    find_not_finite,
     read_arrays,
     read_facts,
     write_arrays,
@@ -48,4 +49,10 @@ from hlclip.formats.scores import (
     write_scores,
 )
 from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission
-from hlclip.formats.validation import DamagedFileError, problems_of, shown
+from hlclip.formats.validation import (
+    DamagedFileError,
+    StaleFileError,
+    check_origin,
+    problems_of,
+    shown,
+)

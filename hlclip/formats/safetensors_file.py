@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
@@ -22,7 +23,7 @@ KEY = "hlclip"
 
 
 class CheckpointError(HlclipError):
-    """A checkpoint is damaged or belongs to another model; the message says which field."""
+    """A checkpoint is damaged, not finite or another model's; the message says which field."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
@@ -36,9 +37,27 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The facts, and the arrays by name; a damaged file fails as `refusing_damage` expects."""
+    """The facts, and the arrays by name; a damaged file fails as `refusing_damage` expects.
+
+    Raises:
+        CheckpointError: NaN or infinity in an array.
+    """
     content = path.read_bytes()
-    return _checked_facts(content), load(content)
+    facts, arrays = _checked_facts(content), load(content)
+    if problem := find_not_finite(arrays):
+        raise CheckpointError(
+            f"{path}: {problem}", "train again with a lower learning rate (train.lr)"
+        )
+    return facts, arrays
+
+
+def find_not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """Name the first array with NaN or infinity, and count them; None where all are finite."""
+    for name, array in arrays.items():
+        lost = array.size - np.count_nonzero(np.isfinite(array))
+        if lost:
+            return f"tensor {name} has NaN or infinity in {lost} of {array.size} values"
+    return None
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -98,6 +98,10 @@ class DamagedFileError(HlclipError):
     """A file between two stages is not as hlclip wrote it; the message names it."""
 
 
+class StaleFileError(HlclipError):
+    """A file between two stages was made by another run than the files or parameters around it."""
+
+
 @contextmanager
 def refusing_damage(
     path: Path, stage: str, error_type: type[HlclipError] = DamagedFileError
@@ -112,6 +116,24 @@ def refusing_damage(
             f"{path}: damaged, or not written by hlclip ({first_line})",
             f"`dvc repro --force {stage}` makes it again",
         ) from error
+
+
+def check_origin(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse a file between two stages that was not made with what is expected.
+
+    Args:
+        found, expected: facts by name, for the message; all of `expected` are compared.
+
+    Raises:
+        StaleFileError: some fact differs.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise StaleFileError(
+                f"{path}: is of another run: {name} is {shown(found.get(name))}, expected "
+                f"{shown(value)}",
+                "`dvc repro` makes what is out of date again",
+            )
 
 
 def shown(value: object) -> str:

@@ -7,7 +7,10 @@
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
-    film             a film of the best moments (ffmpeg)
+    film             a film of the best moments
+    film_copy        ranges of a video as a film, copied packet by packet (PyAV)
+    film_encode      ranges of a video as a film, encoded (ffmpeg)
+    film_check       what a film promises to show, and whether it does
 
 `features`, `drawings` and `film` are imported by name, because they take seconds to load.
 """

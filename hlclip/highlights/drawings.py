@@ -1,6 +1,7 @@
 """Drawings of one saliency curve with the video's frames: the chart and the contact sheet."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -88,12 +89,15 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
 
 
 def _draw_strip(axes: Axes, curve: Curve) -> None:
-    """Fill the strip with frames, each at the middle of an equal share of the duration."""
+    """Fill the strip with scored pictures, each at the middle of an equal share of the duration."""
     height, width = round(_STRIP * _DOTS), _WIDTH * _DOTS
-    (first,) = pictures(curve.video, [curve.duration / 2], height=height)
+    show = partial(pictures, curve.video, clip_seconds=curve.clip_seconds, height=height)
+    (first,) = show([0])
     count = min(max(1, int(width / (first.width + 3))), _MOST_PICTURES)
     middles = ((np.arange(count) + 0.5) * curve.duration / count).tolist()
-    for middle, picture in zip(middles, pictures(curve.video, middles, height=height), strict=True):
+    last = len(curve.saliency) - 1
+    shown = show([min(int(middle / curve.clip_seconds), last) for middle in middles])
+    for middle, picture in zip(middles, shown, strict=True):
         half = picture.width / 2 * curve.duration / width
         axes.imshow(np.asarray(picture), extent=(middle - half, middle + half, 0, 1), aspect="auto")
     axes.set(xlim=(0, curve.duration), ylim=(0, 1))
@@ -112,8 +116,8 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
     best = [max(moment.clips, key=lambda clip: curve.saliency[clip]) for moment in moments]
     rows = [_spread(moment.clips, clip) for moment, clip in zip(moments, best, strict=True)]
     clips = [clip for row in rows for clip in row]
-    middles = [(clip + 0.5) * curve.clip_seconds for clip in clips]
-    shown = dict(zip(clips, pictures(curve.video, middles, height=_PICTURE), strict=True))
+    drawn = pictures(curve.video, clips, clip_seconds=curve.clip_seconds, height=_PICTURE)
+    shown = dict(zip(clips, drawn, strict=True))
     width = max(picture.width for picture in shown.values())
     cell = (width + _GAP, _HEADING + _PICTURE + _CAPTION)
     columns = max(map(len, rows))

@@ -1,7 +1,7 @@
 """A loaded model that turns videos and queries into features (torch)."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, Header, Video, read_facts
+from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, Video, read_facts
 from hlclip.highlights.model_cache import ModelFacts
 from hlclip.model import (
     CONFIG_NAME,
@@ -28,10 +28,11 @@ from hlclip.model import (
     load_tail,
     pick_device,
     text_header,
+    within_memory,
 )
 from hlclip.store import Store, content_key
 from hlclip.system import sha256_of
-from hlclip.video import frames_header, stream_frames
+from hlclip.video import frames_header, stream_frames, worker_threads
 
 PART_CLIPS = 300
 """Clips in a part of a long video: ten minutes; with ViT-B/32 its tokens take 23 MB."""
@@ -56,6 +57,7 @@ class FeatureExtractor:
     files: list[Path]
     """All files from which the model was loaded."""
 
+    @within_memory()
     @torch.inference_mode()
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
@@ -66,21 +68,35 @@ class FeatureExtractor:
         texts = Store(store, "texts", self.facts.texts)
         item = texts.get_or_make(content_key(texts.header, query), encode)
         tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
-        return self.tail.text(tokens[None]).cpu().numpy()
+        return _unit_length(self.tail.text(tokens[None]), query)
 
+    @within_memory()
     def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
         """Features of all clips [clips, embedding], unit length; the store keeps the tokens."""
         images = Store(store, "images", self.facts.images)
         features = []
-        for tokens in token_parts(
-            path, video, encoder=self.encoder, frames=self.facts.frames, images=images
-        ):
-            for batch in torch.from_numpy(tokens).split(BATCH):
-                with torch.inference_mode():
-                    features.append(self.tail.image(batch.to(self.device).float()).cpu())
-        return torch.cat(features).numpy()
+        with closing(
+            token_parts(path, video, encoder=self.encoder, frames=self.facts.frames, images=images)
+        ) as parts:
+            for tokens in parts:
+                for batch in torch.from_numpy(tokens).split(BATCH):
+                    with torch.inference_mode():
+                        features.append(self.tail.image(batch.to(self.device).float()).cpu())
+        return _unit_length(torch.cat(features), path.name)
 
 
+def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
+    """The features as an array; weights that overflow give NaN or 0, which must not be stored."""
+    array = features.cpu().numpy()
+    if not (np.linalg.norm(array, axis=1) > 0.5).all():  # NaN is not, nor the 0 of 1 / infinity
+        raise CheckpointError(
+            f"{name}: its features have no length: the model's weights overflow",
+            "train again with a lower learning rate (train.lr), or take other weights",
+        )
+    return array
+
+
+@within_memory()
 def load_feature_extractor(
     checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
 ) -> FeatureExtractor:
@@ -130,7 +146,7 @@ def load_feature_extractor(
 
 def token_parts(
     path: Path, video: Video, *, encoder: Encoder, frames: Header, images: Store
-) -> Iterator[NDArray[np.floating]]:
+) -> Generator[NDArray[np.floating], None, None]:
     """The tokens of a video from the store, encoded and stored first where they are missing.
 
     A video of up to `PART_CLIPS` clips is one item under the key of the pipeline, and so is a
@@ -152,10 +168,11 @@ def token_parts(
     clips = round(video.info.duration / float(frames["clip_seconds"]))
     frames_key = content_key(frames, video.sha256)
     whole = content_key(images.header, frames_key)
-    pieces = enumerate(_ahead(stream_frames(path, frames, most=BATCH)))
+    ahead = _ahead(stream_frames(path, frames, most=BATCH))
+    pieces = enumerate(ahead)
     parts = groupby(pieces, key=lambda piece: piece[0] // (PART_CLIPS // BATCH))
 
-    with tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
+    with closing(ahead), tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
 
         def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
             tokens = encoder.image_tokens(pictures, batch=BATCH)
@@ -187,9 +204,9 @@ def token_parts(
                 return
 
 
-def _ahead(pieces: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+def _ahead(pieces: Iterator[NDArray[np.uint8]]) -> Generator[NDArray[np.uint8], None, None]:
     """The same pieces; a thread decodes the next one while the current one is encoded."""
-    with ThreadPoolExecutor(1) as reader:
+    with worker_threads(1) as reader:
         upcoming = reader.submit(next, pieces, None)
         while (piece := upcoming.result()) is not None:
             upcoming = reader.submit(next, pieces, None)

@@ -1,5 +1,6 @@
 """The videos that a user names, and the files and JSON that scoring writes."""
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from hlclip.evaluation import pool
 from hlclip.formats import Prediction, write_submission
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.system import HlclipError, write_table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def _row(moment: Moment) -> tuple[float, float, float]:
 
 _VIDEO_NAME = re.compile(
     r"[^.].*\.(mp4|m4v|mov|mkv|webm|avi|wmv|asf|flv|f4v|mpe?g|m2v|m?ts|m2ts|vob|og[vm]|3g[p2]|mxf|"
-    r"divx|rm|rmvb|dv|nut|gif)",
-    re.IGNORECASE,
+    r"divx|rm|rmvb|dv|nut|gif|apng)",
+    re.IGNORECASE | re.DOTALL,
 )
 """Names of the files in a folder that are taken as videos; a file that is named always is."""
 
@@ -127,6 +130,9 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
 def _videos_in(folder: Path) -> list[Path]:
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     videos = [path for path in files if _VIDEO_NAME.fullmatch(path.name)]
+    for path in files:
+        if path.suffix.lower() == ".webp":
+            log.warning("%s: left out, WebP animations are not read; GIF and APNG are", path)
     if not videos:
         raise HlclipError(
             f"{folder}: this folder holds no video, expected files such as film.mp4 (not in "

@@ -12,7 +12,13 @@ hub             files of the Hugging Face hub, cached or downloaded
 
 from hlclip.model.encoder import Encoder, cast_tokens, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached
-from hlclip.model.loading import DeviceError, load_encoder, pick_device, untrained_encoder
+from hlclip.model.loading import (
+    DeviceError,
+    load_encoder,
+    pick_device,
+    untrained_encoder,
+    within_memory,
+)
 from hlclip.model.tail import Tail, autocast, build_tail, load_tail, pretrained_tail, save_tail
 from hlclip.model.weight_files import EncoderError
 from hlclip.model.weights import find_weights, weights_status

@@ -3,12 +3,15 @@
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 
+from hlclip.formats import find_not_finite
 from hlclip.model.encoder import Encoder
 from hlclip.model.hub import CONFIG_NAME, cached, fetch
 from hlclip.model.towers import build_empty
@@ -18,9 +21,12 @@ from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
 
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED")
+"""In the messages of torch and CUDA, which have no type of their own for every such error."""
+
 
 class DeviceError(HlclipError):
-    """The requested device is not on this machine."""
+    """The requested device is not on this machine, or has too little memory."""
 
 
 def load_encoder(
@@ -38,9 +44,9 @@ def load_encoder(
         device: where the trunk runs.
 
     Raises:
-        EncoderError: unknown model or tag, weights missing, damaged, unsafe or not for this model,
-            activation function not the one the weights were trained with, or a model that cannot
-            be cut.
+        EncoderError: unknown model or tag, weights missing, damaged, unsafe, not finite or not for
+            this model, activation function not the one the weights were trained with, or a model
+            that cannot be cut.
     """
     weights = find_weights(model, pretrained)
     openai = openai_models(weights) if pretrained and isinstance(weights, Path) else []
@@ -64,6 +70,9 @@ def load_encoder(
             open_clip.load_checkpoint(encoder.model, str(path), weights_only=not openai)
     except Exception as error:  # open_clip raises bare exceptions of many kinds
         raise EncoderError(f"{path}: open_clip cannot load it: {short_reason(error)}") from error
+    state = encoder.model.state_dict()
+    if problem := find_not_finite({name: t.cpu().numpy() for name, t in state.items()}):
+        raise WeightsError(f"{path}: {problem}", "give weights of a training that did not diverge")
     return encoder
 
 
@@ -117,6 +126,31 @@ def pick_device(name: str) -> torch.device:
         reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
         raise DeviceError(reason, "try auto or cpu") from error
     return device
+
+
+@contextmanager
+def within_memory(key: str | None = None, value: int = 1) -> Iterator[None]:
+    """Turn a lack of memory, a GPU's or the host's, into an error that names what to lower.
+
+    Args:
+        key: the parameter that decides how much memory is taken; None where there is none.
+        value: its value now. The error advises half of it, unless it is 1.
+
+    Raises:
+        DeviceError: what was run inside got no memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not _NO_MEMORY.search(str(error)):
+            raise
+        remedy, lower = "free memory on the device or use another one", {}
+        if key is not None and value > 1:
+            remedy, lower = f"{remedy}, or lower", {key: value // 2}
+        raise DeviceError(
+            f"not enough memory: {short_reason(error)}", remedy, settings=lower
+        ) from error
 
 
 def _read_config(model: str) -> tuple[str, dict[str, Any]]:

@@ -7,8 +7,9 @@
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
     examples      saliency curves of three queries, for a plot
+    inputs        what stages read from `outputs/`, all of one run
     stage         how a stage starts and ends
-    missing       how many videos may be missing
+    missing       how many videos may be missing, of all and of each split
 
 This face exports nothing: a stage imports its own module by name, and no other wing imports any.
 """

@@ -18,6 +18,7 @@ from hlclip.model import (
     load_encoder,
     pick_device,
     text_header,
+    within_memory,
 )
 from hlclip.params import EncoderParams
 from hlclip.store import Store, content_key
@@ -26,10 +27,14 @@ _IN_FLIGHT = 3
 """Videos in memory at once."""
 
 
+@within_memory()
 def make_activations(
-    index: Index, frames: Manifest, params: EncoderParams, *, store: Path
+    index: Index, frames: Manifest, params: EncoderParams, *, store: Path, device: str = "auto"
 ) -> tuple[Manifest, Manifest]:
     """Encode every video and every query whose tokens are not in the store yet.
+
+    Args:
+        device: where the trunk runs, as in `pick_device`.
 
     Returns:
         Manifests of images (vid -> [frames, tokens, width]) and texts (query -> [tokens, width]).
@@ -42,7 +47,7 @@ def make_activations(
         params.model,
         params.pretrained,
         cached_blocks=params.cached_blocks,
-        device=str(pick_device("auto")),
+        device=str(pick_device(device)),
     )
     _check_frames(encoder, frames)
     header = encoder_header(encoder, params.pretrained)
@@ -63,7 +68,7 @@ def _encode_videos(
 
     def encode(vid: str) -> np.ndarray:
         pixels = source.read(frames.items[vid])
-        with computing:
+        with computing, within_memory("encoder.batch", params.batch):
             tokens = encoder.image_tokens(pixels, batch=params.batch)
         return cast_tokens(tokens, params.dtype, vid)
 

@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import GroundTruth, ground_truth, highlight_metrics, pool_padded
-from hlclip.formats import Prediction, SplitScores, pooled, submission_name, write_submission
-from hlclip.params import PoolParams
+from hlclip.evaluation import GroundTruth, complete, ground_truth, measure, pool_padded
+from hlclip.formats import (
+    ZERO_SHOT,
+    Prediction,
+    SplitScores,
+    check_origin,
+    pooled,
+    read_scores,
+    submission_name,
+    write_submission,
+)
+from hlclip.params import Params, PoolParams
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, write_json, write_table
 
 log = logging.getLogger(__name__)
+
+SCORES = Path("outputs/score.safetensors")
 
 WINDOWS = range(1, 16, 2)
 """Pooling windows that are compared on val, for the plot and for `pool.window: best`."""
@@ -26,6 +37,30 @@ class EvaluateError(HlclipError):
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 """Variant -> level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1` in percent."""
+
+
+def scores_input(params: Params) -> dict[str, SplitScores]:
+    """The scores of the splits and variants that `params` names: split -> scores.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+        StaleFileError: it is of another run.
+    """
+    splits = read_scores(SCORES)
+    tuned = [f"HL-CLIP-{params.train.blocks}"] if params.train.blocks else []
+    clip_seconds = {row.clip_seconds for scores in splits.values() for row in scores.rows}
+    found = {
+        "evaluate.splits": list(splits),
+        "variants": next(list(scores.cosines) for scores in splits.values()),
+        "data.clip_seconds": next(iter(clip_seconds)),
+    }
+    expected = {
+        "evaluate.splits": params.evaluate.splits,
+        "variants": [ZERO_SHOT, *tuned],
+        "data.clip_seconds": params.data.clip_seconds,
+    }
+    check_origin(SCORES, found, expected)
+    return splits
 
 
 def evaluate_splits(
@@ -93,36 +128,6 @@ def evaluate_splits(
     if measured:
         log.info("%s", table(measured))
     return measured
-
-
-def measure(truth: GroundTruth, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
-    """Official highlight metrics of complete scores [queries, clips], by level."""
-    return {
-        group.removeprefix("HL-min-"): {"mAP": each["HL-mAP"], "HIT@1": each["HL-Hit1"]}
-        for group, each in highlight_metrics(truth, scores, truth.clips).items()
-    }
-
-
-def complete(
-    scores: NDArray[np.float32], lengths: NDArray[np.int64], clips: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Give every annotated clip a score.
-
-    Args:
-        scores: [queries, clips], any width.
-        lengths: [queries], clips that have a score.
-        clips: [queries], clips of the annotation.
-
-    Returns:
-        float32 [queries, most clips]: scores, then the query's lowest score for clips without
-        frame; 0 where a query has no score at all, and beyond its clips.
-    """
-    full = np.zeros((len(clips), clips.max(initial=0)), np.float32)
-    for line, row, length, count in zip(full, scores, lengths, clips, strict=True):
-        if length:
-            line[:length] = row[:length]
-            line[length:count] = row[:length].min()
-    return full
 
 
 def _pooled(

@@ -2,25 +2,34 @@
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hlclip.formats import Index, Item, Manifest
-from hlclip.params import FramesParams
-from hlclip.pipeline.missing import check_missing
+from hlclip.params import FramesParams, Split
+from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.store import Store, content_key
-from hlclip.video import VideoError, extract_frames, frames_header
+from hlclip.video import VideoError, extract_frames, frames_header, worker_threads
 
 log = logging.getLogger(__name__)
 
 
 def make_frames(
-    index: Index, params: FramesParams, *, data_root: Path, store: Path, max_missing: float
+    index: Index,
+    params: FramesParams,
+    *,
+    data_root: Path,
+    store: Path,
+    max_missing: float,
+    needed: Mapping[Split, str] | None = None,
 ) -> Manifest:
     """Decode every video whose frames are not in the store yet, a thread a core.
+
+    Args:
+        max_missing, needed: see `check_missing` and `check_splits`.
 
     Returns:
         The manifest: vid -> frames in the store; `failed` holds the index's missing videos too.
@@ -43,7 +52,7 @@ def make_frames(
     items: dict[str, Item] = {}
     failed = dict(index.missing)
     vids = sorted(index.videos)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with worker_threads(os.cpu_count()) as pool:
         bar = tqdm(pool.map(make, vids), total=len(vids), desc="frames", unit="video", disable=None)
         for vid, made in zip(vids, bar, strict=True):
             if isinstance(made, Item):
@@ -53,6 +62,7 @@ def make_frames(
     log.info("%d frames of %d videos", sum(item.length for item in items.values()), len(items))
     _report_lengths(index, items)
     check_missing(failed, total=len(index.clips()), share=max_missing)
+    check_splits(index, failed, needed or {})
     return Manifest(header, items, failed)
 
 

@@ -1,26 +1,30 @@
 """index: annotation rows and videos, validated; missing videos are named."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from hlclip.formats import Annotation, Index, Video, read_annotations
-from hlclip.params import DataParams
-from hlclip.pipeline.missing import check_missing
+from hlclip.params import DataParams, Split
+from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.video import DataError, find_videos, inspect_videos
 
 log = logging.getLogger(__name__)
 
 
-def build_index(data: DataParams, *, cache: Path) -> Index:
+def build_index(
+    data: DataParams, *, cache: Path, needed: Mapping[Split, str] | None = None
+) -> Index:
     """Validate the annotations; find, hash and probe the videos.
 
     Args:
         cache: see `inspect_videos`.
+        needed: see `check_splits`.
 
     Raises:
         DataError: a folder or annotation file is absent, or two files claim one vid.
         AnnotationError: rows are malformed; all problems are listed.
-        TooManyMissingError: see `check_missing`.
+        TooManyMissingError: see `check_missing` and `check_splits`.
     """
     root = Path(data.root)
     folder = root / data.videos
@@ -48,7 +52,9 @@ def build_index(data: DataParams, *, cache: Path) -> Index:
     rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
     log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
     check_missing(missing, total=len(vids), share=data.max_missing)
-    return Index(data.clip_seconds, queries, videos, missing)
+    index = Index(data.clip_seconds, queries, videos, missing)
+    check_splits(index, missing, needed or {})
+    return index
 
 
 def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]:

@@ -4,6 +4,8 @@ import logging
 import math
 from collections.abc import Mapping
 
+from hlclip.formats import Index
+from hlclip.params import Split
 from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
@@ -11,7 +13,7 @@ _SHOWN = 20
 
 
 class TooManyMissingError(HlclipError):
-    """More videos are missing or unusable than `data.max_missing` tolerates."""
+    """More videos failed than `data.max_missing` tolerates, or all of a split that is needed."""
 
 
 def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> None:
@@ -42,3 +44,21 @@ def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> Non
     log.warning(
         "%s; tolerated (data.max_missing is %g), without:\n%s", summary, share, "\n".join(named)
     )
+
+
+def check_splits(index: Index, failed: Mapping[str, str], needed: Mapping[Split, str]) -> None:
+    """Raise if no video of a needed split is left, whatever `data.max_missing` tolerates.
+
+    Args:
+        failed: as in `check_missing`.
+        needed: split -> what it is needed for, see `Params.needed_splits`.
+    """
+    for split, purpose in needed.items():
+        vids = {row.vid for row in index.queries[split]}
+        if vids <= failed.keys():
+            vid = min(vids)
+            raise TooManyMissingError(
+                f"none of the {len(vids)} videos of {split} can be used, but {purpose}; the first: "
+                f"{vid}: {failed[vid]}",
+                f"add or repair videos of {split}, or change that parameter",
+            )

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, pack, read_facts
-from hlclip.model import autocast, load_tail, pick_device, pretrained_tail
+from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, read_facts
+from hlclip.model import load_tail, pick_device, pretrained_tail, within_memory
 from hlclip.params import EncoderParams, Split, TrainParams
 from hlclip.training import CachedQueries, score_queries
 
 
+@within_memory()
 def score_splits(
     index: Index,
     images: Manifest,
@@ -24,7 +25,7 @@ def score_splits(
     Two batches of videos are in memory at once, and the cosines of all queries.
 
     Args:
-        params: device, precision and batch are used as in training.
+        params: device and batch are used as in training.
 
     Returns:
         split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
@@ -47,15 +48,7 @@ def score_splits(
     scores = {}
     for split in splits:
         queries = CachedQueries(index, split, images, texts, store=store, target="mean")
-        cosines = score_queries(
-            tails,
-            queries,
-            device=device,
-            batch=params.batch,
-            progress=split,
-            autocast=autocast(device, params.precision),
+        scores[split] = score_queries(
+            tails, queries, device=device, batch=params.batch, progress=split
         )
-        qids = [row.qid for row in queries.rows]
-        by_qid = {name: dict(zip(qids, lines, strict=True)) for name, lines in cosines.items()}
-        scores[split] = pack(index.queries[split], by_qid)
     return scores

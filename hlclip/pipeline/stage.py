@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
-from hlclip.system import locked, print_error, quick_process
+from hlclip.system import exit_on_signals, locked, print_error, quick_process
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +32,7 @@ def run(main: Callable[[], None]) -> None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hlclip").setLevel(logging.INFO)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _terminated)
+    exit_on_signals()
     with quick_process():
         try:
             with _alone():
@@ -73,8 +70,3 @@ def _end_with(parent: int) -> None:
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_PATIENCE_SECONDS)
-
-
-def _terminated(number: int, _frame: FrameType | None) -> None:
-    """Exit by an exception, so that temporary files are removed and locks released."""
-    sys.exit(128 + number)

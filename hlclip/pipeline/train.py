@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation import ground_truth, highlight_metrics, pad
+from hlclip.evaluation import complete, ground_truth, measure
 from hlclip.formats import CheckpointError, Index, Manifest, read_facts
-from hlclip.model import Tail, autocast, pick_device, pretrained_tail, save_tail
+from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams
 from hlclip.system import write_whole
 from hlclip.training import (
@@ -26,10 +26,11 @@ from hlclip.training import (
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
+@within_memory()
 def train_tail(
     index: Index,
     images: Manifest,
@@ -83,6 +84,9 @@ def train_tail(
                 raise TrainError("no row of the train split has a cached video to train on")
             if train.absent:
                 log.warning("train: %d rows without video are left out", train.absent)
+            validate = _validator(val, params, device) if val else None
+            if validate is None and params.select == "best":
+                log.warning("val cannot be measured: the last epoch is kept, not the best on val")
             log.info("activations of train are kept on %s", train.location)
             resume = result.with_suffix(".pt")
             state = fit_tail(
@@ -90,7 +94,7 @@ def train_tail(
                 train,
                 params,
                 device=device,
-                validate=_validator(val, params, device) if val else None,
+                validate=validate,
                 resume=resume,
                 history=history,
             )
@@ -115,21 +119,17 @@ def _is_whole(result: Path) -> bool:
 
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
-    """Measures a tail on val; None without ground truth."""
-    if any(row.saliency_scores is None for row in val.rows):
+    """Measures a tail on val, as `score` and `evaluate` do; None without ground truth."""
+    if any(row.saliency_scores is None for row in val.every_row):
         return None
-    truth = ground_truth(val.rows)
+    truth = ground_truth(val.every_row)
+    name = f"HL-CLIP-{params.blocks}"
 
     def validate(tail: Tail) -> tuple[float, float]:
-        scores = score_queries(
-            {"val": tail},
-            val,
-            device=device,
-            batch=params.batch,
-            autocast=autocast(device, params.precision),
-        )
-        figures = highlight_metrics(truth, *pad(scores["val"]))["HL-min-VeryGood"]
-        return figures["HL-mAP"], figures["HL-Hit1"]
+        scores = score_queries({name: tail}, val, device=device, batch=params.batch)
+        cosines = complete(scores.cosines[name], scores.lengths, scores.clips)
+        figures = measure(truth, cosines)["VeryGood"]
+        return figures["mAP"], figures["HIT@1"]
 
     return validate
 

@@ -29,4 +29,10 @@ from hlclip.system.files import (
     write_table,
     write_whole,
 )
-from hlclip.system.process import free_host_bytes, memory_bytes, peak_bytes, quick_process
+from hlclip.system.process import (
+    exit_on_signals,
+    free_host_bytes,
+    memory_bytes,
+    peak_bytes,
+    quick_process,
+)

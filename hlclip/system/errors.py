@@ -4,16 +4,17 @@
       AnnotationError            an annotation file is malformed
       SubmissionError            a submission file is malformed, or answers other queries
       DamagedFileError           a file between two stages is damaged
+      StaleFileError             a file between two stages is of another run than the others
       CheckpointError            a checkpoint is damaged, or belongs to another model
       WriteError                 a file cannot be written: no room, no permission
       DiskError                  too little room for a task, or a second writer of a file
       ParamsError                params.yaml has missing, unknown or contradictory keys
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
-      TooManyMissingError        more videos failed than data.max_missing tolerates
+      TooManyMissingError        more videos failed than tolerated, or all of a needed split
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
-      DeviceError                the device is not on this machine
+      DeviceError                the device is not on this machine, or has too little memory
       StoreError                 an item is missing, damaged or not as expected
         StoreUnreadableError     the file system refuses to open an item
       StoreInUseError            a run adds to the store
@@ -136,6 +137,8 @@ def print_error(
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{reason}\n{system_remedy(error.errno)}"
+    elif isinstance(error, MemoryError):
+        message = f"not enough memory {error}".rstrip() + "\nend other programs, then run again"
     else:
         message, status, debug = _BUG, 1, True
     if debug or os.environ.get(DEBUG):

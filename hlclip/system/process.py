@@ -9,13 +9,30 @@ import atexit
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _OBJECTS = 50_000
 """New objects until the garbage collector looks for cycles; the default is 700 or 2,000."""
+
+
+def exit_on_signals() -> None:
+    """Make SIGTERM and SIGHUP exit by an exception.
+
+    So temporary files are removed, locks released and other processes ended. A signal that the
+    caller ignores, as `nohup` does, stays ignored.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """Fit the tail from the cache.
 
 fit              epochs of AdamW over the cached activations, and the state between two of them
+epoch_loss       the mean loss of an epoch, and the end of a training that diverges
 step             what a tail computes from batches: a training step, and scores
 batches          cached activations and ratings as batches
 token_sources    cached tokens read from disk, or kept in memory between epochs
 """
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-from hlclip.training.fit import TrainError, TrainingState, Validate, fit_tail, write_history
+from hlclip.training.fit import TrainingState, Validate, fit_tail, write_history
 from hlclip.training.step import (
     Regression,
+    TrainError,
     accumulate_gradients,
     micro_batch_frames,
     score_queries,

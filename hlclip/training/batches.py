@@ -45,8 +45,8 @@ class CachedQueries:
     """The rows of one split whose video is in the cache.
 
     Args:
-        index, split: the annotation rows. Rows without a cached video are left out and counted in
-            `absent`.
+        index, split: the annotation rows, all of them `every_row`. Those without a cached video
+            are not among `rows`, and counted in `absent`.
         images: manifest of the videos.
         texts: manifest of the queries.
         store: folder of the store that holds both.
@@ -66,9 +66,9 @@ class CachedQueries:
         target: Target,
         device: torch.device | None = None,
     ) -> None:
-        rows = index.queries[split]
-        self.rows = [row for row in rows if row.vid in images.items]
-        self.absent = len(rows) - len(self.rows)
+        self.every_row = index.queries[split]
+        self.rows = [row for row in self.every_row if row.vid in images.items]
+        self.absent = len(self.every_row) - len(self.rows)
         self._images = [images.items[row.vid] for row in self.rows]
         self._texts = [texts.items[row.query] for row in self.rows]
         self._image_store = Store(store, "images", images.header)

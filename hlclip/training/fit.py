@@ -14,17 +14,15 @@ import xxhash
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hlclip.model import Tail, autocast
+from hlclip.formats import find_not_finite
+from hlclip.model import Tail, autocast, within_memory
 from hlclip.params import TrainParams
 from hlclip.system import HlclipError, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
+from hlclip.training.epoch_loss import EpochLoss, diverged
 from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
 
 log = logging.getLogger(__name__)
-
-
-class TrainError(HlclipError):
-    """There is nothing to train on, or training diverged."""
 
 
 class ResumeError(HlclipError):
@@ -34,12 +32,15 @@ class ResumeError(HlclipError):
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
 each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
-(None without ground truth)."""
+(None without ground truth). They are those of `metrics.json`: each row of val counts."""
 
 Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
 
 _DIGEST_BYTES = 16
+
+_FEW_FRAMES = 25
+"""A piece of so few frames takes less memory than the batch that it is a part of."""
 
 
 @dataclass
@@ -111,6 +112,10 @@ def fit_tail(
         validate: computes the metrics on val after each epoch.
         resume: state file, written after each epoch; if it exists, training resumes from it.
         history: CSV file, rewritten after each epoch for readers during training.
+
+    Raises:
+        TrainError: a loss or, after an epoch, a parameter is not finite.
+        DeviceError: too little memory.
     """
     regression = Regression(
         params.scale, scale_init=params.scale_init, bias_init=params.bias_init
@@ -119,14 +124,7 @@ def fit_tail(
     optimizer = _optimizer(list(trained.values()), regression, params)
     steps = math.ceil(len(queries) / params.batch)
     total_steps = steps * params.epochs
-
-    def rate(step: int) -> float:
-        """Learning rate of a step, as a share of the first step's."""
-        if params.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * step / total_steps))
-        return 1.0
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    schedule = _schedule(optimizer, params, total_steps)
     piece = micro_batch_frames(params.micro_batch, device)
     precision = autocast(device, params.precision)
     state = TrainingState(trained, regression, optimizer, schedule)
@@ -144,30 +142,23 @@ def fit_tail(
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             order = epoch_order(len(queries), params.seed, epoch)
-            # Summed on the device: reading a loss makes the CPU wait, and a GPU runs out of work.
-            running = torch.zeros((), dtype=torch.float64, device=device)
-            frames, lr = 0, params.lr
+            losses, lr = EpochLoss(epoch, params), params.lr
             for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
-                loss = accumulate_gradients(
-                    tail, regression, batch, frames=piece, autocast=precision
-                )
-                lr = optimizer.param_groups[0]["lr"]
-                optimizer.step()
+                with within_memory(*_memory_taken(piece or len(batch.target), params)):
+                    loss = accumulate_gradients(
+                        tail, regression, batch, frames=piece, autocast=precision
+                    )
+                    lr = optimizer.param_groups[0]["lr"]
+                    optimizer.step()
                 schedule.step()
-                running += loss.double() * len(batch.target)
-                frames += len(batch.target)
+                losses.add(loss, len(batch.target))
                 if bar.update():  # true when the bar was drawn, which is seldom
-                    bar.set_postfix(loss=f"{running.item() / frames:.4f}", refresh=False)
-            total = running.item()
-            if not math.isfinite(total):
-                raise TrainError(
-                    f"the loss is not finite in epoch {epoch}",
-                    f"lower the learning rate, now {params.lr:g}",
-                    settings={"train.lr": f"{params.lr / 10:g}"},
-                )
+                    bar.set_postfix(loss=f"{losses.mean_read():.4f}", refresh=False)
+            loss = losses.mean()
+            _check_finite(state, params, epoch)
             quality = validate(tail) if validate is not None else (None, None)
-            line = (epoch, total / frames, lr, *quality)
+            line = (epoch, loss, lr, *quality)
             state.history.append(dict(zip(HISTORY, line, strict=True)))
             log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
             _choose(state, params)
@@ -192,6 +183,21 @@ def _choose(state: TrainingState, params: TrainParams) -> None:
         state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
 
 
+def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None:
+    """Refuse weights that a finite loss led out of the range of float32."""
+    weights = state.trained | dict(state.regression.named_parameters())
+    problem = find_not_finite({n: p.detach().cpu().numpy() for n, p in weights.items()})
+    if problem:
+        raise diverged(f"after epoch {epoch} {problem}", params)
+
+
+def _memory_taken(frames: int, params: TrainParams) -> tuple[str, int]:
+    """The parameter to lower when a piece of so many frames does not fit, and its value."""
+    if frames > _FEW_FRAMES:
+        return "train.micro_batch", frames  # changes no result but for rounding
+    return "train.batch", params.batch
+
+
 def _digest(path: Path, content: bytes) -> bytes:
     """Digest of the content and of the file's name, which identifies the training."""
     digest = xxhash.xxh3_128(path.name.encode())
@@ -204,6 +210,19 @@ def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return torch.randperm(rows, generator=generator).tolist()
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, params: TrainParams, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate of a step, as a share of the first step's."""
+
+    def rate(step: int) -> float:
+        if params.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * step / total_steps))
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
 def _optimizer(

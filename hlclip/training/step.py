@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, tensor
 from tqdm import tqdm
 
-from hlclip.model import Tail
+from hlclip.formats import SplitScores, pack
+from hlclip.model import Tail, within_memory
+from hlclip.system import HlclipError
 from hlclip.training.batches import Batch, CachedQueries, load_batches
 
 Scale = Literal["literal", "fixed", "learned"]
+
+
+class TrainError(HlclipError):
+    """There is nothing to train on, or training diverged."""
 
 
 class Regression(nn.Module):
@@ -104,10 +110,9 @@ def score_queries(
     *,
     device: torch.device,
     batch: int,
-    autocast: torch.autocast,
     progress: str | None = None,
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Score every clip of every query with each tail; each batch is read once.
+) -> SplitScores:
+    """Score every clip of every query with each tail in float32; each batch is read once.
 
     Args:
         tails: name -> tail, on `device`.
@@ -115,21 +120,31 @@ def score_queries(
         progress: title of a progress bar; None for no bar.
 
     Returns:
-        name -> one float32 [clips] a query in the order of `queries.rows`, -1..1.
+        Cosines of all rows of the split, those without a cached video included.
+
+    Raises:
+        TrainError: the weights of a tail overflow.
+        DeviceError: too little memory.
     """
     cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
     hidden = True if progress is None else None  # None hides the bar where there is no terminal
-    with tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar:
+    with (
+        within_memory("train.batch", batch),
+        tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar,
+    ):
         for inputs in load_batches(queries, range(len(queries)), batch, device=device):
             frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
             for name, tail in tails.items():
-                with autocast:
-                    scores = tail(
-                        inputs.image_tokens,
-                        inputs.image_query,
-                        inputs.text_tokens,
-                        inputs.text_lengths,
+                scores = tail(
+                    inputs.image_tokens, inputs.image_query, inputs.text_tokens, inputs.text_lengths
+                ).cpu()
+                if not (scores.isfinite().all() and scores.any()):  # 0 is 1 / infinity
+                    raise TrainError(
+                        f"the scores of {name} are NaN or all 0: its weights overflow",
+                        "train with a lower learning rate (train.lr), or take other weights",
                     )
-                cosines[name] += [part.numpy() for part in scores.float().cpu().split(frames)]
+                cosines[name] += [part.numpy() for part in scores.split(frames)]
             bar.update(len(frames))
-    return cosines
+    qids = [row.qid for row in queries.rows]
+    by_qid = {name: dict(zip(qids, lines, strict=True)) for name, lines in cosines.items()}
+    return pack(queries.every_row, by_qid)

@@ -5,9 +5,30 @@ container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
 ffmpeg_process    ffmpeg with limits on its time and memory
+workers           threads that decode, and stop when their caller is interrupted
 """
 
-from hlclip.video.container import CONTAINERS, VideoError, check_plain, is_cover, open_video, probe
+from hlclip.video.container import (
+    CONTAINERS,
+    VideoError,
+    check_plain,
+    has_time_stamps,
+    is_cover,
+    open_video,
+    picture_name,
+    probe,
+    second_zero,
+    video_stream,
+)
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.files import DataError, find_videos, inspect_videos
-from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames
+from hlclip.video.frames import (
+    Decoder,
+    clip_source,
+    extract_frames,
+    frames_header,
+    stream_clips,
+    stream_frames,
+)
+from hlclip.video.pyav_frames import Filters
+from hlclip.video.workers import worker_threads

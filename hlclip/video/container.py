@@ -4,6 +4,7 @@ import math
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +38,10 @@ _OPENING_SECONDS = 300.0
 """Time limit for a container's header, and for each packet: a network drive may stand still."""
 
 
+_TIMES_JUMP = 0x200
+"""libavformat's flag AVFMT_TS_DISCONT."""
+
+
 class VideoError(HlclipError):
     """A file is not a video that can be used; the message says why."""
 
@@ -67,14 +72,75 @@ def probe(path: Path) -> VideoInfo:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture; a `VideoError` if none can be decoded."""
-    streams = [stream for stream in container.streams.video if not is_cover(stream)]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-        raise VideoError(f"no video stream (streams: {kinds})")
-    if cast("VideoCodecContext | None", streams[0].codec_context) is None:
+    """The stream that is scored: the first one that moves and is no cover picture.
+
+    Raises:
+        VideoError: there is none, or its codec is unknown.
+    """
+    stream = _plain_streams(container)[_number(container)]
+    if cast("VideoCodecContext | None", stream.codec_context) is None:
         raise VideoError("its video codec is unknown")
-    return streams[0]
+    return stream
+
+
+def picture_name(container: InputContainer) -> str:
+    """The stream of `video_stream` in a command of ffmpeg, such as `V:0`."""
+    return f"V:{_number(container)}"
+
+
+def second_zero(container: InputContainer) -> float:
+    """The time stamp in seconds of second 0 of a video, for scores, pictures and films alike.
+
+    It is the container's start: where picture or sound begins, whichever is first. Players and
+    ffmpeg's `-ss` count from it too. An edit list has been applied.
+    """
+    return (container.start_time or 0) / av.time_base
+
+
+def late_seconds(container: InputContainer) -> float:
+    """What ffmpeg's command omits before the first picture, in seconds, where it omits any.
+
+    In containers whose times may jump (MPEG-TS, MPEG-PS, Ogg) it counts from the first of the
+    streams that it reads, which is the picture's alone; in all others from second 0.
+    """
+    stream = video_stream(container)
+    times_jump = container.format.flags & _TIMES_JUMP
+    if not times_jump or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base) - second_zero(container)
+
+
+def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
+    """How many clips after the first `count` still show the last picture, while the sound goes on.
+
+    None unless the last picture stands longer than a clip: in most films picture and sound do not
+    end together. None if pictures after those clips were lost by damage.
+    """
+    with open_video(path) as container:
+        length = (container.duration or 0) / av.time_base
+        sounds = container.streams.audio
+        if not sounds or (length and round(length / clip_seconds) <= count):
+            return 0
+        stream, zero, last_picture, end = video_stream(container), second_zero(container), 0.0, 0.0
+        for packet in container.demux(stream, *sounds):
+            if packet.pts is None or packet.time_base is None or packet.is_discard:
+                continue
+            begin = float(packet.pts * packet.time_base) - zero
+            if packet.stream.index == stream.index:
+                last_picture = max(last_picture, begin)
+            else:
+                end = max(end, begin + float((packet.duration or 0) * packet.time_base))
+    if last_picture >= (count + 0.5) * clip_seconds or end - last_picture <= clip_seconds:
+        return 0
+    return max(0, math.floor(min(end, MOST_SECONDS) / clip_seconds + 0.5) - count)
+
+
+def has_time_stamps(container: InputContainer) -> bool:
+    """Whether the container stores an exact time for each picture, so that seeking is exact.
+
+    For all others ffmpeg computes or mends times while it reads from the beginning.
+    """
+    return not {"mp4", "matroska"}.isdisjoint(container.format.name.split(","))
 
 
 @contextmanager
@@ -96,6 +162,10 @@ def open_video(path: Path) -> Iterator[InputContainer]:
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
+        if _is_webp(path):
+            raise VideoError(
+                "is a WebP picture or animation, which is not read; convert it to MP4 or GIF"
+            ) from error
         raise VideoError(f"not readable as a video ({error.strerror or error})") from error
 
 
@@ -114,9 +184,46 @@ def check_plain(path: Path) -> None:
         raise VideoError("is a pipe, device or socket, expected a plain file")
 
 
+def _is_webp(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
+
+
 def is_cover(stream: VideoStream) -> bool:
     """A cover picture, which containers hold as a video stream of one frame."""
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _plain_streams(container: InputContainer) -> list[VideoStream]:
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise VideoError(f"no video stream (streams: {kinds})")
+    return streams
+
+
+def _number(container: InputContainer) -> int:
+    """Number of the first plain stream that has two pictures; 0 if none has."""
+    first = count = len(_plain_streams(container))
+    if count == 1:
+        return 0
+    pictures = [0] * count
+    # Opened again, because reading moves a container. In most files two packets are enough.
+    with open_video(Path(container.name)) as other:
+        streams = _plain_streams(other)
+        numbers = {stream.index: number for number, stream in enumerate(streams)}
+        for packet in other.demux(streams):
+            number = numbers[packet.stream.index]
+            pictures[number] += packet.size > 0
+            if pictures[number] > 1:
+                first = min(first, number)
+            if first == 0:
+                break
+    return first % count
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:
@@ -127,9 +234,11 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     begins_late = "matroska" in container.format.name and (container.start_time or 0) > 0
     if container.duration and not begins_late:
         return container.duration / av.time_base
-    start, end = math.inf, -math.inf
+    start, end, total = math.inf, -math.inf, Fraction(0)
     for packet in container.demux(stream):
-        if packet.pts is not None and packet.time_base is not None:
-            start = min(start, packet.pts * packet.time_base)
-            end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-    return max(0.0, float(end - start))
+        unit, length = packet.time_base or Fraction(0), packet.duration or 0
+        total += length * unit  # a stream without a container has no times
+        if packet.pts is not None:
+            start = min(start, packet.pts * unit)
+            end = max(end, (packet.pts + length) * unit)
+    return float(total if end < start else end - start)

@@ -16,6 +16,7 @@ import ffmpeg
 import imageio_ffmpeg
 
 from hlclip.video.container import CONTAINERS, MOST_PIXELS, VideoError, check_plain
+from hlclip.video.workers import work_of_thread
 
 FLOOR_SECONDS = 300.0
 """ffmpeg may take this long for anything: a network file system may stand still for minutes."""
@@ -78,9 +79,12 @@ class FFmpegProcess:
                 resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (memory, memory))
 
     def __enter__(self) -> Self:
+        self._work = work_of_thread()
+        self._work.add(self._process)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._work.remove(self._process)
         self._process.kill()  # the reader may have stopped early
         # A killed process stays as long as its disk does not answer: do not wait for that.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -109,10 +113,10 @@ class FFmpegProcess:
             now = time.monotonic()
             remaining = start + self._limit_seconds - now
             remaining_to_stall = last_byte + self._stall_seconds - now
-            if remaining <= 0:
-                raise VideoError(f"ffmpeg was ended: not done after {self._limit_seconds:g} s")
             if remaining_to_stall <= 0:
                 raise VideoError(f"ffmpeg was ended: no frame for {self._stall_seconds:g} s")
+            if remaining <= 0:
+                raise VideoError(f"ffmpeg was ended: not done after {self._limit_seconds:g} s")
             for key, _ in self._pipes.select(min(remaining, remaining_to_stall)):
                 pipe = cast("FileIO", key.fileobj)
                 if key.data == "stderr":
@@ -126,6 +130,16 @@ class FFmpegProcess:
                     self._pipes.unregister(pipe)
         self._waited_seconds = time.monotonic() - start
         return bytes(content)
+
+    def read_ppm(self, *, seconds: float) -> bytes:
+        """The next picture in the format PPM, empty at the end of the output; see `read`."""
+        header = b""
+        while header.count(b"\n") < 3 and (byte := self.read(1, seconds=0)):
+            header += byte
+        if not header:
+            return b""
+        width, height = map(int, header.split()[1:3])
+        return header + self.read(width * height * 3, seconds=seconds)
 
     def end(self) -> tuple[int, list[str]]:
         """Exit status and complaints, once all output is read.

@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,14 @@ from tqdm import tqdm
 from hlclip.formats import Video, VideoInfo
 from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
 from hlclip.video.container import VideoError, probe
+from hlclip.video.workers import worker_threads
 
 log = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 30
 """How often the cache is written: a killed run loses the work of this time."""
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when `probe` gives other values for the same file."""
 
 
@@ -65,7 +65,7 @@ def inspect_videos(
     writable = True
     next_save = time.monotonic() + _SAVE_SECONDS
     try:
-        with ThreadPoolExecutor() as pool:
+        with worker_threads() as pool:
             results = pool.map(partial(_inspect, known=known), [files[vid] for vid in vids])
             disable = None if progress else True
             bar = tqdm(results, total=len(vids), desc="videos", unit="video", disable=disable)

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats import Header
-from hlclip.video.container import MOST_SECONDS, VideoError
+from hlclip.video.container import (
+    MOST_SECONDS,
+    VideoError,
+    late_seconds,
+    open_video,
+    picture_name,
+    standing_clips,
+)
 from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
-from hlclip.video.pyav_frames import UnsuitedError, sampled_frames, scaling
+from hlclip.video.pyav_frames import Filters, UnsuitedError, sampled_frames, scaling
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +29,9 @@ Decoder = Literal["ffmpeg", "pyav"]
 
 _PIECE = 64
 """Frames that are read from ffmpeg at a time."""
+
+_STANDING_SECONDS = 600
+"""Where times may jump (MPEG-TS), ffmpeg takes ten seconds without a picture for a jump."""
 
 MOST_BYTES = 2 * 2**30
 """Limit on the frames of one video in memory: almost eight hours at 224 x 224 pixels."""
@@ -63,7 +75,10 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     """
     if decoder == "pyav":
         try:
-            return sampled_frames(path, header, most_bytes=MOST_BYTES)
+            frames = sampled_frames(path, header, most_bytes=MOST_BYTES)
+            if standing_clips(path, len(frames), float(header["clip_seconds"])):
+                raise UnsuitedError("the last picture stands longer than a clip")
+            return frames
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []
@@ -82,45 +97,104 @@ def stream_frames(
 ) -> Generator[NDArray[np.uint8], None, None]:
     """The frames of `extract_frames` in pieces of `most`; only the last piece has fewer.
 
-    The last piece comes after ffmpeg has ended without an error.
+    A last piece with fewer comes after ffmpeg has ended without an error.
 
     Raises:
         VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
     """
     size, clip_seconds = int(header["size"]), float(header["clip_seconds"])
-    clip_bytes = size * size * 3
-    most_bytes = most * clip_bytes
-    clips = 0
-    output = _ffmpeg_output(path, header)
+    clips = stream_clips(path, clip_seconds, scaling(header), picture_bytes=size * size * 3)
+    with closing(clips):
+        while piece := b"".join(islice(clips, most)):
+            yield np.frombuffer(piece, np.uint8).reshape(-1, size, size, 3)
+
+
+def stream_clips(
+    path: Path, clip_seconds: float, scaling: Filters, *, picture_bytes: int | None = None
+) -> Generator[bytes, None, None]:
+    """The picture at the middle of each clip, decoded from the beginning of the video.
+
+    Args:
+        scaling: ffmpeg's filters from a decoded picture to the one that is returned.
+        picture_bytes: size of a picture, which is RGB [height, width, 3] then; None gives PPM files
+            of any size.
+
+    Raises:
+        VideoError: as `stream_frames`.
+    """
+    decode = partial(_decoded_clips, path, clip_seconds, scaling, picture_bytes)
+    count, total, picture = 0, 0, b""
+    for picture in decode(eof_action="round"):
+        count += 1
+        yield picture
+    standing = standing_clips(path, count, clip_seconds)
+    if standing or count == 0:
+        # `fps` gives nothing for a last picture that begins and ends within half a clip. With
+        # `pass` it gives one clip more, which shows that picture.
+        for picture in decode(eof_action="pass"):  # noqa: B007 (the last one is used)
+            total += 1
+        if total == 1 and not standing:
+            reason = f"shorter than half a clip ({clip_seconds / 2:g} s)"
+            raise VideoError(f"no frame could be decoded: {reason}")
+        yield from repeat(picture, standing or total - 1)
+
+
+def clip_source(path: Path, clip_seconds: float, *, eof_action: str = "round", **seek: Any) -> Any:
+    """A picture for each clip in ffmpeg's words: for clip k the last that begins before its middle.
+
+    Clips before the first picture have none: the output's constant rate fills them, as is usual in
+    the field, with the first sampled picture.
+
+    Args:
+        eof_action: `round`, or `pass` for one more clip at the end.
+        seek: options of the input.
+    """
+    with open_video(path) as container:
+        name, late = picture_name(container), late_seconds(container)
+    picture = video_input(path, threads=1, dts_delta_threshold=_STANDING_SECONDS, **seek)[name]
+    if seek:
+        # Pictures before the first key frame may need others that were not decoded.
+        picture = picture.filter("select", "if(key,st(0,1),ld(0))")
+    if late:
+        picture = picture.filter("setpts", f"floor(PTS+{late:.6f}/TB+0.5)")
+    # Without `start_time`: ffmpeg rebuilds the filters where a stream changes its size, and would
+    # begin again at 0.
+    return picture.filter("fps", f"1/{clip_seconds!r}", eof_action=eof_action)
+
+
+def _decoded_clips(
+    path: Path,
+    clip_seconds: float,
+    scaling: Filters,
+    picture_bytes: int | None,
+    *,
+    eof_action: str,
+) -> Generator[bytes, None, None]:
+    node = clip_source(path, clip_seconds, eof_action=eof_action)
+    for name, options in scaling:
+        node = node.filter(name, **options)
+    codec = {} if picture_bytes else {"vcodec": "ppm"}
+    output = node.output("pipe:", format="rawvideo", pix_fmt="rgb24", **codec)
+    count = 0
     with FFmpegProcess(output, path, gap_seconds=clip_seconds) as running:
-        while len(piece := running.read(most_bytes, seconds=most * clip_seconds)) == most_bytes:
-            clips += most
-            if (clips - 1) * clip_seconds > MOST_SECONDS:
+        read = partial(running.read, picture_bytes) if picture_bytes else running.read_ppm
+        while picture := read(seconds=clip_seconds):
+            if len(picture) < (picture_bytes or 0):
+                break
+            count += 1
+            if (count - 1) * clip_seconds > MOST_SECONDS:
                 raise VideoError(
                     f"its frames go on for more than {MOST_SECONDS / 3600:g} hours; repair its "
                     "time stamps or cut it into parts"
                 )
-            yield np.frombuffer(piece, np.uint8).reshape(most, size, size, 3)
+            yield picture
         status, complaints = running.end()
-    last, rest = divmod(len(piece), clip_bytes)
     reason = complaints[-1] if complaints else ""
-    if status != 0 or rest:
+    if status != 0 or picture:
         raise VideoError(f"ffmpeg failed: {reason or f'exit status {status}'}")
-    if clips + last == 0:
-        reason = reason or f"shorter than half a clip ({clip_seconds / 2:g} s)"
-        raise VideoError(f"no frame could be decoded: {reason}")
-    if complaints:
-        count = len(complaints)
-        log.warning("  %s: ffmpeg complains (%d lines), last: %s", path.name, count, reason)
-    if last:
-        yield np.frombuffer(piece, np.uint8).reshape(last, size, size, 3)
-
-
-def _ffmpeg_output(path: Path, header: Header) -> Any:
-    # Without `start_time`: ffmpeg rebuilds the filters where a stream changes its size, and would
-    # begin again at 0. If a stream begins late, the output's constant rate fills the time before
-    # it with the first sampled frame, as is usual in the field.
-    picture = video_input(path, threads=1)["V:0"].filter("fps", f"1/{header['clip_seconds']!r}")
-    for name, options in scaling(header):
-        picture = picture.filter(name, **options)
-    return picture.output("pipe:", format="rawvideo", pix_fmt="rgb24")
+    if eof_action == "pass" and count == 0:
+        raise VideoError(f"no frame could be decoded: {reason or 'ffmpeg finds no picture'}")
+    if complaints and count:
+        log.warning(
+            "  %s: ffmpeg complains (%d lines), last: %s", path.name, len(complaints), reason
+        )

@@ -25,18 +25,26 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from hlclip.formats import Header
-from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, open_video, video_stream
+from hlclip.video.container import (
+    MOST_PIXELS,
+    MOST_SECONDS,
+    VideoError,
+    has_time_stamps,
+    open_video,
+    video_stream,
+)
+from hlclip.video.workers import work_of_thread
 
 Kind = Literal["idr", "reference", "disposable"]
+
+Filters = list[tuple[str, dict[str, str]]]
+"""Name and options of ffmpeg's filters, in their order."""
 
 # nal_unit_type of coded pictures (a slice, its first partition, a slice of an IDR picture), and of
 # a sequence parameter set.
 _SLICES = (1, 2, 5)
 _IDR = 5
 _SEQUENCE = 7
-
-STAMPED = frozenset({"mp4", "matroska"})
-"""Containers that store a time stamp for each picture; for others ffmpeg computes or mends them."""
 
 
 class UnsuitedError(Exception):
@@ -92,7 +100,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
     with open_video(path) as container:
         stream = video_stream(container)
         name = container.format.name
-        if not STAMPED.intersection(name.split(",")):
+        if not has_time_stamps(container):
             raise UnsuitedError(f"time stamps of {name} are not of single pictures")
         if (codec := stream.codec_context.codec.canonical_name) != "h264":
             raise UnsuitedError(f"the codec is {codec}")
@@ -217,7 +225,9 @@ def _decode(
         look = None
         packets = (packet for packet in container.demux(stream) if packet.size)
         # None at the end: the decoder gives the pictures that it still holds.
+        work = work_of_thread()
         for packet in chain(compress(packets, needed), [None]):
+            work.check()
             for picture in stream.codec_context.decode(packet):
                 if picture.pts not in sampled:
                     continue
@@ -250,8 +260,8 @@ def _filter_graph(stream: VideoStream, first: VideoFrame, header: Header) -> Gra
     return graph
 
 
-def scaling(header: Header) -> list[tuple[str, dict[str, str]]]:
-    """ffmpeg's filters from a decoded picture to a frame: name and options of each."""
+def scaling(header: Header) -> Filters:
+    """ffmpeg's filters from a decoded picture to a frame."""
     size = str(header["size"])
     if header["resize"] == "shortest":
         # Pixels need not be square. Multiply first: `64/(iw/ih)` would round twice.

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import h5py
@@ -14,8 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import hlclip
+from hlclip import Moment, best_moments
 from hlclip.cli import app
 from hlclip.formats.submissions import read_submission
+from hlclip.highlights import clock
 from tests.films import copy, ffmpeg, film
 from tests.models import save_model, tiny_config
 
@@ -113,6 +117,37 @@ def test_queries_that_look_alike_have_files_of_their_own(model: str, here: Path)
         "holiday-a-dog-4.png",
         "holiday-a-dog.png",
     ]
+
+
+@pytest.mark.parametrize("below", ["some", "all"])
+def test_moments_below_zero_are_no_highlights(
+    model: str, here: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """The scores of a random model are shifted, so that some or all of the moments are below 0."""
+    found: list[Moment] = []
+
+    def shifted(*arguments: Any, **options: Any) -> list[Moment]:
+        moments = sorted(best_moments(*arguments, **options), key=lambda m: m.start_seconds)
+        assert len(moments) > 1
+        scores = [-0.1] * len(moments) if below == "all" else [0.1] + [-0.1] * (len(moments) - 1)
+        found[:] = [replace(m, score=s) for m, s in zip(moments, scores, strict=True)]
+        return found
+
+    monkeypatch.setattr(hlclip, "best_moments", shifted)
+    result = run(model, "holiday.mp4", "a dog", "--cut", "o.mp4", "--exact")
+    assert result.exit_code == 0
+    spans = [f"{clock(m.start_seconds)} - {clock(m.end_seconds)}" for m in found]
+    kept = spans if below == "all" else spans[:1]
+    said = {
+        "all": "o.mp4: every moment scores below 0; the film shows them nevertheless",
+        "some": f"o.mp4: left out, because they score below 0: {', '.join(spans[1:])}",
+    }
+    assert said[below] in result.stderr.splitlines()
+    shown = result.stdout.splitlines()[-2]
+    assert shown == f"o.mp4: {', '.join(kept)}" or below == "all"
+    seconds = sum(m.end_seconds - m.start_seconds for m in found[: len(kept)])
+    with av.open(str(here / "o.mp4")) as made:
+        assert (made.duration or 0) / av.time_base == pytest.approx(seconds, abs=0.1)
 
 
 @pytest.mark.parametrize("seconds", [1.2, 2.9])

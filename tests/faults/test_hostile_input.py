@@ -70,7 +70,7 @@ def check_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         extract_frames(path, HEADER)
     with pytest.raises(VideoError):
-        pictures(path, [1.0], height=20)
+        pictures(path, [0], clip_seconds=2.0, height=20)
     for exact in (False, True):
         with pytest.raises(CutError):
             cut_moments(path, [MOMENT], tmp_path / "films" / "film.mp4", exact=exact)
@@ -175,12 +175,13 @@ def test_a_film_whose_pictures_lie_in_another_file(tmp_path: Path) -> None:
     assert trusted.stdout.count(b"\xff") > len(trusted.stdout) / 2  # it can be done
     with pytest.raises(VideoError, match="no frame could be decoded"):
         extract_frames(path, HEADER)
-    with pytest.raises(VideoError, match="no picture at"):
-        pictures(path, [1.0], height=20)
+    with pytest.raises(VideoError, match="no picture"):
+        pictures(path, [0], clip_seconds=2.0, height=20)
     for exact in (False, True):
         film = tmp_path / "film.mkv"
-        cut_moments(path, [MOMENT], film, exact=exact, overwrite=True)
-        assert b"\xff" * 100 not in film.read_bytes()
+        with pytest.raises(CutError, match="no film could be made"):
+            cut_moments(path, [MOMENT], film, exact=exact, overwrite=True)
+        assert not film.exists()
 
 
 NAMES = [
@@ -208,7 +209,7 @@ def test_a_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name:
     path = Path(name)
     assert probe(path) == probe(plain)
     assert numbers(extract_frames(path, HEADER)) == [9, 29]
-    assert pictures(path, [1.0], height=20)[0].size == (20, 20)
+    assert pictures(path, [0], clip_seconds=2.0, height=20)[0].size == (20, 20)
     cut_moments(path, [MOMENT], Path("films", "film.mkv"))
     assert numbers(extract_frames(Path("films", "film.mkv"), HEADER)) == [9]
     assert sorted(os.listdir()) == sorted([name, "films"])

@@ -4,11 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hlclip.evaluation.pooling import pool
 from hlclip.formats.submissions import read_submission
 from hlclip.highlights.moments import Curve, best_moments
-from hlclip.highlights.output import Answer, as_json, write_csv, write_jsonl
+from hlclip.highlights.output import Answer, as_json, name_videos, write_csv, write_jsonl
 
 SCORES = np.array([0.1, 0.2, 0.9, 0.3, 0.1, 0.1, 0.1], np.float32)
 
@@ -36,6 +37,15 @@ def test_csv_has_a_line_a_clip(tmp_path: Path) -> None:
     assert [np.float32(row["score"]) for row in rows] == SCORES.tolist()
     assert [np.float32(row["pooled"]) for row in rows] == pool(SCORES, 3).tolist()
     assert [row["moment"] for row in rows] == ["", "1", "1", "1", "", "", ""]
+
+
+def test_a_folder_of_videos_with_any_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "b\nc.MKV", "d.gif", "e.webp", "f.txt", ".g.mp4"):
+        (tmp_path / name).touch()
+    assert list(name_videos([tmp_path]).values()) == ["a", "b\nc", "d"]
+    assert [record.args for record in caplog.records] == [(tmp_path / "e.webp",)]
 
 
 def test_json() -> None:

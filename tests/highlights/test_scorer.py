@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video
-from hlclip.formats.safetensors_file import CheckpointError
+from hlclip.formats.safetensors_file import CheckpointError, read_facts
 from hlclip.highlights import moments, scorer
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
@@ -124,6 +125,19 @@ def test_scores_and_keys_are_the_pipelines(
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("tower", ["visual.proj", "text_projection"])
+def test_features_that_overflow_are_refused_and_not_kept(
+    model: str, video: Path, checkpoint: Path, tmp_path: Path, tower: str
+) -> None:
+    tensors = load_file(checkpoint)
+    tensors[tower] = tensors[tower].fill_(1e38)  # finite, and its products are not
+    save_tail(tmp_path / "huge.safetensors", tensors, read_facts(checkpoint))
+    with pytest.raises(CheckpointError, match=r"its features have no length.*\ntrain again"):
+        load_scorer(tmp_path / "huge.safetensors", store=tmp_path).score(video, QUERIES)
+    kept = list(tmp_path.glob("features/*/*.h5"))
+    assert len(kept) == (len(QUERIES) if tower == "visual.proj" else 0)  # queries come first
 
 
 def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:

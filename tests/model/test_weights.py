@@ -73,6 +73,16 @@ def refused(path: Path | str, model: str = TINY) -> str:
 # Whole files
 
 
+@pytest.mark.parametrize("name", ["visual.proj", "ln_final.bias", "token_embedding.weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, name: str, value: float):
+    """1e300 is finite in the file's float64, and not in the model's float32."""
+    state = weights(dtype=torch.float64)
+    state[name].view(-1)[1] = value
+    message = refused(save(tmp_path / "w.pt", state))
+    assert f"tensor {name} has NaN or infinity in 1 of {state[name].numel()} values" in message
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt", "w.pth", "w.bin"])
 def test_every_kind_of_file_gives_the_same_model(tmp_path: Path, name: str, dtype: torch.dtype):

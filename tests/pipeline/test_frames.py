@@ -390,7 +390,7 @@ def test_good_videos_are_there_and_bad_ones_are_named(
         assert sampled == [100 * n + 20 * k + 9 for k in range(len(sampled))]
     assert manifest.failed["gone"] == "no file videos/gone.*"
     assert manifest.failed["short"].startswith("short.mkv: no frame could be decoded: shorter")
-    assert manifest.failed["words"].startswith("words.mp4: ffmpeg failed: ")
+    assert manifest.failed["words"].startswith("words.mp4: not readable as a video")
     assert manifest.failed.keys() == {"gone", "short", "words"}
 
 
@@ -406,6 +406,23 @@ def test_too_many_bad_ones_cost_no_good_one(
     monkeypatch.setattr(hlclip.video.ffmpeg_process, "ffmpeg_executable", lambda: "/nowhere/ffmpeg")
     assert made((data[0], index), tmp_path).items.keys() == good.keys()  # nothing was decoded
     assert sorted(tmp_path.rglob("*.h5")) == there
+
+
+def test_a_split_of_which_nothing_decodes_is_an_error(
+    data: tuple[Path, Index], tmp_path: Path
+) -> None:
+    root, index = data
+    broken = [row for row in index.queries["val"] if row.vid in ("gone", "words")]
+    more = Index(index.clip_seconds, index.queries | {"test": broken}, index.videos, index.missing)
+    with pytest.raises(TooManyMissingError, match="none of the 2 videos of test"):
+        make_frames(
+            more,
+            SHORTEST,
+            data_root=root,
+            store=tmp_path,
+            max_missing=0.5,
+            needed={"test": "evaluate.splits names it"},
+        )
 
 
 def test_two_stores_give_the_same_manifest(data: tuple[Path, Index], tmp_path: Path) -> None:

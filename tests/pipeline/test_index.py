@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hlclip.formats.manifests import Index, read_index, write_index
-from hlclip.params import DataParams
+from hlclip.params import DataParams, Split
 from hlclip.pipeline.index import build_index
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.system.errors import HlclipError
@@ -46,7 +46,7 @@ class DataSet:
         for name in names:
             copy(self.source, self.videos / name)
 
-    def index(self, **changed: Any) -> Index:
+    def index(self, *, needed: dict[Split, str] | None = None, **changed: Any) -> Index:
         splits = {path.stem: path.name for path in self.root.glob("*.jsonl")}
         facts = {
             "root": str(self.root),
@@ -56,7 +56,7 @@ class DataSet:
             "max_missing": 0.0,
         }
         cache = self.root / "store" / "videos.json"
-        return build_index(DataParams(**{**facts, **changed}), cache=cache)
+        return build_index(DataParams(**{**facts, **changed}), cache=cache, needed=needed)
 
 
 @pytest.fixture
@@ -104,6 +104,15 @@ def test_missing_and_unusable_videos_are_named_and_tolerated(
     assert all(vid in caplog.text for vid in index.missing)
     with pytest.raises(TooManyMissingError, match=r"5 of 6 videos"):
         data.index(max_missing=0.8)
+
+
+def test_a_needed_split_without_any_video_is_an_error(data: DataSet) -> None:
+    data.annotate("val", "absent", "missing")
+    data.annotate("test", "good")
+    data.add("good.mp4")
+    assert data.index(max_missing=0.9, needed={"test": "it is read"}).videos.keys() == {"good"}
+    with pytest.raises(TooManyMissingError, match=r"none of the 2 videos of val .* it is read"):
+        data.index(max_missing=0.9, needed={"test": "x", "val": "it is read"})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")

@@ -24,7 +24,8 @@ from hlclip.model import (
     pretrained_tail,
     save_tail,
 )
-from hlclip.params import TrainParams, load_params
+from hlclip.params import PoolParams, TrainParams, load_params
+from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store import Store, StoreError
@@ -294,6 +295,43 @@ def pixels(encoder, frames) -> torch.Tensor:
     mean = torch.tensor(encoder.preprocess.mean).view(3, 1, 1)
     std = torch.tensor(encoder.preprocess.std).view(3, 1, 1)
     return (torch.tensor(frames).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+@pytest.mark.parametrize(("vid", "scored"), [("b", 6), ("gone", 0)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, scored):
+    """A clip without frame gets its query's lowest score, and a row without video counts."""
+    row = next(row for row in data.index.queries["train"] if row.vid == vid)
+    truth = {"relevant_clip_ids": (row.clips - 1,), "saliency_scores": ((4, 4, 4),)}
+    row = row.model_copy(update=truth)  # the clip without frame is the highlight
+    queries = {**data.index.queries, "val": [*data.index.queries["val"], row]}
+    data = replace(data, index=replace(data.index, queries=queries))
+    params = settings(precision=precision, epochs=1, lr=1e-6)  # cosines stay negative
+    train(data, params, tmp_path)
+    checkpoint = tmp_path / "tail.safetensors"
+    splits = score_splits(
+        data.index,
+        data.images,
+        data.texts,
+        data.params,
+        params,
+        ["val"],
+        store=data.store,
+        checkpoint=checkpoint,
+    )
+    assert splits["val"].lengths.tolist() == [8, 6, scored]
+    assert splits["val"].clips[2] > scored
+    evaluate_splits(
+        splits,
+        PoolParams(window=3, mode="mean", border="neighbours"),
+        metrics=tmp_path / "metrics.json",
+        predictions=tmp_path / "predictions",
+        plot=tmp_path / "window.csv",
+        examples=tmp_path / "saliency.csv",
+    )
+    table = json.loads((tmp_path / "metrics.json").read_text())["val"]["HL-CLIP-2"]["VeryGood"]
+    chosen = read_facts(checkpoint)["chosen"]
+    assert {"mAP": chosen["val_mAP"], "HIT@1": chosen["val_HIT@1"]} == table
 
 
 def test_no_train_video_is_an_error(data, tmp_path):

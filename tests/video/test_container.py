@@ -64,6 +64,15 @@ def test_webm_without_a_duration(tmp_path: Path, begin: int, live: bool) -> None
     assert probe(path).duration == pytest.approx(4.5, abs=0.05)
 
 
+@pytest.mark.parametrize("rate", [24, 30, 60])
+def test_a_stream_without_times(tmp_path: Path, rate: int) -> None:
+    need_encoder("libx264")
+    source = ("-f", "lavfi", "-i", f"testsrc2=s=64x64:r={rate}:d=5.3", "-pix_fmt", "yuv420p")
+    ffmpeg(*source, "-c:v", "libx264", tmp_path / "a.h264")
+    assert probe(tmp_path / "a.h264").duration == pytest.approx(5.3, abs=0.05)
+    assert len(extract_frames(tmp_path / "a.h264", HEADER)) == 3
+
+
 def test_a_fragmented_mp4(tmp_path: Path, mp4: Path) -> None:
     flags = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
     ffmpeg("-i", mp4, "-c", "copy", *flags, tmp_path / "a.mp4")
@@ -121,6 +130,10 @@ def _image(path: Path, _mp4: Path) -> None:
     ffmpeg(*PICTURE, "-frames:v", 1, "-f", "image2", "-c:v", "png", "-update", 1, path)
 
 
+def _webp(path: Path, _mp4: Path) -> None:
+    path.write_bytes(b"RIFF\x1c\0\0\0WEBPVP8X" + bytes(16))
+
+
 def _half_a_header(path: Path, mp4: Path) -> None:
     path.write_bytes(mp4.read_bytes()[:-200])  # the index of an mp4 stands at its end
 
@@ -151,6 +164,7 @@ def _concat(path: Path, mp4: Path) -> None:
         (_absent, "No such file"),
         (_sound, r"no video stream \(streams: audio\)"),
         (_image, "not readable as a video"),
+        (_webp, "is a WebP picture or animation"),
         (_half_a_header, "not readable as a video"),
         (_unknown_codec, "codec is unknown"),
         (_hls, "not readable as a video"),  # although the file that it points to is one

@@ -109,9 +109,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda whole: whole[: len(whole) // 2],
     "garbage": lambda whole: b"garbage" * 1000,
     "other JSON": lambda whole: b"[]",
-    "without a digest": lambda whole: b'{"version": 1, "videos": {}}',
+    "without a digest": lambda whole: b'{"version": 2, "videos": {}}',
     "another digit": lambda whole: whole.replace(b'"width": 96', b'"width": 97', 1),
-    "another version": lambda whole: whole.replace(b'"version": 1', b'"version": 0'),
+    "another version": lambda whole: whole.replace(b'"version": 2', b'"version": 1'),
 }
 
 
