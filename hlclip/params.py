@@ -245,7 +245,22 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.
         raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    return check_params(
+        content,
+        path,
+        "correct the values there or with `-S key=value`; values of a `dvc exp run -S` that failed "
+        f"stay in the file, and `git checkout -- {path}` takes the committed ones back",
+    )
+
+
+def check_params(content: object, path: Path, remedy: str) -> Params:
+    """Validate parameters that were read from `path`.
+
+    Raises:
+        ParamsError: a key is missing, unknown or wrong, or two contradict each other.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as failure:
-        raise ParamsError("\n".join(f"{path}: {p}" for p in problems_of(failure))) from None
+        problems = (f"{path}: {problem}" for problem in problems_of(failure))
+        raise ParamsError("\n".join(problems), remedy) from None

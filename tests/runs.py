@@ -1,11 +1,14 @@
 """A finished run in a folder: random scores, real files of every stage that the report reads."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import (
@@ -19,13 +22,24 @@ from hlclip.formats.manifests import (
 )
 from hlclip.formats.scores import pack, write_scores
 from hlclip.model import save_tail
-from hlclip.params import load_params
+from hlclip.params import Params, load_params
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.store.store import Store, content_key
 from hlclip.training.fit import write_history
 
 HEADER = {"clip_seconds": 2.0, "interpolation": "bicubic", "resize": "shortest", "size": 64}
 PARAMS = Path(__file__).parent.parent / "params.yaml"
+OUTPUTS = (
+    "metrics.json",
+    "outputs/index.json",
+    "outputs/frames.json",
+    "outputs/train.csv",
+    "outputs/train.safetensors",
+    "outputs/score.safetensors",
+    "outputs/predictions",
+    "outputs/window.csv",
+    "outputs/saliency.csv",
+)
 GONE = "gone <b>video</b>"
 """The one video of val that is missing."""
 
@@ -110,7 +124,25 @@ def finished_run(
     write_manifests(
         outputs / "frames.json", frames=Manifest(dict(HEADER), items, {GONE: "no <file>"})
     )
+    write_lock(folder, params.model_copy(update={"train": made_by}))
     return FinishedRun(folder, store)
+
+
+def write_lock(folder: Path, params: Params) -> None:
+    """dvc.lock as DVC writes it after a run with these parameters made the files in `folder`."""
+    outs = [
+        {"path": name, "md5": _md5(folder / name)} for name in OUTPUTS if (folder / name).exists()
+    ]
+    stage = {"cmd": "all", "params": {"params.yaml": params.model_dump()}, "outs": outs}
+    with (folder / "dvc.lock").open("w") as file:
+        YAML(typ="safe").dump({"schema": "2.0", "stages": {"all": stage}}, file)
+
+
+def _md5(path: Path) -> str:
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+    files = [{"md5": _md5(file), "relpath": file.name} for file in sorted(path.iterdir())]
+    return hashlib.md5(json.dumps(files).encode()).hexdigest() + ".dir"  # noqa: S324
 
 
 def _row(

@@ -38,6 +38,9 @@ def evaluate(
     short or too long. HL is highlight detection: Fair, Good and VeryGood are the lowest rating that
     counts as a highlight. MR is moment retrieval.
 
+    Both files must have the same qids. A vid or query in PREDICTIONS must be that of ANNOTATIONS;
+    the official script compares qids alone.
+
     \b
     Examples:
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
@@ -45,11 +48,12 @@ def evaluate(
       hlclip evaluate mine.jsonl my_annotations.jsonl --clip-seconds 1
     """
     from hlclip.evaluation import evaluate, ground_truth
-    from hlclip.formats import CLIP_SECONDS, in_order, read_annotations, read_submission
+    from hlclip.formats import CLIP_SECONDS, read_annotations, read_answers
 
     seconds = CLIP_SECONDS if clip_seconds is None else clip_seconds
-    truth = ground_truth(read_annotations(annotations, seconds))
-    rows = in_order(read_submission(predictions), truth.qids)
+    queries = read_annotations(annotations, seconds)
+    truth = ground_truth(queries)
+    rows = read_answers(predictions, queries)
     windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
     scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
     metrics = evaluate(truth, scores=scores or None, windows=windows or None)

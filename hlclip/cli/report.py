@@ -11,7 +11,7 @@ from hlclip.cli.terminal import Json, print_json
 def report(
     folder: Annotated[
         Path,
-        Argument(metavar="[FOLDER]", help="Folder with params.yaml, metrics.json and outputs/."),
+        Argument(metavar="[FOLDER]", help="Folder with dvc.lock, metrics.json and outputs/."),
     ] = Path(),
     out: Annotated[
         Path | None, Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html.")
@@ -30,6 +30,9 @@ def report(
     ratings, frames at the peaks, and the missing videos. It is one file that needs no network, so
     it can be mailed.
 
+    Parameters and files are those of the run in dvc.lock. If the files in the folder are of another
+    run, the command names them and makes no report.
+
     Frames come from the store ($HLCLIP_STORE or .hlclip/store). If the frames were deleted, the
     page says so and has no pictures.
 
@@ -39,13 +42,23 @@ def report(
       hlclip report --out hlclip-2.html
       hlclip report --thumbnails 0       a small file
     """
-    from hlclip.results import ExperimentsError, finished_experiments, read_run, seed_tables
+    from hlclip.results import (
+        WORKSPACE,
+        ExperimentsError,
+        finished_experiments,
+        read_run,
+        seed_tables,
+    )
     from hlclip.results.page import write_report
     from hlclip.store import store_root
 
     run = read_run(folder)
     try:
-        seeds = seed_tables(finished_experiments(folder)[0])
+        experiments, left_out = finished_experiments(folder)
+        seeds = seed_tables(experiments)
+        for line in left_out:
+            if line.startswith(WORKSPACE):
+                echo(f"without a table over seeds: {line}", err=True)
     except ExperimentsError as error:  # a copy of a run, outside of its repository
         echo(f"without a table over seeds: {error}", err=True)
         seeds = []

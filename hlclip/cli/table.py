@@ -40,8 +40,9 @@ def table(
     """The paper's tables from DVC's experiments: mean and standard deviation over seeds.
 
     Runs are averaged over train.seed, with a line for each of zero-shot CLIP, HL-CLIP-1 and
-    HL-CLIP-2, without and with saliency pooling (SP). Runs are averaged only if their data and all
-    other parameters are the same; otherwise the command names the difference.
+    HL-CLIP-2, without and with saliency pooling (SP). Only runs with the same data and parameters
+    stand in one table: those of the run in the working folder, or else of the newest run. The
+    command names the other runs and what differs.
 
     \b
     Examples:
@@ -54,12 +55,16 @@ def table(
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 
-    runs, unfinished = finished_experiments(Path(), revisions=rev or (), commits=num)
-    for name in unfinished:
-        echo(f"left out: {name}", err=True)
-    runs = comparable(matching(runs, where or ()), by or ())
+    runs, left_out = finished_experiments(Path(), revisions=rev or (), commits=num)
+    for line in left_out:
+        echo(f"left out: {line}", err=True)
+    runs, others = comparable(matching(runs, where or ()), by or ())
+    for line in others:
+        echo(f"left out: {line}", err=True)
+    if others:
+        echo("--where KEY=VALUE or --rev chooses other runs, --by KEY compares them", err=True)
     table_lines = lines(runs, level=level, by=by or ())
     if json:
-        print_json(as_json(table_lines, runs, level=level))
+        print_json(as_json(table_lines, runs, level=level, left_out=[*left_out, *others]))
     else:
         echo(render(table_lines, runs, style=style, level=level))

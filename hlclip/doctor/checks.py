@@ -11,7 +11,8 @@ from tqdm.contrib.concurrent import thread_map
 
 from hlclip.datasets import ANNOTATIONS, identify_release
 from hlclip.doctor.forecast import Rows, forecast_seconds, store_bytes
-from hlclip.doctor.machine import Check, Finding, check_device, check_ffmpeg, check_repository
+from hlclip.doctor.machine import Check, Finding, check_device, check_ffmpeg
+from hlclip.doctor.repository import check_last_run, check_repository
 from hlclip.formats import Annotation, AnnotationError, read_annotations
 from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
@@ -31,6 +32,7 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     """
     yield from check_ffmpeg()
     yield from check_repository()
+    yield from check_last_run(params)
     device = yield from check_device(params.train.device)
     yield from _check_store(store_root())
     yield from _check_weights(params.encoder)

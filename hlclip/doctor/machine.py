@@ -5,7 +5,6 @@ import platform
 import subprocess
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 import torch
@@ -50,32 +49,6 @@ def check_ffmpeg() -> Check[None]:
         yield Finding("ffmpeg", "note", found)
     else:
         yield Finding("ffmpeg", "ok", f"{version}, {executable}")
-
-
-def check_repository() -> Check[None]:
-    """Is this a repository of git and DVC, does it have changes, does another run lock it?"""
-    try:
-        changed = _output(["git", "--no-optional-locks", "status", "--porcelain"]).splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        found = "this is no git repository, DVC's experiments need one"
-        remedy = "`git init && git add --all && git commit -m start`, or work in a clone of hlclip"
-        yield Finding("git", "problem", found, remedy)
-        return
-    if changed:
-        found = f"{len(changed)} changed files; an experiment includes them"
-        yield Finding("git", "note", found, names=changed)
-    else:
-        yield Finding("git", "ok", "nothing changed since the last commit")
-    missing = [name for name in (".dvc", "dvc.yaml") if not Path(name).exists()]
-    lock = Path(".dvc/tmp/rwlock")
-    if missing:
-        remedy = "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing"
-        yield Finding("DVC", "problem", f"no {' and no '.join(missing)} here", remedy)
-    elif lock.exists() and lock.read_text(encoding="utf-8").strip() not in ("", "{}"):
-        found = "DVC is running, or it was killed and left .dvc/tmp/rwlock"
-        yield Finding("DVC", "note", found, "if DVC is not running, remove that file")
-    else:
-        yield Finding("DVC", "ok", "no other run is active")
 
 
 def check_device(name: str) -> Check[torch.device | None]:

@@ -4,7 +4,9 @@ annotations         annotation rows in the QVHighlights format
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 scores              cosines of every clip with its query; names of variants
+run_lock            dvc.lock: parameters, inputs and outputs of the last run
 safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
+file_kinds          what a file is that should be JSONL and is not
 validation          rows of JSONL files; every problem of input and damaged files, in words
 """
 
@@ -31,6 +33,7 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
+from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_lock
 from hlclip.formats.safetensors_file import (
     CheckpointError,
     find_not_finite,
@@ -48,7 +51,7 @@ from hlclip.formats.scores import (
     unpooled,
     write_scores,
 )
-from hlclip.formats.submissions import Prediction, in_order, read_submission, write_submission
+from hlclip.formats.submissions import Prediction, read_answers, read_submission, write_submission
 from hlclip.formats.validation import (
     DamagedFileError,
     StaleFileError,

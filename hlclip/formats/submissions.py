@@ -1,13 +1,14 @@
 """The QVHighlights submission file: predicted saliency and moments of every query, as JSONL."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
 
+from hlclip.formats.annotations import Annotation
 from hlclip.formats.validation import Number, Qid, Row, problem_list, read_rows, shown
 from hlclip.system import HlclipError, write_whole
 
@@ -59,7 +60,46 @@ def read_submission(path: Path | str) -> list[Prediction]:
             silently keeps the last.
         OSError: the file cannot be read.
     """
-    rows = read_rows(Path(path), Prediction, error_type=SubmissionError)
+    return list(_read(Path(path)).values())
+
+
+def read_answers(path: Path | str, queries: Sequence[Annotation]) -> list[Prediction]:
+    """Read a submission file as the answers to `queries`, in the order of `queries`.
+
+    The official script matches rows by qid alone. But a qid is unique only within its file, so a
+    `vid` or `query` that a prediction names must be that of the annotation.
+
+    Raises:
+        SubmissionError: as `read_submission`; a qid has no prediction, or a prediction is for none
+            of them, or for another video or text.
+        OSError: the file cannot be read.
+    """
+    rows = _read(Path(path))
+    by_qid = {row.qid: row for row in rows.values()}
+    asked = {query.qid: query for query in queries}
+    _require_same_qids(by_qid, asked)
+    other: list[str] = []
+    for line, row in rows.items():
+        for name in ("vid", "query"):
+            given, expected = getattr(row, name), getattr(asked[row.qid], name)
+            if given not in ("", expected):
+                other.append(
+                    f"{path}:{line}: {name}: got {given[:200]!r}, expected {expected[:200]!r} as "
+                    f"qid {row.qid!r} has in the annotations"
+                )
+    if other:
+        raise SubmissionError(
+            f"{other[0]}\nsuch differences in {len(rows)} rows: {len(other)}; the official script "
+            "compares qids alone and would print figures",
+            "give the annotations that the predictions were made for, or remove vid and query from "
+            "the predictions if their qids are right",
+        )
+    return [by_qid[query.qid] for query in queries]
+
+
+def _read(path: Path) -> dict[int, Prediction]:
+    """Line -> row, see `read_submission`."""
+    rows = read_rows(path, Prediction, error_type=SubmissionError)
     first_line, first = next(iter(rows.items()))
     expected = _kinds(first)
     if not expected:
@@ -72,7 +112,7 @@ def read_submission(path: Path | str) -> list[Prediction]:
     ]
     if odd:
         raise SubmissionError(problem_list(odd))
-    return list(rows.values())
+    return rows
 
 
 def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
@@ -91,16 +131,9 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
     write_whole(Path(path), "".join(lines).encode())
 
 
-def in_order(rows: Iterable[Prediction], qids: Sequence[Qid]) -> list[Prediction]:
-    """The predictions for `qids`, in that order.
-
-    Raises:
-        SubmissionError: a qid has no prediction, or a prediction is for none of them.
-    """
-    by_qid = {row.qid: row for row in rows}
-    asked = set(qids)
-    missing = [qid for qid in qids if qid not in by_qid]
-    unknown = [qid for qid in by_qid if qid not in asked]
+def _require_same_qids(given: Collection[Qid], asked: Collection[Qid]) -> None:
+    missing = [qid for qid in asked if qid not in given]
+    unknown = [qid for qid in given if qid not in asked]
     if missing or unknown:
         problems = ["the predictions' qids are not those of the annotations:"]
         if missing:
@@ -108,11 +141,10 @@ def in_order(rows: Iterable[Prediction], qids: Sequence[Qid]) -> list[Prediction
                 f"  {len(missing)} of {len(asked)} have no prediction: {_named(missing)}"
             )
         if unknown:
-            problems.append(f"  {len(unknown)} of {len(by_qid)} are unknown: {_named(unknown)}")
+            problems.append(f"  {len(unknown)} of {len(given)} are unknown: {_named(unknown)}")
         if {str(qid) for qid in missing} & {str(qid) for qid in unknown}:
             problems.append("  some differ only in type: a number in one file, a text in the other")
         raise SubmissionError("\n".join(problems))
-    return [by_qid[qid] for qid in qids]
 
 
 def _kinds(row: Prediction) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic_core import ErrorDetails
 
+from hlclip.formats.file_kinds import other_kind
 from hlclip.system import HlclipError
 
 _SHOWN_PROBLEMS = 20
@@ -42,7 +43,7 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 def read_rows(
-    path: Path, row: type[AnyRow], *, error_type: type[ValueError], **context: Any
+    path: Path, row: type[AnyRow], *, error_type: type[HlclipError], **context: Any
 ) -> dict[int, AnyRow]:
     """Rows of a JSONL file by line number, from 1; blank lines are skipped.
 
@@ -52,7 +53,7 @@ def read_rows(
         context: of the model's validators.
 
     Raises:
-        error_type: malformed lines, a key twice, two rows of one qid, or no row at all.
+        error_type: no JSONL, malformed lines, a key twice, two rows of one qid, or no row at all.
     """
     rows: dict[int, AnyRow] = {}
     first_line: dict[int | str, int] = {}
@@ -77,6 +78,10 @@ def read_rows(
     if not rows and not problems:
         problems.append(f"{path}: got an empty file, expected one JSON object a line")
     if problems:
+        # A file of another kind has a problem in nearly every line; none of them says what it is.
+        kind = other_kind(path, content)
+        if kind:
+            raise error_type(f"{path}: got {kind[0]}, expected one JSON object a line", kind[1])
         raise error_type(problem_list(problems))
     return rows
 
@@ -104,7 +109,11 @@ class StaleFileError(HlclipError):
 
 @contextmanager
 def refusing_damage(
-    path: Path, stage: str, error_type: type[HlclipError] = DamagedFileError
+    path: Path,
+    stage: str,
+    error_type: type[HlclipError] = DamagedFileError,
+    *,
+    remedy: str = "",
 ) -> Iterator[None]:
     """What fails while the content of `path` is parsed is damage to that file of `stage`."""
     try:
@@ -114,7 +123,7 @@ def refusing_damage(
         first_line = reason.split("\n")[0]
         raise error_type(
             f"{path}: damaged, or not written by hlclip ({first_line})",
-            f"`dvc repro --force {stage}` makes it again",
+            remedy or f"`dvc repro --force {stage}` makes it again",
         ) from error
 
 

@@ -1,7 +1,7 @@
 """evaluate: saliency pooling, official metrics, submission files, and mAP over the window."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hlclip.formats import (
 )
 from hlclip.params import Params, PoolParams
 from hlclip.pipeline.examples import COLUMNS, example_rows
-from hlclip.system import HlclipError, write_json, write_table
+from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ def evaluate_splits(
 
     Args:
         metrics: JSON file to write.
-        predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format.
+        predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
+            other files in it are removed.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
 
@@ -99,6 +100,7 @@ def evaluate_splits(
     measured: dict[str, Metrics] = {}
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
+    submissions: list[Path] = []
     for split, scores in splits.items():
         matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
         for name in variants:
@@ -110,7 +112,8 @@ def evaluate_splits(
                 Prediction(qid=row.qid, query=row.query, vid=row.vid, pred_saliency_scores=line[:n])
                 for row, line, n in lines
             )
-            write_submission(predictions / submission_name(split, name), answers)
+            submissions.append(predictions / submission_name(split, name))
+            write_submission(submissions[-1], answers)
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val":
@@ -118,6 +121,7 @@ def evaluate_splits(
         without_video = int((scores.lengths == 0).sum())
         counts = {"queries": len(scores.rows), "without video": without_video}
         written[split] = counts | measured.get(split, {})
+    _remove_others(predictions, submissions)
     if pool.window == "best":
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
@@ -128,6 +132,13 @@ def evaluate_splits(
     if measured:
         log.info("%s", table(measured))
     return measured
+
+
+def _remove_others(folder: Path, files: Sequence[Path]) -> None:
+    """Remove what an earlier run with other variants or splits left in the folder."""
+    remove_leftovers(folder)
+    for path in set(folder.glob("*.jsonl")) - set(files):
+        path.unlink()
 
 
 def _pooled(

@@ -42,12 +42,10 @@ def example_rows(
     for example, share in EXAMPLES.items():
         query = int(ranked[round(share * (len(ranked) - 1))])
         row = scores.rows[query]
-        # DVC copies the rows into a script element unescaped: a "<" in a query could end it.
-        text = row.query.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
         seconds = (np.arange(row.clips) + 0.5) * row.clip_seconds
         for series, pooled, curve in _curves(scores, variants, query):
             for second, saliency in zip(seconds.tolist(), curve.tolist(), strict=True):
-                yield example, row.qid, text, second, series, pooled, round(saliency, 4)
+                yield example, row.qid, row.query, second, series, pooled, round(saliency, 4)
 
 
 def _curves(

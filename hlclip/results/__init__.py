@@ -12,7 +12,12 @@
 `page` is imported by name, because it takes seconds to load.
 """
 
-from hlclip.results.experiments import ExperimentsError, finished_experiments, matching
+from hlclip.results.experiments import (
+    WORKSPACE,
+    ExperimentsError,
+    finished_experiments,
+    matching,
+)
 from hlclip.results.page_tables import seed_tables
 from hlclip.results.run import read_run
 from hlclip.results.table import as_json, comparable, lines, render

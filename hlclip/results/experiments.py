@@ -1,23 +1,29 @@
 """Finished runs of the pipeline as DVC's experiments record them."""
 
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dvc.api
-from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.repo.experiments.serialize import ExpState
 from dvc.scm import SCMError
-from dvc.utils.flatten import flatten, unflatten
 
-from hlclip.system import HlclipError
-
-_SECTIONS = ("data.", "frames.", "encoder.", "train.", "pool.", "evaluate.")
+from hlclip.formats import LOCK_FILE, DamagedFileError, RunLock, flat, parse_lock
+from hlclip.system import HlclipError, is_shallow
 
 METRICS = ("mAP", "HIT@1")
 """The metrics of metrics.json, in percent."""
+
+WORKSPACE = "workspace"
+"""DVC's name of the working folder, between the revisions of git."""
+
+METRICS_FILE = "metrics.json"
+
+RESTORE = "`dvc checkout` brings the files of dvc.lock back, `dvc repro` makes those of params.yaml"
+"""What to do where the files of a working folder are not of the run in dvc.lock."""
 
 _CODE = ("hlclip", "stages")
 """Folders of code; dvc.lock has their hashes."""
@@ -55,51 +61,101 @@ class Experiment:
 def finished_experiments(
     repository: Path, *, revisions: Sequence[str] = (), commits: int = 1
 ) -> tuple[list[Experiment], list[str]]:
-    """Read the finished runs that DVC knows, and the names of the unfinished ones.
+    """Read the finished runs that DVC knows, and say of each other run why it is left out.
+
+    Figures are those of the parameters next to them: dvc.lock of each revision says which run made
+    its metrics.json.
 
     Args:
         repository: folder with dvc.yaml.
         revisions: commits or branches whose experiments are read; HEAD if empty.
         commits: number of commits to read back from each revision; -1 for all.
 
+    Returns:
+        The runs, the working folder's first, then the newest first; a line for each other run.
+
     Raises:
-        ExperimentsError: not a DVC repository, or an unknown revision.
+        ExperimentsError: not a DVC repository, no commit, or an unknown revision.
     """
     try:
-        rows = dvc.api.exp_show(str(repository), revs=list(revisions) or None, num=commits)
         with Repo.open(str(repository)) as repo:
-            locks = {
-                row["rev"]: _locked_params(repo, row["rev"])
-                for row in rows
-                if row.get("Experiment") is None  # a commit or the workspace
-            }
-    except (DvcException, SCMError) as error:
+            states = repo.experiments.show(revs=list(revisions) or None, num=commits)
+            if not states:
+                raise ExperimentsError(
+                    f"{repository.absolute()} has no commit, and DVC's experiments belong to one",
+                    "`git add --all && git commit -m start`, then run again",
+                )
+            runs = [(*run, _locked(repo, run[1].rev)) for run in _runs(states)]
+        unfinished = []
+        if is_shallow(repository):
+            unfinished.append(
+                "experiments of --temp and --queue: DVC loses them in a shallow clone; "
+                "`git fetch --unshallow` gets the whole history"
+            )
+    except (DvcException, SCMError, OSError, subprocess.CalledProcessError) as error:
         raise ExperimentsError(
             f"DVC cannot show experiments of {repository.absolute()}: {error}",
             "run this in a clone of the repository",
         ) from error
-    experiments, unfinished = [], []
-    for row in rows:
-        name, figures, params = row.get("Experiment") or row["rev"], _figures(row), _params(row)
-        if not row.get("outputs/index.json") or not figures:
-            unfinished.append(f"{name}: {(row.get('State') or 'not run').lower()}")
+    experiments: list[tuple[bool, float, Experiment]] = []
+    for name, state, unfinished_as, lock in runs:
+        why = unfinished_as or _unusable(repository, state, lock)
+        if why or lock is None or state.data is None:
+            unfinished.append(f"{name}: {why}")
             continue
-        # The metrics of an experiment belong to its parameters; those of a commit may be older.
-        if locks.get(row["rev"], params) != params:
-            unfinished.append(f"{name}: params.yaml has changed since; `dvc exp run` runs it")
-            continue
-        experiments.append(
-            Experiment(
-                name=name,
-                data=row["outputs/index.json"],
-                params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
-                code={k: v for k, v in row.items() if v and k.split("/")[0] in _CODE},
-                figures=figures,
-                queries={split: int(row[f"{split}.queries"]) for split in figures},
-                without_video={split: int(row[f"{split}.without video"]) for split in figures},
-            )
-        )
-    return experiments, unfinished
+        created = state.data.timestamp.timestamp() if state.data.timestamp else 0.0
+        order = state.rev != WORKSPACE, -created
+        experiments.append((*order, _experiment(name, state, lock)))
+    experiments.sort(key=lambda each: each[:2])
+    return [experiment for *_, experiment in experiments], unfinished
+
+
+def _runs(states: Sequence[ExpState]) -> Iterator[tuple[str, ExpState, str]]:
+    """Name and state of each commit and experiment, and `queued`, `running` or `failed`."""
+    for baseline in states:
+        name = WORKSPACE if baseline.rev == WORKSPACE else baseline.name or baseline.rev[:7]
+        yield name, baseline, ""
+        for experiment in baseline.experiments or ():
+            state = experiment.revs[0]
+            executor = experiment.executor.state if experiment.executor else "success"
+            name = experiment.name or state.name or state.rev[:7]
+            yield name, state, "" if executor == "success" else executor
+
+
+def _locked(repo: Repo, revision: str) -> RunLock | None:
+    """dvc.lock of a revision or of the workspace; None if it has none that can be read."""
+    with repo.switch(revision):
+        path = repo.fs.join(repo.root_dir, LOCK_FILE)
+        try:
+            return parse_lock(repo.fs.cat_file(path))
+        except (FileNotFoundError, DamagedFileError):
+            return None
+
+
+def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
+    """Why the figures of a revision are not those of its parameters; empty if they are."""
+    if lock is None or not _figures(state) or METRICS_FILE not in lock.outputs:
+        return "not run"
+    if lock.mixed:
+        return f"its stages are of several runs: {lock.mixed[0]}; `dvc repro` makes one"
+    if _as_texts(_params(state)) != _as_texts(lock.params):
+        return "params.yaml has changed since; `dvc exp run` runs it"
+    if state.rev == WORKSPACE and lock.foreign(repository, [METRICS_FILE]):
+        return f"{METRICS_FILE} is not of the run in dvc.lock; {RESTORE}"
+    return ""
+
+
+def _experiment(name: str, state: ExpState, lock: RunLock) -> Experiment:
+    params, metrics, figures = _as_texts(lock.params), _metrics(state), _figures(state)
+    return Experiment(
+        name=name,
+        data=lock.outputs["outputs/index.json"],
+        params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
+        code={path: md5 for path, md5 in lock.inputs.items() if path.split("/")[0] in _CODE},
+        figures=figures,
+        queries={split: metrics[split]["queries"] for split in figures},
+        without_video={split: metrics[split]["without video"] for split in figures},
+    )
 
 
 def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> list[Experiment]:
@@ -133,37 +189,32 @@ def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:
         )
 
 
-def _params(row: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: _as_text(value)
-        for key, value in row.items()
-        if key.startswith(_SECTIONS) and value is not None
+def _metrics(state: ExpState) -> dict[str, Any]:
+    return _content(state.data.metrics if state.data else {}, METRICS_FILE)
+
+
+def _figures(state: ExpState) -> Figures:
+    """Figures of the splits with ground truth, without the counts of queries."""
+    splits = {
+        split: {name: levels for name, levels in part.items() if isinstance(levels, dict)}
+        for split, part in _metrics(state).items()
+        if "queries" in part
     }
+    return {split: variants for split, variants in splits.items() if variants}
 
 
-def _locked_params(repo: Repo, revision: str) -> dict[str, str]:
-    """The parameters in dvc.lock, which produced the figures of a commit or of the workspace."""
-    with repo.switch(revision):
-        lock = Lockfile(repo, repo.fs.join(repo.root_dir, LOCK_FILE)).load()
+def _params(state: ExpState) -> dict[str, Any]:
+    return flat(_content(state.data.params if state.data else {}, "params.yaml"))
+
+
+def _content(files: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What DVC read from a file; nothing where it could not."""
+    return files.get(name, {}).get("data") or {}
+
+
+def _as_texts(params: Mapping[str, object]) -> dict[str, str]:
+    """Parameters as text; numbers alike whether YAML wrote them as integers or not."""
     return {
-        key: _as_text(value)
-        for stage in lock.get("stages", {}).values()
-        for key, value in flatten(stage.get("params", {}).get("params.yaml", {})).items()
+        key: f"{value:g}" if isinstance(value, float | int) else str(value)
+        for key, value in params.items()
     }
-
-
-def _figures(row: Mapping[str, Any]) -> Figures:
-    """metrics.json again from DVC's flat keys such as `val.HL-CLIP-2 (SP).VeryGood.mAP`."""
-    # A metric that only another run has is None here, or the text "None".
-    return unflatten(
-        {
-            key: value
-            for key, value in row.items()
-            if key.count(".") == 3 and key.split(".")[3] in METRICS and isinstance(value, float)
-        }
-    )
-
-
-def _as_text(value: object) -> str:
-    """A parameter as text: DVC gives all numbers as floats."""
-    return f"{value:g}" if isinstance(value, float | int) else str(value)

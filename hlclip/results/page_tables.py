@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hlclip.formats import LEVELS
-from hlclip.results.experiments import METRICS, Experiment
+from hlclip.results.experiments import METRICS, WORKSPACE, Experiment
 from hlclip.results.run import Run
 from hlclip.results.table import comparable, lines
 
@@ -85,7 +85,7 @@ def _texts(*values: object) -> list[Cell]:
 
 def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
     """Mean and standard deviation over the seeds of the run in the workspace, if it has several."""
-    workspace = next((each for each in experiments if each.name == "workspace"), None)
+    workspace = next((each for each in experiments if each.name == WORKSPACE), None)
     if workspace is None:
         return []
 
@@ -94,7 +94,7 @@ def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
         return experiment.data, experiment.params | free
 
     alike = [each for each in experiments if setting(each) == setting(workspace)]
-    averages = lines(comparable(alike))
+    averages = lines(comparable(alike)[0])
     return [
         Table(
             caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",

@@ -8,26 +8,41 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from dvc.utils.flatten import unflatten
 from numpy.typing import NDArray
 
 from hlclip.evaluation import ground_truth, pad, query_precision
 from hlclip.formats import (
+    LOCK_FILE,
     Index,
     Manifest,
     SplitScores,
-    in_order,
     pooled,
+    read_answers,
     read_facts,
     read_index,
+    read_lock,
     read_manifests,
     read_scores,
-    read_submission,
     submission_name,
 )
-from hlclip.params import Params, load_params
+from hlclip.params import Params, check_params
+from hlclip.results.experiments import METRICS_FILE, RESTORE
 from hlclip.system import HlclipError
 
-_EVALUATE = "run `dvc repro evaluate`"
+_EVALUATE = "run `dvc repro --force evaluate`"
+
+_FILES = (
+    METRICS_FILE,
+    "outputs/index.json",
+    "outputs/frames.json",
+    "outputs/train.csv",
+    "outputs/train.safetensors",
+    "outputs/score.safetensors",
+    "outputs/predictions",
+    "outputs/window.csv",
+)
+"""Outputs that the report reads."""
 
 _Content = TypeVar("_Content")
 
@@ -54,6 +69,7 @@ class Run:
     """A finished run."""
 
     params: Params
+    """Of the run that made the figures, whatever params.yaml says today."""
     variants: list[str]
     """`zero-shot` first, without SP."""
     windows: dict[str, int]
@@ -70,22 +86,22 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run whose `params.yaml`, `metrics.json` and `outputs/` are in `folder`.
+    """Read the run that `dvc.lock` in `folder` describes: its `metrics.json` and `outputs/`.
 
     Raises:
-        ReportError: a file is missing or malformed, or does not belong to the others.
+        ReportError: a file is missing or malformed, or is not of this run.
         ParamsError, CheckpointError, SubmissionError: see those.
     """
     outputs = folder / "outputs"
-    params = load_params(folder / "params.yaml")
-    metrics = _read(folder / "metrics.json", lambda path: dict(json.loads(path.read_text())))
+    params = _params(folder)
+    metrics = _read(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
     splits = _read(outputs / "score.safetensors", read_scores)
     facts = _read(outputs / "train.safetensors", read_facts)
     if facts["train"] != params.train.model_dump(exclude={"device"}):
         raise ReportError(
-            f"{folder / 'params.yaml'}: section train differs from the parameters of "
+            f"{folder / LOCK_FILE}: section train differs from the parameters of "
             f"{outputs / 'train.safetensors'}",
-            "run `dvc repro`, then the report",
+            "run `dvc repro --force train`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
     chosen = metrics.get("window", {})
@@ -107,12 +123,34 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _params(folder: Path) -> Params:
+    """The parameters of the run in dvc.lock, if the files that the report reads are its files."""
+    path = folder / LOCK_FILE
+    lock = _read(path, read_lock)
+    if unfinished := [name for name in _FILES if name not in lock.outputs]:
+        raise ReportError(
+            f"{path}: no stage has made {', '.join(unfinished)}", "run `dvc repro`, then the report"
+        )
+    if lock.mixed:
+        raise ReportError(
+            f"{path}: its stages are of several runs: {lock.mixed[0]}",
+            "run `dvc repro`, then the report",
+        )
+    foreign = [folder / name for name in lock.foreign(folder, _FILES)]
+    absent = [file for file in foreign if not file.exists()]
+    if absent:
+        raise ReportError(f"{', '.join(map(str, absent))}: not there", RESTORE)
+    if foreign:
+        raise ReportError(f"{', '.join(map(str, foreign))}: not of the run in {path}", RESTORE)
+    return check_params(unflatten(lock.params), path, "run `dvc repro`, then the report")
+
+
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
     predictions: dict[str, NDArray[np.float32]] = {}
     for variant in scores.cosines:
         for name in (variant, pooled(variant)):
             path = folder / "outputs" / "predictions" / submission_name(split, name)
-            rows = in_order(_read(path, read_submission), [row.qid for row in scores.rows])
+            rows = _read(path, lambda path: read_answers(path, scores.rows))
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
             if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score for each clip", _EVALUATE)
@@ -125,7 +163,7 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
         figure = metrics.get(name, {}).get("VeryGood", {}).get("mAP")
         if figure is None or abs(100 * each.mean() - figure) > 0.01:
             raise ReportError(
-                f"{folder / 'metrics.json'}: {split} {name} VeryGood mAP is {figure}, but its "
+                f"{folder / METRICS_FILE}: {split} {name} VeryGood mAP is {figure}, but its "
                 f"predictions give {100 * each.mean():.2f}",
                 _EVALUATE,
             )

@@ -1,7 +1,5 @@
 """The paper's tables: mean and standard deviation over experiments that differ in their seed."""
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from tabulate import tabulate
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.experiments import METRICS, Experiment, ExperimentsError, check_known
+from hlclip.system import as_csv
 
 PAPER = {
     ("val", ZERO_SHOT): {"mAP": 37.01, "HIT@1": 63.03},
@@ -26,6 +25,9 @@ PAPER_QUERIES = {"val": 1550, "test": 1542}
 """split -> queries of QVHighlights: the paper's figures are shown for no other data."""
 
 Style = Literal["terminal", "markdown", "csv"]
+
+_NAMED = 5
+"""Most names of runs in a message."""
 
 _TITLES = {"val": "Table 2 (val)", "test": "Table 1 (test)"}
 
@@ -56,15 +58,21 @@ class Line:
         return f"{mean} ± {self.sd[metric]:.2f}" if self.sd else mean
 
 
-def comparable(experiments: Sequence[Experiment], by: Sequence[str] = ()) -> list[Experiment]:
-    """The experiments without repetitions, if they can stand in one table.
+def comparable(
+    experiments: Sequence[Experiment], by: Sequence[str] = ()
+) -> tuple[list[Experiment], list[str]]:
+    """The runs of one table, without repetitions, and why each other run is left out.
+
+    Runs are of one table if they have the same data and parameters. The first run of
+    `experiments` decides which runs these are; with `by`, the first one that others can be compared
+    with.
 
     Args:
+        experiments: as `finished_experiments` returns them.
         by: parameters that may differ in addition to `train.blocks` and `train.seed`.
 
     Raises:
-        ExperimentsError: no experiments, several data sets, other parameters that differ, an
-            unknown parameter in `by`, or one configuration with two results.
+        ExperimentsError: no experiments, an unknown parameter in `by`, or nothing to compare.
     """
     if not experiments:
         raise ExperimentsError("no finished run", "`dvc repro` or `dvc exp run` makes one")
@@ -80,35 +88,40 @@ def comparable(experiments: Sequence[Experiment], by: Sequence[str] = ()) -> lis
                 f"nothing to compare: all runs have {key} = {values.pop()}",
                 f"run others with `dvc exp run -S {key}=...`",
             )
-    if differing := _differing(experiments, ["data"]):
-        raise ExperimentsError(
-            "\n".join(["runs on different data sets are not averaged:", *differing["data"]]),
-            "choose the experiments of one commit or branch with --rev",
-        )
-    free = {"train.blocks", "train.seed", *by}
-    fixed = sorted({key for experiment in experiments for key in experiment.params} - free)
-    if differing := _differing(experiments, fixed):
-        texts = [text for key in differing for text in differing[key]]
-        compare = " ".join(f"--by {key}" for key in differing)
-        raise ExperimentsError(
-            "\n".join(["runs with different parameters are not averaged:", *texts]),
-            f"choose some with --where KEY=VALUE or --rev, or compare them with {compare}",
-        )
-    distinct: dict[tuple[str | None, ...], Experiment] = {}
+    free = sorted({"train.blocks", "train.seed", *by})
+    groups: dict[tuple[object, ...], list[Experiment]] = {}
     for experiment in experiments:
-        identity = tuple(experiment.params.get(key) for key in sorted(free))
+        fixed = sorted(set(experiment.params) - set(free))
+        settings = ((key, experiment.params[key]) for key in fixed)
+        groups.setdefault((experiment.data, *settings), []).append(experiment)
+    usable = [
+        group
+        for group in groups.values()
+        if all(len({experiment.params[key] for experiment in group}) > 1 for key in by)
+    ]
+    if not usable:
+        differing = ", ".join(_differences(*(group[0] for group in groups.values()), free=free))
+        raise ExperimentsError(
+            f"nothing to compare: runs that differ in {', '.join(by)} differ in more: {differing}",
+            "choose some with --where KEY=VALUE or --rev, or name these with --by, too",
+        )
+    shown = usable[0]
+    left_out = [
+        f"{_named(group)}: {', '.join(_differences(group[0], shown[0], free=free))}"
+        for group in groups.values()
+        if group is not shown
+    ]
+    distinct: dict[tuple[str | None, ...], Experiment] = {}
+    for experiment in shown:
+        identity = tuple(experiment.params.get(key) for key in free)
         same = distinct.setdefault(identity, experiment)
         if same.figures != experiment.figures:
             changed = sorted(dict(same.code.items() ^ experiment.code.items()))
-            code = (
-                f"their code differs in {', '.join(changed)}" if changed else "with the same code"
+            code = f"other code in {', '.join(changed)}" if changed else "the same code"
+            left_out.append(
+                f"{experiment.name}: the parameters of {same.name} and other figures, with {code}"
             )
-            raise ExperimentsError(
-                f"{same.name} and {experiment.name} have the same parameters and different figures "
-                f"({code})",
-                "choose with --rev or run one of them again",
-            )
-    return list(distinct.values())
+    return list(distinct.values()), left_out
 
 
 def lines(
@@ -197,14 +210,23 @@ def render(
 
 
 def as_json(
-    table: Sequence[Line], experiments: Sequence[Experiment], *, level: Level
+    table: Sequence[Line],
+    experiments: Sequence[Experiment],
+    *,
+    level: Level,
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The table for other programs: a row for each line, the names of the runs, and the notes."""
+    """The table for other programs: a row for each line, the names of the runs, and the notes.
+
+    Args:
+        left_out: a line for each run that the table leaves out.
+    """
     return {
         "level": level,
         "rows": [asdict(line) for line in table],
         "runs": [experiment.name for experiment in experiments],
         "notes": notes(experiments),
+        "left_out": list(left_out),
     }
 
 
@@ -232,18 +254,16 @@ def notes(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _as_csv(table: Sequence[Line], level: Level) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     columns = [name.format(m) for m in METRICS for name in ("{}", "{}_sd", "paper_{}")]
-    writer.writerow(["split", "variant", "setting", "level", "runs", *columns])
+    rows: list[list[object]] = [["split", "variant", "setting", "level", "runs", *columns]]
     for line in table:
-        row = [line.split, line.variant, line.setting, level, line.runs]
+        row: list[object] = [line.split, line.variant, line.setting, level, line.runs]
         for metric in METRICS:
             row.append(f"{line.mean[metric]:.4f}")
             row.append(f"{line.sd[metric]:.4f}" if line.sd else "")
             row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
-        writer.writerow(row)
-    return out.getvalue().rstrip("\n")
+        rows.append(row)
+    return as_csv(rows).rstrip("\n")
 
 
 def _trained(variant: str) -> bool:
@@ -256,14 +276,18 @@ def _order(line: Line) -> tuple[int, str, bool, str]:
     return splits.index(line.split), model, line.variant != unpooled(line.variant), line.setting
 
 
-def _differing(experiments: Sequence[Experiment], keys: Sequence[str]) -> dict[str, list[str]]:
-    """Each key with several values -> a line for each value, with the names that have it."""
-    differing = {}
-    for key in keys:
-        names: dict[str, list[str]] = {}
-        for each in experiments:
-            value = each.data[:7] if key == "data" else each.params.get(key, "absent")
-            names.setdefault(value, []).append(each.name)
-        if len(names) > 1:
-            differing[key] = [f"  {key} = {value}: {', '.join(names[value])}" for value in names]
+def _differences(*experiments: Experiment, free: Sequence[str]) -> list[str]:
+    """The data or parameters in which runs differ: `pool.window = 7, not 3`."""
+    settings = [{"data": each.data[:7], **each.params} for each in experiments]
+    differing = []
+    for key in sorted(set().union(*settings) - set(free)):
+        first, *others = dict.fromkeys(each.get(key, "absent") for each in settings)
+        if others:
+            differing.append(f"{key} = {first}, not {' or '.join(others)}")
     return differing
+
+
+def _named(experiments: Sequence[Experiment]) -> str:
+    names = [experiment.name for experiment in experiments]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -2,6 +2,7 @@
 
 errors     HlclipError, the tree of all errors, and how a process that meets one ends
 files      write files whole or not at all; locks between processes
+git        what git says of a folder
 disk       free space, folders, the errors of a disk
 process    memory, and a faster start and end of a process that loads torch
 """
@@ -17,6 +18,7 @@ from hlclip.system.disk import (
 )
 from hlclip.system.errors import HlclipError, Options, print_error
 from hlclip.system.files import (
+    as_csv,
     being_written,
     file_state,
     locked,
@@ -29,6 +31,7 @@ from hlclip.system.files import (
     write_table,
     write_whole,
 )
+from hlclip.system.git import git_output, is_shallow
 from hlclip.system.process import (
     exit_on_signals,
     free_host_bytes,

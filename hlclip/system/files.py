@@ -24,6 +24,9 @@ from hlclip.system.disk import DiskError, WriteError, make_folder, write_error
 _PREFIX_LETTERS = 40
 """Letters of a file's name that its temporary folder repeats: a name has room for 255 bytes."""
 
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+"""A spreadsheet takes text that begins so for a formula."""
+
 _DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -77,10 +80,29 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """Write CSV, whole or not at all; the first of `rows` holds the names of the columns."""
+    """Write CSV, whole or not at all; see `as_csv`."""
+    write_whole(path, as_csv(rows).encode())
+
+
+def as_csv(rows: Iterable[Iterable[object]]) -> str:
+    """CSV in which no text is a formula or markup; the first row holds the names of the columns.
+
+    Text comes from data that others made. DVC copies it unescaped into a script of its page, where
+    `<` could begin a tag: an angle quotation mark replaces it. A spreadsheet runs text that begins
+    with `=`, `+`, `-` or `@`: an apostrophe before it makes it text. Numbers stay what they are.
+    """
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    inert = ([_inert(cell) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(inert)
+    return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
+    # A spreadsheet skips white space before a formula.
+    return f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
 
 
 def write_whole(path: Path, content: bytes) -> None:

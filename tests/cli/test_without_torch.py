@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hlclip.formats import read_index
-from tests.runs import finished_run
+from tests.runs import OUTPUTS, finished_run
 
 WITHOUT_TORCH = """
 import sys
@@ -15,12 +15,12 @@ sys.modules.update(torch=None, open_clip=None)  # every import of them now fails
 from hlclip.cli import main
 main()
 """
-DVC_YAML = """
+DVC_YAML = f"""
 stages:
-  evaluate:
+  everything:
     cmd: "true"
     params: [data, frames, encoder, train, pool, evaluate]
-    deps: [outputs/index.json]
+    outs: [{", ".join(name for name in OUTPUTS if name != "metrics.json")}]
     metrics: [metrics.json]
 """
 
@@ -40,6 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [row.model_dump_json(exclude_none=True) + "\n" for row in rows]
     (folder / "val.jsonl").write_text("".join(lines))
     (folder / "dvc.yaml").write_text(DVC_YAML)
+    (folder / "dvc.lock").unlink()  # DVC writes its own
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     run(["git", "init", "-q"], folder)
     run([sys.executable, "-m", "dvc", "init", "-q"], folder)

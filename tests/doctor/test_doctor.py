@@ -17,6 +17,7 @@ from hlclip.params import Params, load_params
 from hlclip.system import in_words
 from tests.films import film
 from tests.models import save_model, tiny_config
+from tests.runs import write_lock
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,10 +66,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "start", "--allow-empty"]):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-        subprocess.run(["git", *identity, *command], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path.parent / "no git config"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    git("init", "-q")
+    for key in ("name", "email"):
+        git("config", f"user.{key}", "t")
+    git("add", ".")
+    git("commit", "-qm", "start", "--allow-empty")
     return Project(tmp_path)
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], check=True, capture_output=True)
 
 
 def test_a_whole_project_has_no_problem_and_is_not_changed(project: Project):
@@ -177,6 +186,93 @@ def test_without_git_there_are_no_experiments(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (project.folder / ".git").rename(project.folder / "not-git")
     assert project.examine()["git"].state == "problem"
+
+
+def test_without_a_commit_there_are_no_experiments(project: Project):
+    git("update-ref", "-d", "HEAD")
+    found = project.examine()["git"]
+    assert found.state == "problem"
+    assert "git commit" in found.remedy
+
+
+def test_dvc_needs_a_git_identity(project: Project, monkeypatch: pytest.MonkeyPatch):
+    assert "git identity" not in project.examine()
+    git("config", "--unset", "user.email")
+    found = project.examine()["git identity"]
+    assert found.state == "problem"
+    assert found.found.startswith("user.email not set")
+    assert "git config --global user.name" in found.remedy
+    for who in ("AUTHOR", "COMMITTER"):  # DVC takes them from there, too
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "t@t")
+    assert "git identity" not in project.examine()
+
+
+def test_a_shallow_clone_loses_experiments(project: Project, monkeypatch: pytest.MonkeyPatch):
+    git("commit", "-qm", "second", "--allow-empty")
+    clone = project.folder / "clone"
+    git("clone", "-q", "--depth", "1", project.folder.as_uri(), str(clone))
+    monkeypatch.chdir(clone)
+    assert project.examine()["git history"].remedy == "`git fetch --unshallow`"
+    git("fetch", "-q", "--unshallow")
+    assert "git history" not in project.examine()
+
+
+def test_a_folder_in_which_temporary_experiments_fail(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    assert "folder" not in project.examine()
+    folder = project.folder / "Übung"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert project.examine()["folder"].state == "problem"
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "said"),
+    [
+        ("", "problem", "was killed left .dvc/tmp/rwlock damaged"),
+        ('{"read"', "problem", "damaged"),
+        ('{"write": {"x": {"pid": 1, "cmd": "dvc exp run"}}}', "note", "DVC is running"),
+        ('{"read": {}, "write": {}}', "ok", "no other run"),
+        ("{}", "ok", "no other run"),
+    ],
+)
+def test_what_a_killed_or_a_second_dvc_leaves(
+    project: Project, content: str, state: str, said: str
+):
+    lock = project.folder / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir()
+    lock.write_text(content)
+    found = project.examine()["DVC"]
+    assert found.state == state
+    assert said in found.found
+
+
+def test_parameters_that_a_failed_experiment_left_are_named(project: Project):
+    assert "last run" not in project.examine()
+    write_lock(project.folder, project.params())
+    assert project.examine()["last run"].state == "ok"
+    project.set("pool", window=9)
+    project.set("train", seed=5)
+    found = project.examine()["last run"]
+    assert found.state == "note"
+    assert found.names == [
+        "pool.window = 9, in the last run 3",
+        "train.seed = 5, in the last run 0",
+    ]
+    assert "git checkout -- params.yaml" in found.found
+
+
+def test_stages_of_several_runs_are_named(project: Project):
+    write_lock(project.folder, project.params())
+    path = project.folder / "dvc.lock"
+    more = "stages:\n  later: {params: {params.yaml: {pool.window: 9}}}"
+    path.write_text(path.read_text().replace("stages:", more))
+    found = project.examine()["last run"]
+    assert found.names[0] == "pool.window is 3 in all, 9 in a stage before it"
+    assert "`dvc repro`" in found.found
+    path.write_text("[")
+    assert project.examine()["last run"].remedy == "take it from git (`git checkout -- dvc.lock`)"
 
 
 def test_a_store_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch):

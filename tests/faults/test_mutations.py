@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.formats.annotations import Annotation, read_annotations
-from hlclip.formats.submissions import in_order, read_submission
+from hlclip.formats.submissions import read_answers
 from hlclip.params import load_params
 from hlclip.system.errors import HlclipError
 
@@ -35,7 +35,8 @@ LINES = [
     for qid in (1, 2, "three")
 ]
 PREDICTED = [
-    {"qid": line["qid"], "query": "q", "pred_saliency_scores": [0.1, 0.2, -0.5, 1e-3, 0.25]}
+    {key: line[key] for key in ("qid", "query", "vid")}
+    | {"pred_saliency_scores": [0.1, 0.2, -0.5, 1e-3, 0.25]}
     for line in LINES
 ]
 PARAMS = (ROOT / "params.yaml").read_text()
@@ -166,8 +167,9 @@ def test_changed_bytes_of_annotations(
 def measured(truth_path: Path, path: Path) -> int | None:
     """Queries that the figures are of, None where they are refused."""
     try:
-        truth = ground_truth(read_annotations(truth_path))
-        rows = in_order(read_submission(path), truth.qids)
+        queries = read_annotations(truth_path)
+        truth = ground_truth(queries)
+        rows = read_answers(path, queries)
         scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
         windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
         evaluate(truth, scores=scores or None, windows=windows or None)

@@ -1,6 +1,9 @@
 """Submission files: what is read and written, and what is refused."""
 
+import bz2
+import gzip
 import json
+import lzma
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hlclip.formats.annotations import Annotation
 from hlclip.formats.submissions import (
     Prediction,
     SubmissionError,
-    in_order,
+    read_answers,
     read_submission,
     write_submission,
 )
@@ -145,20 +149,89 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert read_submission(path)[0].qid == 1
 
 
-def test_predictions_come_in_the_order_asked() -> None:
-    rows = [Prediction(qid=qid) for qid in (3, 1, 2)]
-    assert [row.qid for row in in_order(rows, [1, 2, 3])] == [1, 2, 3]
+def asked(*qids: int | str, **facts: str) -> list[Annotation]:
+    facts = {"query": "a cat jumps", "vid": "abc_0.0_150.0", **facts}
+    return [Annotation.model_validate({"qid": qid, "duration": 150, **facts}) for qid in qids]
 
 
-def test_missing_and_unknown_qids_are_named_and_counted() -> None:
-    rows = [Prediction(qid=qid) for qid in ("1", 50)]
+def test_predictions_come_in_the_order_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", *(BARE | {"qid": qid} for qid in (3, 1, 2)))
+    assert [row.qid for row in read_answers(path, asked(1, 2, 3))] == [1, 2, 3]
+
+
+def test_missing_and_unknown_qids_are_named_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", *(BARE | {"qid": qid} for qid in ("1", 50)))
     with pytest.raises(SubmissionError) as caught:
-        in_order(rows, list(range(1, 9)))
+        read_answers(path, asked(*range(1, 9)))
     assert str(caught.value).split("\n")[1:] == [
         "  8 of 8 have no prediction: 1, 2, 3, 4, 5, ...",
         "  2 of 2 are unknown: '1', 50",
         "  some differ only in type: a number in one file, a text in the other",
     ]
+
+
+@pytest.mark.parametrize("name", ["vid", "query"])
+def test_answers_to_other_queries_of_the_same_qid_are_refused(tmp_path: Path, name: str) -> None:
+    bare = {key: value for key, value in ROW.items() if key not in ("vid", "query")}
+    path = write(tmp_path / "p.jsonl", bare | {"qid": 8}, ROW, ROW | {"qid": 9})
+    queries = asked(7, 8, 9)
+    assert len(read_answers(path, queries)) == 3  # a row without vid and query is accepted
+    others = [*queries[1:], *asked(7, **{name: "another"})]
+    with pytest.raises(SubmissionError) as caught:
+        read_answers(path, others)
+    first, counted, remedy = str(caught.value).split("\n")
+    expected = f"got {ROW[name]!r}, expected 'another' as qid 7 has in the annotations"
+    assert first == f"{path}:2: {name}: {expected}"
+    assert counted.startswith("such differences in 3 rows: 1; the official script compares qids")
+    assert "remove vid and query" in remedy
+
+
+COMPRESSED = {
+    "gzip": (gzip.compress, "gunzip"),
+    "bzip2": (bz2.compress, "bunzip2"),
+    "xz": (lzma.compress, "unxz"),
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_a_compressed_file_is_called_what_it_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "p.jsonl"
+    compress, unpack = COMPRESSED[name]
+    path.write_bytes(compress(json.dumps(ROW).encode()))
+    assert problems(path) == [
+        f" got compressed with {name}, expected one JSON object a line",
+        f"unpack it (`{unpack}`)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (json.dumps([ROW, BARE]), "one JSON list"),
+        (json.dumps([ROW, BARE], indent=1), "one JSON list"),
+        (f"[\n{json.dumps(ROW)},\n{json.dumps(BARE)}\n]\n", "one JSON list"),
+        (json.dumps(ROW, indent=1), "JSON with an object over several lines"),
+        ("\n".join(json.dumps(row, indent=1) for row in (ROW, BARE)), "JSON with an object over"),
+        ("<!doctype html>\n<p>Log in</p>", "HTML or XML"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        ("\N{BYTE ORDER MARK}{}".encode("utf-16-le"), "text in UTF-16"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "no text"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(
+    tmp_path: Path, content: str | bytes, kind: str
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    what, to_do = problems(path)
+    assert what.startswith(f" got {kind}")
+    assert to_do
+
+
+def test_a_wrong_line_is_still_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(f"[1]\n{json.dumps(ROW)}\n")
+    assert problems(path)[0].startswith("1: got [1], expected an object")
 
 
 def test_the_golden_submissions_are_valid(qvhighlights_dir: Path, tmp_path: Path) -> None:

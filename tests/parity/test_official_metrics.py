@@ -17,7 +17,7 @@ from sklearn.metrics import precision_recall_curve
 
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.formats.annotations import Annotation, read_annotations
-from hlclip.formats.submissions import in_order, read_submission
+from hlclip.formats.submissions import read_answers
 
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 BRIEF = {
@@ -212,9 +212,10 @@ def test_equals_the_naive_twin(data: st.DataObject) -> None:
     ],
 )
 def test_equals_the_official_output(qvhighlights_dir: Path, system: str, split: str) -> None:
-    truth = ground_truth(read_annotations(qvhighlights_dir / f"{split}.jsonl"))
+    queries = read_annotations(qvhighlights_dir / f"{split}.jsonl")
+    truth = ground_truth(queries)
     folder = qvhighlights_dir / "predictions"
-    rows = in_order(read_submission(folder / f"{system}.jsonl"), truth.qids)
+    rows = read_answers(folder / f"{system}.jsonl", queries)
     ours = evaluate(
         truth,
         scores=[row.pred_saliency_scores or () for row in rows],

@@ -12,7 +12,7 @@ from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.evaluation.pooling import pool
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
-from hlclip.formats.submissions import in_order, read_submission
+from hlclip.formats.submissions import read_answers, read_submission
 from hlclip.formats.validation import DamagedFileError
 from hlclip.params import PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
@@ -68,13 +68,22 @@ def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: Split
     }
     assert set(measured["val"]) == set(files)
     for variant, name in files.items():
-        rows = in_order(read_submission(tmp_path / "predictions" / f"{name}.jsonl"), truth.qids)
+        rows = read_answers(tmp_path / "predictions" / f"{name}.jsonl", scores.rows)
         assert [len(r.pred_saliency_scores or ()) for r in rows] == truth.clips.tolist()
         brief = evaluate(truth, scores=[r.pred_saliency_scores or () for r in rows])["brief"]
         for level, figures in measured["val"][variant].items():
             assert figures["mAP"] == brief[f"HL-min-{level}-mAP"]
             assert figures["HIT@1"] == brief[f"HL-min-{level}-Hit1"]
             assert written[variant][level] == figures
+
+
+def test_submission_files_of_an_earlier_run_are_removed(tmp_path: Path, scores: SplitScores):
+    old = tmp_path / "predictions" / "val-HL-CLIP-1.jsonl"
+    old.parent.mkdir()
+    old.touch()
+    run(tmp_path, {"val": scores})
+    assert not old.exists()
+    assert len(list(old.parent.iterdir())) == 4
 
 
 def test_scores_are_pooled_over_the_clips_that_exist(tmp_path: Path, scores: SplitScores):

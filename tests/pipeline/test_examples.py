@@ -1,6 +1,7 @@
 """Example queries: which they are, and what stands in the rows of their plot."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hlclip.pipeline.examples import COLUMNS, EXAMPLES, example_rows
 CLIPS = 8
 
 
-def row(qid: int, query: str = "a cat", *, very_good: bool = True) -> Annotation:
-    ratings = np.random.default_rng(qid).integers(0, 4 + very_good, (3, 3))
+def row(qid: int | str, query: str = "a cat", *, very_good: bool = True) -> Annotation:
+    ratings = np.random.default_rng(qid if isinstance(qid, int) else 0).integers(
+        0, 4 + very_good, (3, 3)
+    )
     ratings[0, 0] = 3 + very_good
     facts: dict[str, Any] = {"qid": qid, "query": query, "vid": f"v{qid}", "duration": 2 * CLIPS}
     return Annotation.model_validate(
@@ -110,10 +113,12 @@ def test_a_blind_split_leaves_the_header(tmp_path: Path):
     assert write(tmp_path, split([blind])).read_text() == ",".join(COLUMNS) + "\n"
 
 
-def test_a_query_cannot_end_the_script_that_dvc_puts_it_into(tmp_path: Path):
-    scores = split([row(1, '</script><script>alert(1)</script>, "quoted"')])
-    with write(tmp_path, scores).open(newline="", encoding="utf-8") as file:
-        queries = {line["query"] for line in csv.DictReader(file)}
-    (written,) = queries
-    assert "<" not in written
-    assert written.endswith(', "quoted"')
+def test_no_text_can_end_the_script_that_dvc_puts_it_into(tmp_path: Path):
+    hostile = '</script><script>alert(1)</script>, "quoted"'
+    scores = split([row(hostile, f"=cmd {hostile}")])
+    content = write(tmp_path, scores).read_text(encoding="utf-8")
+    assert "<" not in content
+    for line in csv.DictReader(io.StringIO(content)):
+        assert line["qid"] == hostile.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
+        assert line["query"].startswith("'=cmd ")
+        assert line["query"].endswith(', "quoted"')

@@ -30,6 +30,13 @@ def test_the_pipeline_has_the_six_stages_in_order(pipeline: dict):
     assert tuple(pipeline) == STAGES
 
 
+def test_every_stage_but_score_keeps_its_outputs_until_it_has_new_ones(pipeline: dict):
+    assert pipeline["score"]["outs"] == ["outputs/score.safetensors"]
+    for stage in set(STAGES) - {"score"}:
+        for out in [*pipeline[stage]["outs"], *pipeline[stage].get("metrics", [])]:
+            assert list(out.values()) == [{"persist": True}], out
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_code_that_it_imports(stage: str, imports, pipeline: dict):
     files = imported_files(imports, f"stages.{stage}")

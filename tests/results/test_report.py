@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from hlclip.results.page_tables import Cell, Table, coverage, missing, summary
 from hlclip.results.run import ReportError, Run, read_run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
 from hlclip.system.errors import HlclipError
-from tests.runs import GONE, FinishedRun, finished_run
+from tests.runs import GONE, FinishedRun, finished_run, write_lock
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><script>alert(1)</script> & <img src=x onerror=alert(2)>"
@@ -99,10 +100,11 @@ def test_precision_is_that_of_the_predictions(run: Run):
     assert set(part.precision) == set(part.figures)
 
 
-def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path):
+def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path, run: Run):
     path = copied / "metrics.json"
     chosen = {"zero-shot": 5, "HL-CLIP-2": 9}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"window": chosen}))
+    write_lock(copied, run.params)
     assert read_run(copied).windows == chosen
 
 
@@ -116,28 +118,57 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
         "outputs/window.csv",
         "outputs/index.json",
         "outputs/frames.json",
-        "outputs/predictions/test-HL-CLIP-2-SP.jsonl",
     ],
 )
-def test_an_unfinished_run_is_refused(copied: Path, name: str):
-    (copied / name).unlink()
-    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there\n.*dvc repro"):
+def test_a_file_that_is_absent_or_of_another_run_is_refused(copied: Path, name: str, run: Run):
+    path = copied / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not of the run in .*dvc\.lock\n"):
+        read_run(copied)
+    path.unlink()
+    with pytest.raises(ReportError, match=rf"{re.escape(name)}: not there\n`dvc checkout`.*repro"):
+        read_run(copied)
+    write_lock(copied, run.params)
+    with pytest.raises(ReportError, match=rf"no stage has made {re.escape(name)}\n.*dvc repro"):
         read_run(copied)
 
 
-def test_metrics_of_another_run_are_refused(copied: Path):
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("")])
+def test_predictions_of_another_run_are_refused(copied: Path, change: Callable[[Path], None]):
+    change(copied / "outputs/predictions/test-HL-CLIP-2-SP.jsonl")
+    with pytest.raises(ReportError, match=r"outputs/predictions: not of the run in"):
+        read_run(copied)
+
+
+def test_metrics_that_are_not_of_the_predictions_are_refused(copied: Path, run: Run):
     path = copied / "metrics.json"
     metrics = json.loads(path.read_text())
     metrics["val"]["zero-shot"]["VeryGood"]["mAP"] += 1
     path.write_text(json.dumps(metrics))
+    write_lock(copied, run.params)
     with pytest.raises(ReportError, match=r"val zero-shot VeryGood mAP is .* predictions give"):
         read_run(copied)
 
 
-def test_parameters_of_another_training_are_refused(copied: Path):
-    path = copied / "params.yaml"
-    path.write_text(path.read_text().replace("seed: 0", "seed: 1"))
+def test_parameters_of_another_training_are_refused(copied: Path, run: Run):
+    train = run.params.train.model_copy(update={"seed": 1})
+    write_lock(copied, run.params.model_copy(update={"train": train}))
     with pytest.raises(ReportError, match=r"section train differs from the parameters of"):
+        read_run(copied)
+
+
+def test_parameters_are_those_of_the_run_and_not_of_params_yaml(copied: Path, run: Run):
+    text = (ROOT / "params.yaml").read_text().replace("window: 3 ", "window: 11 ")
+    (copied / "params.yaml").write_text(text)
+    assert read_run(copied).params == run.params
+    assert run.params.pool.window == 3
+
+
+def test_stages_of_several_runs_are_refused(copied: Path):
+    path = copied / "dvc.lock"
+    lock = path.read_text().replace("stages:", "stages:\n  later: {params: {params.yaml: %s}}")
+    path.write_text(lock % "{pool.window: 11}")
+    with pytest.raises(ReportError, match=r"several runs: pool\.window is 3 in all, 11 in a"):
         read_run(copied)
 
 
@@ -152,8 +183,9 @@ def test_parameters_of_another_training_are_refused(copied: Path):
         ("outputs/score.safetensors", b""),
     ],
 )
-def test_malformed_files_are_named(copied: Path, name: str, content: bytes):
+def test_malformed_files_are_named(copied: Path, name: str, content: bytes, run: Run):
     (copied / name).write_bytes(content)
+    write_lock(copied, run.params)
     with pytest.raises(
         HlclipError, match=rf"{name}: (not as hlclip writes it|damaged, or not written by)"
     ):
@@ -349,10 +381,7 @@ def test_the_command_writes_the_report_and_prints_its_path(
 
 
 def test_the_command_without_a_run_prints_a_remedy(tmp_path: Path):
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
-    assert (
-        "metrics.json: not there\nthe report needs a finished run: run `dvc repro`" in result.stderr
-    )
+    assert "dvc.lock: not there\nthe report needs a finished run: run `dvc repro`" in result.stderr
     assert not (tmp_path / "outputs").exists()

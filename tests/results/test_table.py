@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -46,8 +47,15 @@ def seeds(**params: str) -> list[Experiment]:
     return [run(f"e{n}{params}", v, train__seed=str(n), **params) for n, v in enumerate(values)]
 
 
+def averaged(runs: Sequence[Experiment], by: Sequence[str] = ()) -> list[Experiment]:
+    """Runs of which none is left out."""
+    shown, left_out = comparable(runs, by)
+    assert left_out == []
+    return shown
+
+
 def test_mean_and_standard_deviation_over_seeds():
-    table = {(line.split, line.variant): line for line in lines(comparable(seeds()))}
+    table = {(line.split, line.variant): line for line in lines(averaged(seeds()))}
     tuned = table["val", "HL-CLIP-2"]
     assert tuned.runs == 3
     assert tuned.mean["mAP"] == pytest.approx(122.5 / 3)
@@ -59,13 +67,13 @@ def test_mean_and_standard_deviation_over_seeds():
 
 
 def test_zero_shot_is_one_run_whatever_the_seeds():
-    table = {line.variant: line for line in lines(comparable(seeds()))}
+    table = {line.variant: line for line in lines(averaged(seeds()))}
     assert table["zero-shot"].runs == 1
     assert table["zero-shot"].sd is None
 
 
 def test_lines_come_in_the_papers_order():
-    runs = comparable(seeds() + seeds(train__blocks="1"))
+    runs = averaged(seeds() + seeds(train__blocks="1"))
     assert [line.variant for line in lines(runs) if line.split == "val"] == [
         "zero-shot",
         "zero-shot (SP)",
@@ -77,27 +85,36 @@ def test_lines_come_in_the_papers_order():
     assert [line.split for line in lines(runs)] == ["val"] * 6 + ["test"] * 6
 
 
-def test_runs_with_another_parameter_are_not_averaged():
-    with pytest.raises(ExperimentsError) as error:
-        comparable([*seeds(), run("other", 50.0, train__lr="0.001")])
-    message = str(error.value)
-    assert "train.lr = 0.001: other" in message
-    assert "--by train.lr" in message
+def test_runs_with_other_parameters_are_left_out_and_named():
+    others = [run("other", 50.0, train__lr="0.001"), run("window", 45.0, pool__window="7")]
+    shown, left_out = comparable([*seeds(), *others])
+    assert [each.name for each in shown] == [each.name for each in seeds()]
+    assert left_out == ["other: train.lr = 0.001, not 0.0003", "window: pool.window = 7, not 3"]
+    # The first run decides which runs are shown: `finished_experiments` gives the workspace first.
+    assert comparable([*others, *seeds()])[0] == others[:1]
+
+
+def test_many_runs_that_are_left_out_are_counted():
+    others = [run(f"o{n}", 50.0, train__lr="0.001", train__seed=str(n)) for n in range(7)]
+    assert comparable([*seeds(), *others])[1] == [
+        "o0, o1, o2, o3, o4 and 2 more: train.lr = 0.001, not 0.0003"
+    ]
 
 
 def test_data_sets_are_never_mixed():
-    with pytest.raises(ExperimentsError, match="different data sets") as error:
-        comparable([*seeds(), run("else", 50.0, data="def", train__seed="7")])
-    assert "data = def: else" in str(error.value)
-    assert "--by" not in str(error.value)
+    other = run("else", 50.0, data="def", train__seed="7")
+    assert comparable([*seeds(), other])[1] == ["else: data = def, not abc"]
 
 
-def test_one_configuration_counts_once_and_must_have_one_result():
+def test_one_configuration_counts_once_with_its_first_result():
     again = replace(seeds()[0], name="workspace")
-    assert len(comparable([*seeds(), again])) == 3
-    with pytest.raises(ExperimentsError, match="different figures") as error:
-        comparable([*seeds(), replace(run("new", 44.0), code={"hlclip/pipeline/train.py": "2"})])
-    assert "hlclip/pipeline/train.py" in str(error.value)
+    assert len(averaged([*seeds(), again])) == 3
+    new = replace(run("new", 44.0), code={"hlclip/pipeline/train.py": "2"})
+    shown, left_out = comparable([new, *seeds()])
+    assert [each.name for each in shown] == ["new", *(each.name for each in seeds()[1:])]
+    (line,) = left_out
+    assert line.startswith(f"{seeds()[0].name}: the parameters of new and other figures")
+    assert "hlclip/pipeline/train.py" in line
 
 
 def test_no_runs_is_an_error():
@@ -106,7 +123,7 @@ def test_no_runs_is_an_error():
 
 
 def test_an_ablation_compares_on_val_and_names_what_differs():
-    runs = comparable(seeds() + seeds(train__lr="0.001")[:2], by=["train.lr"])
+    runs = averaged(seeds() + seeds(train__lr="0.001")[:2], by=["train.lr"])
     table = lines(runs, by=["train.lr"])
     assert {line.split for line in table} == {"val"}
     shown = [(line.variant, line.setting, line.runs) for line in table]
@@ -129,6 +146,16 @@ def test_comparing_needs_two_values_and_never_seeds():
         comparable(seeds(), by=["train.lr"])
     with pytest.raises(ExperimentsError, match="averaged over"):
         comparable(seeds(), by=["train.seed"])
+    apart = [*seeds(), run("other", 50.0, train__lr="0.001", pool__window="7")]
+    with pytest.raises(ExperimentsError, match=r"differ in more: pool\.window = 3, not 7"):
+        comparable(apart, by=["train.lr"])
+
+
+def test_a_comparison_is_of_the_first_run_that_others_can_be_compared_with():
+    pair = [run("a", 50.0, pool__window="7"), run("b", 51.0, pool__window="7", train__lr="0.001")]
+    shown, left_out = comparable([*seeds(), *pair], by=["train.lr"])
+    assert shown == pair
+    assert left_out == [f"{', '.join(e.name for e in seeds())}: pool.window = 3, not 7"]
 
 
 def test_matching_selects_and_lists_the_values():
@@ -144,7 +171,7 @@ def test_matching_selects_and_lists_the_values():
 
 @pytest.mark.parametrize("style", ["terminal", "markdown"])
 def test_the_text_has_both_tables_and_the_papers_figures(style):
-    runs = comparable(seeds())
+    runs = averaged(seeds())
     text = render(lines(runs), runs, style=style, level="VeryGood")
     assert "Table 2 (val)" in text
     assert "Table 1 (test)" in text
@@ -156,7 +183,7 @@ def test_the_text_has_both_tables_and_the_papers_figures(style):
 
 
 def test_the_papers_figures_are_left_out_for_other_data():
-    small = [replace(r, queries={"val": 100, "test": 1542}) for r in comparable(seeds())]
+    small = [replace(r, queries={"val": 100, "test": 1542}) for r in averaged(seeds())]
     text = render(lines(small), small, style="terminal", level="VeryGood")
     assert "not on QVHighlights (100 val queries, 1542 test queries)" in text
     assert "paper: mAP" not in text
@@ -164,13 +191,13 @@ def test_the_papers_figures_are_left_out_for_other_data():
 
 
 def test_queries_without_video_are_in_the_notes():
-    runs = [replace(r, without_video={"val": 3, "test": 0}) for r in comparable(seeds())]
+    runs = [replace(r, without_video={"val": 3, "test": 0}) for r in averaged(seeds())]
     text = render(lines(runs), runs, style="terminal", level="VeryGood")
     assert "3 of 1550 val queries have no video" in text
 
 
 def test_csv_has_a_row_for_each_line():
-    runs = comparable(seeds())
+    runs = averaged(seeds())
     text = render(lines(runs), runs, style="csv", level="VeryGood")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 8
@@ -181,9 +208,10 @@ def test_csv_has_a_row_for_each_line():
 
 
 def test_json_has_the_lines_of_the_table():
-    runs = comparable(seeds())
+    runs = averaged(seeds())
     table = lines(runs)
-    content = json.loads(json.dumps(as_json(table, runs, level="VeryGood")))
+    content = json.loads(json.dumps(as_json(table, runs, level="VeryGood", left_out=["x: y"])))
+    assert content["left_out"] == ["x: y"]
     assert content["level"] == "VeryGood"
     assert [row["variant"] for row in content["rows"]] == [line.variant for line in table]
     tuned = next(r for r in content["rows"] if (r["split"], r["variant"]) == ("val", "HL-CLIP-2"))

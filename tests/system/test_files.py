@@ -7,7 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.system.files import remove_leftovers, replacing, write_json
+from hlclip.system.files import as_csv, remove_leftovers, replacing, write_json
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-2 + 3", "'-2 + 3"),
+        ("@sum", "'@sum"),
+        ("\t =cmd|' /C calc'!A0", "'\t =cmd|' /C calc'!A0"),
+        ("</script>", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}/script>"),
+        ("a - b = c", "a - b = c"),
+        ("'quoted'", "'quoted'"),
+        (-0.5, "-0.5"),
+        (-3, "-3"),
+        (None, '""'),
+    ],
+)
+def test_text_in_csv_is_neither_formula_nor_markup(cell: object, written: str):
+    assert as_csv([["name"], [cell]]) == f"name\n{written}\n"
 
 
 def test_replaces_whole_and_makes_the_folder(tmp_path: Path) -> None:
