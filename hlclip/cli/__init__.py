@@ -16,6 +16,7 @@ from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
+from hlclip.cli.moments import moments
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
@@ -52,6 +53,7 @@ def hlclip(
     Examples:
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
+      hlclip moments predictions.jsonl -o with_moments.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
       hlclip doctor                         check what would stop a run
       hlclip table                          the paper's tables from DVC's experiments
@@ -72,5 +74,5 @@ def hlclip(
 
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-for _function in (demo, doctor, evaluate, highlight, report, table):
+for _function in (demo, doctor, evaluate, highlight, moments, report, table):
     app.command(cls=Command)(_function)

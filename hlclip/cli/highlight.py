@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Exit, Option, echo
 
@@ -44,6 +44,13 @@ def highlight(
         int | None,
         Option(min=1, metavar="CLIPS", help="Pooling window; odd, 1 for no pooling. Default: 3."),
     ] = None,
+    rule: Annotated[
+        Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"],
+        Option(
+            help="How scores become moments: consensus finds their ends best, peaks finds more "
+            "and shorter ones."
+        ),
+    ] = "consensus",
     out: Annotated[
         Path,
         Option(
@@ -117,7 +124,9 @@ def highlight(
     failed: dict[str, str] = {}
     answers: list[Answer] = []
     for vid, curve in _curves(scorer, videos, queries, failed):
-        moments = hlclip.best_moments(curve, top=top, window=window, min_seconds=min_seconds)
+        moments = hlclip.best_moments(
+            curve, top=top, window=window, min_seconds=min_seconds, rule=rule
+        )
         answers.append(Answer(len(answers) + 1, vid, curve, moments))
         if not json:
             echo(f"{curve.video}: {curve.query}")

@@ -27,7 +27,7 @@ def test_a_run_makes_everything_that_is_promised(finished: Project):
     assert set(metrics) == {"val", "test"}
     variants = {"zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"}
     assert variants <= set(metrics["val"])
-    assert set(metrics["val"]["HL-CLIP-2"]) == {"Fair", "Good", "VeryGood"}
+    assert set(metrics["val"]["HL-CLIP-2"]) == {"Fair", "Good", "VeryGood", "moments"}
     assert "val.HL-CLIP-2 (SP).VeryGood.mAP" in finished.run("dvc", "metrics", "show")
     videos = sum(map(len, CLIPS.values()))
     assert {kind: len(finished.stored(kind)) for kind in KINDS} == dict.fromkeys(KINDS, videos)
@@ -50,6 +50,9 @@ def test_the_submission_file_measures_as_metrics_json_says(finished: Project, tm
         brief = json.loads(out.read_text())["brief"]
         assert brief["HL-min-VeryGood-mAP"] == metrics["val"][variant]["VeryGood"]["mAP"]
         assert brief["HL-min-Fair-Hit1"] == metrics["val"][variant]["Fair"]["HIT@1"]
+        moments = metrics["val"][variant]["moments"]
+        assert moments == {name: brief[f"MR-full-{name}"] for name in moments}
+        assert list(moments) == ["R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP"]
 
 
 def test_a_second_run_does_nothing(project: Project):
@@ -65,6 +68,16 @@ def test_another_window_runs_evaluate_only(project: Project):
     pooled = {n for n in before if n.endswith("-SP.jsonl")}
     assert changed <= {"metrics.json", "outputs/saliency.csv"} | pooled
     assert any(name.endswith("-SP.jsonl") for name in changed)
+
+
+def test_another_rule_for_moments_runs_evaluate_only(project: Project):
+    before = json.loads((project.root / "metrics.json").read_text())
+    output = project.run("dvc", "exp", "run", "-S", "moments.rule=histogram")
+    assert stages_run(output) == ["evaluate"]
+    after = json.loads((project.root / "metrics.json").read_text())
+    for variant in ("zero-shot", "HL-CLIP-2 (SP)"):
+        assert after["val"][variant].pop("moments") != before["val"][variant].pop("moments")
+        assert after["val"][variant] == before["val"][variant]
 
 
 def test_another_number_of_blocks_starts_at_train(project: Project):
