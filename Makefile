@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow check audit leaks bench format constraints clean
+.PHONY: demo test test-slow test-unpinned check audit leaks bench format constraints clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -20,6 +20,20 @@ test: $(INSTALLED)  ## run all tests
 test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times, fill disks; takes about a quarter of an hour
 	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py \
 	    tests/e2e/test_full_disk.py tests/e2e/test_no_permission.py tests/maintenance/test_references.py
+
+test-unpinned: unpinned-newest unpinned-lowest  ## both ends of the ranges in pyproject.toml; half an hour
+
+# Without constraints.txt, as users install it: the newest release of each dependency, or the lowest.
+unpinned-%:
+	rm -rf $(VENV)-$*
+	$(PYTHON) -m venv $(VENV)-$*
+	sed -nE 's/^    "([A-Za-z0-9_.-]+)(\[[a-z]+\])?>=([0-9.]+).*/\1==\3/p' pyproject.toml > $(VENV)-$*/lowest.txt
+	$(VENV)-$*/bin/python -m pip install -e '.[dev]' $(if $(filter lowest,$*),-c $(VENV)-$*/lowest.txt)
+	export PATH="$(abspath $(VENV)-$*/bin):$$PATH" OMP_NUM_THREADS=1 && \
+	    python -m pytest -n auto --dist loadfile -m "not slow" && \
+	    python -m pytest tests/e2e/test_docs.py -k "own-video" && \
+	    python -m pytest tests/e2e/test_reruns.py -k "makes_everything or does_nothing"
+	rm -rf $(VENV)-$*
 
 bench: $(INSTALLED)  ## measure every fast path beside the naive way; takes about half an hour
 	python -m bench --folder .hlclip/bench

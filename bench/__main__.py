@@ -25,7 +25,7 @@ from bench.growth import draw_growth, measure_growth
 from bench.pairs import Measured, measure
 from hlclip.system import replacing
 
-CASES = ("evaluation", "reruns", "trunk", "training", "reading", "decoding")
+CASES = ("evaluation", "reruns", "trunk", "training", "siglip", "reading", "decoding")
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results"
 PAGE = ROOT / "docs/performance.md"

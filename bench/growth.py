@@ -1,11 +1,12 @@
 """What each stage costs with 10, 100 and 1,000 videos: seconds and peak memory.
 
-The stages run as they are, on one small video under many names and a small CLIP with random
+The stages run as they are, on copies of one small video and a small CLIP with random
 weights, so that only the growth means anything, not the seconds.
 
     python -m bench.growth COUNT FOLDER
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -70,8 +71,12 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
     splits = {"train": count - 2 * (count // 5), "val": count // 5, "test": count // 5}
     rows = {s: [_row(f"{s}{n}", random) for n in range(size)] for s, size in splits.items()}
     info = VideoInfo(2.0 * CLIPS, 128, 96, "h264")
-    # One file, but of another content each, as the store sees it.
-    videos = {row.vid: Video(film.name, row.vid, info) for part in rows.values() for row in part}
+    content = film.read_bytes()
+    videos = {}
+    for vid in (row.vid for part in rows.values() for row in part):
+        path = folder / f"{vid}.mp4"
+        path.write_bytes(content + vid.encode())  # other content, which no decoder reads
+        videos[vid] = Video(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), info)
     index = Index(2.0, dict(rows), videos, {})
     train = params.train.model_copy(update={"epochs": 1, "device": "cpu"})
     costs = []

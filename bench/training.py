@@ -166,7 +166,7 @@ def naive_step(encoder: Encoder, blocks: int, images: Tensor, ids: Tensor, batch
     """HL-CLIP as one would write it: every frame through all of CLIP, the query once a frame's
     video; only the last blocks and the heads have gradients."""
     model = encoder.model
-    weights = _trained(model, blocks)
+    weights = _trained(encoder, blocks)
     optimizer = torch.optim.AdamW(weights)
 
     def step() -> None:
@@ -182,23 +182,24 @@ def naive_step(encoder: Encoder, blocks: int, images: Tensor, ids: Tensor, batch
 
 
 def full_blocks_step(encoder: Encoder, batch: Batch):
-    """From the cache, through open_clip's own blocks with all their tokens."""
+    """From the cache, through open_clip's and timm's own blocks and pools with all their tokens."""
     model = encoder.model
-    weights = _trained(model, 2)
+    weights = _trained(encoder, 2)
     optimizer = torch.optim.AdamW(weights)
+    text = encoder.text.module
 
     def step() -> None:
         _train_only(model, weights)
-        tokens = batch.image_tokens.float()
-        for block in model.visual.transformer.resblocks[-2:]:
-            tokens = block(tokens)
-        seen = F.normalize(model.visual.ln_post(tokens[:, 0]) @ model.visual.proj, dim=-1)
+        seen = F.normalize(_image_end(model.visual, batch.image_tokens.float()), dim=-1)
         words = batch.text_tokens.float()
         length = words.shape[1]
-        for block in model.transformer.resblocks[-2:]:
-            words = block(words, attn_mask=model.attn_mask[:length, :length])
-        last = words[torch.arange(len(words)), batch.text_lengths - 1]
-        said = F.normalize(model.ln_final(last) @ model.text_projection, dim=-1)
+        mask = None if text.attn_mask is None else text.attn_mask[:length, :length]
+        for block in text.transformer.resblocks[-2:]:
+            words = block(words, attn_mask=mask)
+        last = text.ln_final(words[torch.arange(len(words)), batch.text_lengths - 1])
+        said = text.text_projection
+        said = said(last) if isinstance(said, nn.Module) else last @ said
+        said = F.normalize(said, dim=-1)
         loss = F.mse_loss((seen * said[batch.image_query]).sum(-1), batch.target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -207,12 +208,22 @@ def full_blocks_step(encoder: Encoder, batch: Batch):
     return step
 
 
-def _trained(model: Any, blocks: int) -> list[Tensor]:
-    """The parameters of HL-CLIP with `heads: all`."""
-    visual, towers = model.visual, (model.visual.transformer, model.transformer)
-    heads = [*visual.ln_post.parameters(), visual.proj]
-    heads += [*model.ln_final.parameters(), model.text_projection]
-    return [p for t in towers for b in t.resblocks[-blocks:] for p in b.parameters()] + heads
+def _image_end(visual: Any, tokens: Tensor) -> Tensor:
+    """Two blocks and the head of a ViT of open_clip with a class token, or of timm."""
+    if not hasattr(visual, "trunk"):
+        for block in visual.transformer.resblocks[-2:]:
+            tokens = block(tokens)
+        return visual.ln_post(tokens[:, 0]) @ visual.proj
+    trunk = visual.trunk
+    for block in trunk.blocks[-2:]:
+        tokens = block(tokens)
+    return visual.head(trunk.forward_head(trunk.norm(tokens)))
+
+
+def _trained(encoder: Encoder, blocks: int) -> list[Tensor]:
+    """The parameters of HL-CLIP with `heads: all`, in the model itself."""
+    names = build_tail(encoder).train_only(blocks, "all").trained()
+    return [p for name, p in encoder.model.named_parameters() if name in names]
 
 
 def _train_only(model: nn.Module, weights: list[Tensor]) -> None:

@@ -93,10 +93,12 @@ class EncoderParams(_Section):
     """open_clip model name, or `local-dir:PATH` / `hf-hub:ORG/NAME` (config and weights there)."""
     pretrained: str | None
     """open_clip pretrained tag or a weights file; null for `local-dir:` and `hf-hub:` models."""
-    cached_blocks: Count
-    """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2."""
-    dtype: Literal["float16", "float32"]
-    """Precision of the cached tokens."""
+    cached_blocks: Annotated[int, Field(ge=0, le=10**9)]
+    """Blocks after the cached boundary; 2 serves both HL-CLIP-1 and HL-CLIP-2. With 0 the trunk has
+    all blocks, and `train.blocks: 0` trains the heads alone."""
+    dtype: Literal["float16", "bfloat16", "float32"]
+    """Precision of the cached tokens: `bfloat16` for a model whose tokens exceed 65,504, which
+    float16 cannot hold."""
     batch: Count
     """Frames per forward pass of the trunk (speed and memory only)."""
 
@@ -114,9 +116,11 @@ class TrainParams(_Section):
     """HL-CLIP's fine-tuning (Eq. 4) of the tail of both towers."""
 
     blocks: Annotated[int, Field(ge=0)]
-    """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP."""
-    heads: Literal["frozen", "norm", "projection", "all"]
-    """Which of the final LayerNorms and projections train together with the blocks."""
+    """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP, unless
+    `encoder.cached_blocks` is 0."""
+    heads: Literal["frozen", "norm", "pool", "projection", "all"]
+    """Which heads train together with the blocks: the final LayerNorms, the pooling head of an
+    image tower that pools by attention (`pool`), the projections. docs/weights.md lists them."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
     scale: Literal["literal", "fixed", "learned"]
@@ -223,9 +227,10 @@ class Params(_Section):
                 f"train.blocks is {self.train.blocks} but encoder.cached_blocks is "
                 f"{self.encoder.cached_blocks}: only cached blocks can train"
             )
-        if self.train.blocks > 0 and "train" not in self.data.annotations:
+        if trains(self.encoder, self.train) and "train" not in self.data.annotations:
             raise ValueError(
-                "data.annotations.train is missing: give it, or set train.blocks to 0 (zero-shot)"
+                "data.annotations.train is missing: give it, or set train.blocks to 0 and "
+                "train.heads to frozen (zero-shot)"
             )
         if self.pool.window == "best" and "val" not in self.evaluate.splits:
             raise ValueError(
@@ -243,6 +248,11 @@ class Params(_Section):
         if absent:
             raise ValueError(f"evaluate.splits names {absent}, which data.annotations lacks")
         return self
+
+
+def trains(encoder: EncoderParams, train: TrainParams) -> bool:
+    """Whether anything trains; if not, all scores are those of zero-shot CLIP."""
+    return train.blocks > 0 or (encoder.cached_blocks == 0 and train.heads != "frozen")
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -10,9 +10,10 @@ def main() -> None:
     from hlclip.params import load_params
     from hlclip.pipeline.index import build_index
     from hlclip.store import store_root
+    from hlclip.video import HASHES
 
     params = load_params()
-    cache = store_root() / "videos.json"
+    cache = store_root() / HASHES
     index = build_index(params.data, cache=cache, needed=params.needed_splits)
     write_index(Path("outputs/index.json"), index)
 

@@ -1,5 +1,6 @@
 """Where the tests find real data: `HLCLIP_TEST_DATA`, a folder of data that hlclip may not ship."""
 
+import logging
 import os
 import shutil
 import signal
@@ -66,6 +67,14 @@ def pinned_ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> None:
     (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
     ffmpeg_executable.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """`hlclip doctor` silences the log of its process, which here goes on."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

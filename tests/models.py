@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
-from open_clip.model import CLIP
+from open_clip.model import CLIP, CustomTextCLIP
 from safetensors.torch import save_file
+from timm.models import register_model
 
 PREPROCESS = {
     "mean": [0.5, 0.4, 0.3],
@@ -39,16 +41,49 @@ def tiny_config(*, layers: int = 4, vision: dict[str, Any] | None = None) -> dic
     }
 
 
-def save_model(folder: Path, config: dict[str, Any], *, seed: int = 0) -> str:
-    """Write config and random weights; returns the model name for open_clip."""
-    folder.mkdir(parents=True, exist_ok=True)
+def small_timm(name: str, **sizes: Any) -> str:
+    """Register timm's model `name` with other sizes, which open_clip's configs cannot give.
+
+    Returns:
+        the timm name of the small model.
+    """
+    small = "_".join([name, *(str(size) for size in sizes.values())])
+
+    def build(pretrained: bool = False, **settings: Any) -> torch.nn.Module:
+        return timm.create_model(name, pretrained=pretrained, **sizes, **settings)
+
+    if not timm.is_model(small):
+        build.__name__ = small
+        register_model(build)
+    return small
+
+
+def built(config: dict[str, Any], *, seed: int = 0) -> CLIP | CustomTextCLIP:
+    """A model with random weights.
+
+    Zero biases, unit norms, and timm's small weights, with which attention hardly attends, would
+    hide mistakes.
+    """
+    config = dict(config)
+    custom = config.pop("custom_text", False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = CLIP(**config)
+        model = (CustomTextCLIP if custom else CLIP)(**config)
         for parameter in model.parameters():
-            if parameter.ndim == 1:  # zero biases and unit norms would hide mistakes
+            if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
-    content = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+        for parameter in getattr(model.visual, "trunk", torch.nn.Module()).parameters():
+            if parameter.ndim == 2:
+                parameter.data.normal_(std=parameter.shape[1] ** -0.5)
+    return model.eval()
+
+
+def save_model(
+    folder: Path, config: dict[str, Any], *, seed: int = 0, resize_mode: str = "shortest"
+) -> str:
+    """Write config and random weights; returns the model name for open_clip."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"model_cfg": config, "preprocess_cfg": {**PREPROCESS, "resize_mode": resize_mode}}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    save_file(built(config, seed=seed).state_dict(), folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"

@@ -9,10 +9,11 @@ import torch
 from bench import epoch
 from bench.__main__ import markdown
 from bench.pairs import Measured, Pair, measure
+from bench.siglip import random_batch
 from bench.training import Step, full_blocks_step, naive_step
-from hlclip.model import build_tail, load_encoder
+from hlclip.model import Encoder, build_tail, load_encoder
 from hlclip.training.batches import Batch
-from tests.models import save_model, tiny_config
+from tests.models import built, save_model, small_timm, tiny_config
 
 
 def pair(turns: list[str], **target: float) -> Measured:
@@ -85,10 +86,41 @@ def test_the_steps_that_are_compared_train_the_same(tmp_path) -> None:
             torch.testing.assert_close(*both, rtol=1e-3, atol=2e-4, msg=name)
 
 
+def test_the_steps_of_a_timm_tower_train_the_same() -> None:
+    """Two full blocks and timm's pool move every weight as hlclip's tail does."""
+    timm = small_timm(
+        "vit_base_patch16_siglip_224", depth=3, img_size=32, embed_dim=32, num_heads=2
+    )
+    vision = {"timm_model_name": timm, "image_size": 32, "timm_pool": "map", "timm_proj": "none"}
+    both = {"no_causal_mask": True, "pool_type": "last"}
+    config = {**tiny_config(), "custom_text": True, "embed_dim": 32, "vision_cfg": vision}
+    config["text_cfg"] |= both
+    moved = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        model = built(config)
+        encoder = Encoder(model, None, name="tiny", cached_blocks=2)
+        batch = random_batch(encoder, 2, 3)
+        tail = build_tail(encoder).train_only(2, "all")
+        if ours:
+            Step(tail)(batch)
+            moved.append(tail.trained())
+        else:
+            full_blocks_step(encoder, batch)()
+            moved.append({n: p for n, p in model.named_parameters() if n in tail.trained()})
+    for name, weight in moved[0].items():
+        both = weight.detach(), moved[1][name].detach()
+        if re.search(r"(in_proj|qkv|kv)\.?_?bias$", name):  # rounding alone moves the key's part
+            parts = 2 if name.endswith(".kv.bias") else 3
+            keep = [1] if parts == 2 else [0, 2]
+            both = tuple(bias.view(parts, -1)[keep] for bias in both)
+        torch.testing.assert_close(*both, rtol=1e-3, atol=2e-4, msg=name)
+
+
 def cached(encoder, images: torch.Tensor) -> Batch:
     with torch.no_grad():
-        tokens = encoder.visual._embeds(images)
-        for block in encoder.visual.transformer.resblocks[:-2]:
+        tokens = encoder.model.visual._embeds(images)
+        for block in encoder.model.visual.transformer.resblocks[:-2]:
             tokens = block(tokens)
     texts = [encoder.text_tokens(query) for query in ("a dog runs", "a cat")]
     return Batch(

@@ -130,6 +130,18 @@ def test_promises_name_the_test_that_holds_them() -> None:
         assert re.search(r"`tests/[\w/]+\.py`|`make check`|`hlclip/", row[-1]), row
 
 
+def test_every_dependency_has_a_lower_bound_that_the_makefile_reads() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    ranges = [*project["dependencies"], *itertools.chain(*extras.values())]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"sed -nE 's/(.*)/\\1==\\3/p' pyproject\.toml", makefile)
+    read = {name for name, *_ in re.findall(pattern, text, re.MULTILINE)}
+    named = {re.match(r"[\w.-]+", each)[0] for each in ranges}  # pyright: ignore[reportOptionalSubscript]
+    assert read == named - {"hlclip"}
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 

@@ -123,7 +123,6 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("data", "max_missing"), 1.01
     yield ("frames", "size"), 0
     yield ("frames", "size"), 4097
-    yield ("encoder", "cached_blocks"), 0
     yield ("encoder", "batch"), 0
     yield ("train", "lr"), 0
     yield ("train", "epochs"), 0

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import open_clip
+import pytest
 
+from hlclip.cli.models import QVHIGHLIGHTS_FRAMES
 from hlclip.datasets.qvhighlights import ANNOTATIONS
+from hlclip.model import describe_encoder, describe_model
 from hlclip.params import load_params
+from tests.docs import tables
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "presets" / "qvhighlights.yaml"
+PRESETS = sorted(PRESET.parent.glob("*.yaml"))
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -41,17 +45,58 @@ def test_the_preset_differs_from_the_sample_only_where_it_must():
     }
 
 
-def test_the_preset_fits_the_model_and_its_weights():
-    params = load_params(PRESET)
-    model, pretrained = params.encoder.model, params.encoder.pretrained
-    assert pretrained is not None
-    config = open_clip.get_model_config(model)
-    weights = open_clip.get_pretrained_cfg(model, pretrained)
-    assert config is not None
-    assert config["vision_cfg"]["image_size"] == params.frames.size
-    assert config["quick_gelu"] is weights["quick_gelu"] is True
-    assert weights["interpolation"] == params.frames.interpolation
-    assert weights["resize_mode"] == params.frames.resize
+@pytest.mark.parametrize(
+    ("name", "differing"),
+    [
+        ("siglip2-b32", {"frames.size", "frames.resize"}),
+        ("pe-core-b16", {"frames.resize", "frames.interpolation"}),
+        ("dfn2b-b16", set()),
+    ],
+)
+def test_a_preset_of_another_encoder_differs_in_it_and_its_frames_alone(
+    name: str, differing: set[str]
+) -> None:
+    main, other = (flat(load_params(path).model_dump()) for path in (PRESET, of_encoder(name)))
+    assert {key for key in main if main[key] != other[key]} == {
+        "encoder.model",
+        "encoder.pretrained",
+        *differing,
+    }
+    lines = [path.read_text(encoding="utf-8").splitlines() for path in (PRESET, of_encoder(name))]
+    others = [line for line in lines[1] if line not in lines[0] and not line.startswith("#")]
+    keys = {key.split(".")[1] for key in ("encoder.model", "encoder.pretrained", *differing)}
+    assert {line.split(":")[0].strip() for line in others} == keys  # comments are the same, too
+
+
+def of_encoder(name: str) -> Path:
+    return PRESET.with_name(f"qvhighlights-{name}.yaml")
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_fits_its_model_and_weights(path: Path) -> None:
+    params = load_params(path)
+    entries = describe_model(params.encoder.model)
+    (entry,) = [entry for entry in entries if params.encoder.pretrained in entry.pretrained]
+    assert entry.encoder.preprocess.corrections(params.frames.model_dump()) == {}
+    assert path.read_text(encoding="utf-8").count(f"cp presets/{path.name} params.yaml") == 1
+
+
+def test_the_docs_say_what_each_encoder_costs() -> None:
+    (table,) = [t for t in tables(ROOT / "docs/qvhighlights.md") if t[0][0] == "preset"]
+    assert {ROOT / row[0].strip("`") for row in table[1:]} == set(PRESETS)
+    for name, *cells in table[1:]:
+        encoder = load_params(ROOT / name.strip("`")).encoder
+        description = describe_encoder(encoder.model, encoder.pretrained)
+        size, resize = description.preprocess.size, description.preprocess.resize
+        tokens, width = description.image_shape
+        millions = description.trunk_parameters / 1e6, description.tail_parameters / 1e6
+        assert cells == [
+            f"`{encoder.model}`",
+            f"{size}, {resize}",
+            f"{tokens} x {width}",
+            f"{QVHIGHLIGHTS_FRAMES * tokens * width * 2 / 1e9:.0f} GB",
+            f"{millions[0]:.0f} M, {millions[1]:.0f} M",
+        ]
 
 
 def test_the_preset_names_the_released_files():

@@ -6,6 +6,8 @@ Every other module holds the command of its name; a group's help is its module's
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
 """
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -16,6 +18,7 @@ from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
+from hlclip.cli.models import models
 from hlclip.cli.moments import moments
 from hlclip.cli.report import report
 from hlclip.cli.store import store
@@ -29,6 +32,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions
 def main() -> None:
     """The command `hlclip`."""
     exit_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where the shell has closed it
+        # A file's name may have bytes that are not text, and a terminal may know few letters.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with quick_process():
         app(prog_name="hlclip")
 
@@ -55,6 +61,7 @@ def hlclip(
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip moments predictions.jsonl -o with_moments.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
+      hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
       hlclip table                          the paper's tables from DVC's experiments
       hlclip store status                   what is cached, and where
@@ -74,5 +81,5 @@ def hlclip(
 
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-for _function in (demo, doctor, evaluate, highlight, moments, report, table):
+for _function in (demo, doctor, evaluate, highlight, models, moments, report, table):
     app.command(cls=Command)(_function)

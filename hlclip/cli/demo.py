@@ -12,7 +12,7 @@ from typing import Annotated
 from typer import Option, echo
 
 import hlclip
-from hlclip.cli.terminal import Checkpoint, Device, Model, Pretrained
+from hlclip.cli.terminal import Checkpoint, Device, Dtype, Model, Pretrained
 from hlclip.system import HlclipError
 
 
@@ -21,6 +21,7 @@ def demo(
     model: Model = None,
     pretrained: Pretrained = None,
     device: Device = "auto",
+    dtype: Dtype = None,
     host: Annotated[
         str, Option(metavar="HOST", help="Address to listen at; 0.0.0.0 for the network.")
     ] = "127.0.0.1",
@@ -66,7 +67,12 @@ def demo(
     with suppress(KeyboardInterrupt), TemporaryDirectory(prefix="hlclip-demo-") as name:
         folder = Path(name)
         scorer = hlclip.load_scorer(
-            checkpoint, model=model, pretrained=pretrained, device=device, store=folder / "store"
+            checkpoint,
+            model=model,
+            pretrained=pretrained,
+            device=device,
+            dtype=dtype,
+            store=folder / "store",
         )
         with serving(
             scorer, folder, host=host, port=port, max_mb=max_mb, max_minutes=max_minutes

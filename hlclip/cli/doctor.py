@@ -1,6 +1,5 @@
 """`hlclip doctor`: what would stop a run."""
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +39,6 @@ def doctor(
     from hlclip.doctor import examine
     from hlclip.params import load_params
 
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip: "no pretrained weights loaded"
     values = load_params(params)
     if root is not None:
         values = values.model_copy(update={"data": values.data.model_copy(update={"root": root})})

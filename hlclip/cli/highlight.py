@@ -1,10 +1,12 @@
 """`hlclip highlight`: find the best moments of your own videos."""
 
+import codecs
+import locale
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Exit, Option, echo
 
 import hlclip
-from hlclip.cli.terminal import Checkpoint, Device, Json, Model, Pretrained, print_json
+from hlclip.cli.terminal import Checkpoint, Device, Dtype, Json, Model, Pretrained, print_json
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def highlight(
     model: Model = None,
     pretrained: Pretrained = None,
     device: Device = "auto",
+    dtype: Dtype = None,
     top: Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")] = 5,
     min_seconds: Annotated[
         float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")
@@ -109,40 +112,40 @@ def highlight(
     Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
     """
     from hlclip.evaluation import pool
-    from hlclip.highlights import WINDOW, Answer, as_json, name_videos, write_csv, write_jsonl
+    from hlclip.highlights import WINDOW, Answer, ScoreFiles, as_json, name_videos
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
-    queries = queries or []
+    queries = [_text(os.fsencode(query)) for query in queries or []]
     videos = name_videos([video, *(more or [])])
     _check(queries, list(videos), cut, exact=exact, force=force)
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")
     # Before open_clip adds its own handler: warnings are lines on stderr.
     logging.basicConfig(format="%(message)s")
-    scorer = hlclip.load_scorer(checkpoint, model=model, pretrained=pretrained, device=device)
+    scorer = hlclip.load_scorer(
+        checkpoint, model=model, pretrained=pretrained, device=device, dtype=dtype
+    )
     failed: dict[str, str] = {}
-    answers: list[Answer] = []
-    for vid, curve in _curves(scorer, videos, queries, failed):
-        moments = hlclip.best_moments(
-            curve, top=top, window=window, min_seconds=min_seconds, rule=rule
-        )
-        answers.append(Answer(len(answers) + 1, vid, curve, moments))
-        if not json:
-            echo(f"{curve.video}: {curve.query}")
-            for rank, moment in enumerate(moments, start=1):
-                span = _span(moment.start_seconds, moment.end_seconds)
-                echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
+    results = ScoreFiles(out, window=window)
+    answers, drawings = results.answers, list[Path]()
+    batches = [queries] if queries else _typed_queries(failed)
+    try:
+        for vid, curve in _curves(scorer, videos, batches, failed, window=window):
+            moments = hlclip.best_moments(
+                curve, top=top, window=window, min_seconds=min_seconds, rule=rule
+            )
+            answer = Answer(len(answers) + 1, vid, curve, moments)
+            results.add(answer)
+            if not json:
+                _print_moments(answer)
+            with _recorded(failed, curve.video):
+                _draw(answer, out, drawings, window=window, plot=plot, sheet=sheet)
+    finally:
+        results.write()
     if not answers and not failed:
         raise HlclipError("got no query", "give queries as arguments, or type them, one per line")
-    files: list[Path] = []
-    if answers:
-        files = [out / "scores.jsonl", out / "scores.csv"]
-        write_jsonl(files[0], answers, window=window)
-        write_csv(files[1], answers, window=window)
-    for answer in answers:
-        with _recorded(failed, answer.curve.video):
-            _draw(answer, out, files, window=window, plot=plot, sheet=sheet)
+    files = [*results.paths, *drawings] if answers else []
     if cut is not None and answers:
         moments = _above_zero([m for answer in answers for m in answer.moments], cut)
         ranges = hlclip.cut_moments(
@@ -156,8 +159,17 @@ def highlight(
     elif files:
         echo("wrote " + ", ".join(map(str, files)))
     if failed:
-        echo(f"{len(failed)} of {len(videos)} videos could not be used", err=True)
+        unusable = sum(str(path) in failed for path in videos)
+        if unusable:
+            echo(f"{unusable} of {len(videos)} videos could not be used", err=True)
         raise Exit(1 if answers else 2)
+
+
+def _print_moments(answer: "Answer") -> None:
+    echo(f"{answer.curve.video}: {answer.curve.query}")
+    for rank, moment in enumerate(answer.moments, start=1):
+        span = _span(moment.start_seconds, moment.end_seconds)
+        echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
 
 
 def _check(
@@ -167,8 +179,6 @@ def _check(
     from hlclip.highlights import check_film
 
     for query in queries:
-        if not query.strip():
-            raise HlclipError("got a blank query, expected some text")
         if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
             raise HlclipError(
                 f"{query}: is a file, expected a query", f"name further videos as --video {query}"
@@ -182,40 +192,77 @@ def _check(
 
 
 def _curves(
-    scorer: "Scorer", videos: dict[Path, str], queries: list[str], failed: dict[str, str]
+    scorer: "Scorer",
+    videos: dict[Path, str],
+    batches: Iterable[list[str]],
+    failed: dict[str, str],
+    *,
+    window: int,
 ) -> Iterator[tuple[str, "Curve"]]:
-    """Yield (vid, curve) of each video and query; without `queries`, of each typed query."""
-    for batch in [queries] if queries else _typed_queries():
-        for path, vid in videos.items():
-            if str(path) not in failed:
-                with _recorded(failed, path):
-                    for curve in scorer.score(path, batch):
-                        yield vid, curve
-        if len(failed) == len(videos):
+    """Yield (vid, curve) of each video and query of each batch; name each video below `window`."""
+    from hlclip.highlights import WINDOW
+
+    usable, short = dict(videos), set[Path]()
+    for queries in batches:
+        for path, vid in list(usable.items()):
+            del usable[path]
+            with _recorded(failed, path):
+                for curve in scorer.score(path, queries):
+                    clips = len(curve.saliency)
+                    if window > max(clips, WINDOW) and path not in short:
+                        short.add(path)
+                        echo(f"{path}: {clips} clips, fewer than --window {window}", err=True)
+                    yield vid, curve
+                usable[path] = vid
+        if not usable:
             return
 
 
-def _typed_queries() -> Iterator[list[str]]:
+def _typed_queries(failed: dict[str, str]) -> Iterator[list[str]]:
     """Read queries from standard input, until its end or, at a terminal, an empty line."""
     yield []  # the videos are encoded before a person is asked for the first query
+    if sys.stdin is None:  # the shell has closed it
+        return
     terminal = sys.stdin.isatty()
     if terminal:
         echo("A query a line; an empty one ends.", err=True)
-    for line in sys.stdin:
-        if line.strip():
-            yield [line.strip()]
+    # Bytes: text that cannot be decoded would end the lines after it, too.
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        content = line.removeprefix(codecs.BOM_UTF8).strip()
+        if content:
+            try:
+                query = _text(content)
+            except HlclipError as error:
+                name = f"standard input, line {number}"
+                failed[name] = str(error)
+                echo(f"{name}: {error}", err=True)
+            else:
+                yield [query]
         elif terminal:
             return
 
 
+def _text(content: bytes) -> str:
+    """A query in UTF-8 or the encoding of the locale; HlclipError if it is blank or neither."""
+    from hlclip.highlights import check_query
+
+    try:
+        query = content.decode()
+    except UnicodeDecodeError:
+        query = content.decode(locale.getencoding(), errors="surrogateescape")
+    check_query(query)
+    return query
+
+
 @contextmanager
 def _recorded(failed: dict[str, str], path: Path) -> Iterator[None]:
-    """Print why a video cannot be used and record it in `failed`, so that the others go on."""
+    """Print, once, why a video cannot be used and record it in `failed`; the others go on."""
     try:
         yield
     except hlclip.VideoError as error:
+        if failed.get(str(path)) != str(error):
+            echo(str(error), err=True)
         failed[str(path)] = str(error)
-        echo(str(error), err=True)
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:
@@ -241,8 +288,8 @@ def _draw(
 ) -> None:
     """Draw an answer's chart and contact sheet; their names, none used twice, go to `files`."""
     words = re.sub(r"\W+", "-", answer.curve.query.lower()).strip("-")
-    # File systems allow names of 255 bytes.
-    stem = f"{answer.vid}-{words}".encode()[:200].decode(errors="ignore")
+    # File systems allow names of 255 bytes; the locale may know ASCII only.
+    stem = os.fsdecode(f"{answer.vid}-{words}".encode()[:200].decode(errors="ignore").encode())
     while {out / f"{stem}.png", out / f"{stem}-sheet.png"} & set(files):
         stem += f"-{answer.qid}"
     if plot:

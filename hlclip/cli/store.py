@@ -77,33 +77,53 @@ def verify(
         bool, Option("--remove", help="Name the damaged files, then delete them.")
     ] = False,
     yes: Annotated[bool, Option("--yes", help="Do not ask before deleting.")] = False,
+    videos: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="data.root: decode its videos again; items made from other files are damaged.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read every file of the store to its last byte; name each damaged one.
 
-    Exits with 1 if a file was damaged, even if --remove deleted it. The next `dvc repro` makes
-    missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the stage
-    that verify names.
+    Exits with 1 if a file was damaged, even if --remove deleted it, or if the system refused to
+    read one. --remove deletes only files whose bytes were read and are wrong. The next `dvc repro`
+    makes missing items again. If DVC finds nothing changed, run `dvc repro --force STAGE` with the
+    stage that verify names.
 
     \b
     Examples:
       hlclip store verify
       hlclip store verify --named             only what this workspace needs, in less time
       hlclip store verify --remove            asks, then deletes damaged files
+      hlclip store verify --videos data       compares the frames with the videos
     """
-    from hlclip.maintenance import remove_damaged, verify_store, workspace_manifests
+    from hlclip.maintenance import (
+        compare_frames,
+        remove_damaged,
+        verify_store,
+        workspace_manifests,
+    )
     from hlclip.store import repository, store_root
 
     if remove and json and not yes:
         raise HlclipError("--json cannot ask before deleting", "give --yes with --remove")
-    root = store_root()
-    result = verify_store(root, workspace_manifests(repository()), everything=not named)
+    root, here = store_root(), repository()
+    foreign, skipped = compare_frames(root, here, data_root=videos) if videos else ([], [])
+    result = verify_store(root, workspace_manifests(here), everything=not named, foreign=foreign)
+    result.unmet.extend(skipped)
     if json:
         print_json({"store": root, **asdict(result)})
     else:
-        echo(f"{root}: {result.whole:,} files are whole, {len(result.damaged):,} damaged")
+        unreadable = f", {len(result.unreadable):,} unreadable" if result.unreadable else ""
+        damaged = f"{len(result.damaged):,} damaged{unreadable}"
+        echo(f"{root}: {result.whole:,} files are whole, {damaged}")
         for file in result.damaged:
             echo(f"damaged: {file.path}: {file.reason}; {file.remedy}")
+        for file in result.unreadable:
+            echo(f"unreadable, never deleted: {file.path}: {file.reason}; {file.remedy}")
         for file in result.unmet:
             echo(f"named by outputs/ here, but: {file.path}: {file.reason}; {file.remedy}")
     if remove and result.damaged:
@@ -111,7 +131,7 @@ def verify(
             confirm(f"Delete these {len(result.damaged):,} files?", abort=True)
         remaining = [file.path for file in result.damaged if not remove_damaged(file.path)]
         _list("not deleted, because it is a folder with files in it: move it away", remaining)
-    if result.damaged or result.unmet:
+    if result.damaged or result.unreadable or result.unmet:
         raise Exit(1)
 
 
@@ -123,11 +143,8 @@ def gc(
     keep: Annotated[
         Literal["workspace", "references", "commits"],
         Option(
-            help=(
-                "workspace: keep what working trees name; references: also what branches, tags, "
-                "experiments, queued tasks and stashes name; commits: also what earlier commits "
-                "name."
-            )
+            help="workspace: keep what working trees name; references: also what branches, tags, "
+            "experiments, queued tasks and stashes name; commits: also what earlier commits name."
         ),
     ] = "references",
     clones: Annotated[
@@ -141,21 +158,14 @@ def gc(
     ] = None,
     skip_unreadable: Annotated[
         bool,
-        Option(
-            "--skip-unreadable",
-            help=(
-                "Ignore unreadable manifests; items that only those manifests name may be removed."
-            ),
-        ),
+        Option("--skip-unreadable", help="Ignore unreadable manifests, and what only they name."),
     ] = False,
     features: Annotated[
         bool,
         Option(
             "--features",
-            help=(
-                "Also files that no manifest names: features, training results, and states of "
-                "interrupted trainings."
-            ),
+            help="Also files that no manifest names: features, training results, and states of "
+            "interrupted trainings.",
         ),
     ] = False,
     older_than: Annotated[
@@ -177,7 +187,7 @@ def gc(
       hlclip store gc --features --older-than 30         also features older than a month
       hlclip store gc --repository . --repository ../other-clone
     """
-    from hlclip.maintenance import find_garbage, named_items, remove_garbage
+    from hlclip.maintenance import find_garbage, named_items, remove_garbage, unreadable_error
     from hlclip.store import repository, store_root
 
     root, here = store_root(), repository()
@@ -188,15 +198,17 @@ def gc(
         )
     items: set[tuple[str, str]] = set()
     unreadable: dict[str, str] = {}
+    remotes: list[str] = []
 
     def find():
         for clone in clones or [here]:
             named = named_items(clone.absolute(), keep)
             items.update(named.items)
+            remotes.extend(named.remotes)
             if not skip_unreadable:
                 unreadable.update(named.unreadable)
         if force and unreadable:
-            raise _unreadable_error(unreadable)
+            raise unreadable_error(unreadable, remotes)
         return find_garbage(root, items, features=features, older_than_days=older_than)
 
     garbage = remove_garbage(root, find) if force else find()
@@ -214,7 +226,7 @@ def gc(
     verb = "removed" if force else "would be removed"
     echo(f"{root}: {len(garbage):,} files, {in_words(total)}, {verb}")
     if unreadable:
-        echo(f"--force would refuse: {_unreadable_error(unreadable)}", err=True)
+        echo(f"--force would refuse: {unreadable_error(unreadable, remotes)}", err=True)
     elif garbage and not force:
         echo("Nothing was removed; --force removes these files.")
 
@@ -281,15 +293,6 @@ def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, des
         echo(f"left out: {path}: {reason}", err=True)
     if result.refused:
         raise Exit(1)
-
-
-def _unreadable_error(unreadable: dict[str, str]) -> HlclipError:
-    manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
-    return HlclipError(
-        f"these manifests cannot be read, so their items are unknown:{manifests}",
-        "`dvc fetch --all-branches --all-tags --all-commits` gets them from a remote; or delete "
-        "the revision; or use --keep workspace; or use --skip-unreadable",
-    )
 
 
 def _list(about: str, paths: list[Path]) -> None:

@@ -16,7 +16,9 @@ def table(
     by: Annotated[
         list[str] | None,
         Option(
-            metavar="KEY", help="Compare runs by this parameter, on val; repeatable (ablations)."
+            metavar="KEY",
+            help="Compare runs by this parameter, on val; repeatable (ablations). encoder.model "
+            "stands for its weights and frames, too.",
         ),
     ] = None,
     rev: Annotated[
@@ -52,9 +54,11 @@ def table(
       hlclip table --format markdown
       hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation
+      hlclip table --by encoder.model           encoders, each with its weights and frames
     """
     from hlclip.results import as_json, comparable, finished_experiments, lines, matching, render
 
+    "".join(rev or ()).encode()  # an error here names what is not text; one of git's does not
     runs, left_out = finished_experiments(Path(), revisions=rev or (), commits=num)
     for line in left_out:
         echo(f"left out: {line}", err=True)

@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Abort, Exit, Option, echo
 from typer.core import TyperCommand
 
-from hlclip.system import print_error
+from hlclip.system import HlclipError, print_error
 
 Checkpoint = Annotated[
     Path | None,
@@ -28,11 +31,22 @@ Pretrained = Annotated[
     str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
 ]
 Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[
+    Literal["float16", "bfloat16", "float32"] | None,
+    Option(
+        help="Precision of the stored tokens. Default: that of the checkpoint's training, else "
+        "float16."
+    ),
+]
 Json = Annotated[
     bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]
 
-_OPTIONS = {"encoder.model": "--model", "encoder.pretrained": "--pretrained"}
+_OPTIONS = {
+    "encoder.model": "--model",
+    "encoder.pretrained": "--pretrained",
+    "encoder.dtype": "--dtype",
+}
 """Key of params.yaml -> the option that replaces it in commands that load a model."""
 
 
@@ -42,9 +56,30 @@ class Command(TyperCommand):
     `hlclip --debug` adds the traceback. A bug always shows its traceback and exits with status 1.
     """
 
-    def invoke(self, ctx: Any) -> Any:  # Typer has no public name for the type
-        try:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer has no names for types
+        with self._reporting(ctx):
+            for before, argument in zip(["", *args], args, strict=False):
+                # Not where it is used: `Path` takes a slash from a URL.
+                found = re.fullmatch(r"(?:(--?[a-z-]+)=)?([a-z][a-z0-9+.-]*://.*)", argument, re.I)
+                if found and (found[1] or before) not in self._url_options():
+                    raise HlclipError(
+                        f"{found[2]}: is a URL, expected a path on this machine",
+                        "download it, and name the file",
+                    )
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with self._reporting(ctx):
             return super().invoke(ctx)
+
+    def _url_options(self) -> set[str]:
+        urls = [each for each in self.params if each.metavar == "URL"]
+        return {name for parameter in urls for name in parameter.opts}
+
+    @contextmanager
+    def _reporting(self, ctx: Any) -> Iterator[None]:
+        try:
+            yield
         except (Exit, Abort, BrokenPipeError):
             raise  # an exit status, a question answered with no, or the end of `hlclip ... | head`
         except (Exception, KeyboardInterrupt) as error:

@@ -104,7 +104,8 @@ def build_page(
             with gr.Column():
                 status = gr.Markdown(_WAITING, min_height=64)
 
-                @gr.render(inputs=[state, top, window], show_progress="hidden")
+                # Not in the queue, which may be full when an answer is to be shown.
+                @gr.render(inputs=[state, top, window], queue=False, show_progress="hidden")
                 def show(curves: list[Curve], top: int, window: int) -> None:
                     for curve in curves:
                         with gr.Accordion(curve.query):
@@ -123,7 +124,7 @@ def build_page(
             lambda: ([], _WAITING),
             None,
             [state, status],
-            concurrency_limit=None,  # does not wait in the queue
+            queue=False,
             show_progress="hidden",
             api_visibility="private",
         )

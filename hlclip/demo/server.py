@@ -126,5 +126,8 @@ def free_port(host: str, port: int | None) -> int:
             reason = error.strerror
             if error.errno != errno.EADDRINUSE:
                 break  # no other port of this host will do
+        except (UnicodeError, TypeError):  # of Python's own encoding of a host's name
+            reason = "this cannot be the name of a host"
+            break
     ports = f"ports {_PORTS[0]} to {_PORTS[-1]}" if port is None else f"port {port}"
     raise HlclipError(f"cannot listen at {host}, {ports}: {reason}", "see --host and --port")

@@ -76,15 +76,11 @@ def _check_model(params: Params) -> Check[Encoder | None]:
         encoder = untrained_encoder(
             model, params.encoder.pretrained, cached_blocks=params.encoder.cached_blocks
         )
+        settings = encoder.preprocess.corrections(params.frames.model_dump())
     except EncoderError as error:
-        models = "`python -c 'import open_clip; print(open_clip.list_pretrained())'` lists models"
+        models = "`hlclip models` lists those that can be used"
         yield Finding("model", "problem", error.reason, error.remedy() or models)
         return None
-    settings = {
-        f"frames.{name}": getattr(encoder.preprocess, name)
-        for name in ("size", "resize", "interpolation")
-        if getattr(params.frames, name) != getattr(encoder.preprocess, name)
-    }
     if settings:
         remedy = " ".join(f"-S {key}={value}" for key, value in settings.items())
         yield Finding("model", "problem", f"{model} takes other frames than frames says", remedy)

@@ -13,7 +13,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from hlclip.formats import Annotation
 from hlclip.model import Encoder, autocast, build_tail
-from hlclip.params import Params
+from hlclip.params import Params, trains
 from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
 from hlclip.video import extract_frames, frames_header
 
@@ -27,7 +27,7 @@ Rows = Mapping[str, Sequence[Annotation]]
 def store_bytes(rows: Rows, params: Params, encoder: Encoder) -> dict[str, int]:
     """Kind -> bytes of all its items in the store, without headers (half a kilobyte an item)."""
     clips = sum(_clips(rows).values())
-    itemsize = np.dtype(params.encoder.dtype).itemsize
+    itemsize = getattr(torch, params.encoder.dtype).itemsize
     tokens, width = encoder.image_shape
     lengths = sum(map(encoder.text_length, _queries(rows)))
     return {
@@ -73,9 +73,10 @@ def forecast_seconds(
         return sum(math.ceil(len(rows.get(split, ())) / params.train.batch) for split in splits)
 
     train_step, score_step = _step_seconds(rows, params, encoder, device)
+    trained = trains(params.encoder, params.train)
     epoch = steps("train") * train_step + steps("val") * score_step
-    forecast["train"] = params.train.epochs * epoch if params.train.blocks else 0.0
-    tails = 2 if params.train.blocks else 1
+    forecast["train"] = params.train.epochs * epoch if trained else 0.0
+    tails = 2 if trained else 1
     forecast["score"] = tails * steps(*params.evaluate.splits) * score_step
     return forecast
 
@@ -85,7 +86,9 @@ def _step_seconds(
 ) -> tuple[float, float]:
     """Seconds of a training step and of a scoring step, on random activations."""
     tail = build_tail(encoder).to(device)
-    tail = tail.train_only(max(params.train.blocks, 1), params.train.heads)
+    blocks = min(max(params.train.blocks, 1), encoder.cached_blocks)
+    heads = params.train.heads if trains(params.encoder, params.train) else "all"
+    tail = tail.train_only(blocks, heads)
     clips = int(np.median(list(_clips(rows).values())))
     queries = min(params.train.batch, max(map(len, rows.values())))
     tokens, width = encoder.image_shape

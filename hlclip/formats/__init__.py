@@ -37,6 +37,7 @@ from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_l
 from hlclip.formats.safetensors_file import (
     CheckpointError,
     find_not_finite,
+    is_fine_tuned,
     read_arrays,
     read_facts,
     write_arrays,

@@ -64,8 +64,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     """What a checkpoint was made from.
 
     `weights` is the fingerprint of the model that was fine-tuned; `model`, `pretrained`,
-    `cached_blocks`, `clip_seconds` and `train` are parameters; `chosen` is the epoch whose weights
-    it holds.
+    `cached_blocks`, `dtype` (of the cached tokens), `clip_seconds` and `train` are parameters;
+    `chosen` is the epoch whose weights it holds.
 
     Raises:
         CheckpointError: damaged, or not written by hlclip.
@@ -74,6 +74,14 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     with refusing_damage(path, "train", CheckpointError):
         return _checked_facts(path.read_bytes())
+
+
+def is_fine_tuned(facts: dict[str, Any]) -> bool:
+    """Whether the checkpoint of these facts holds trained tensors; if not, it is zero-shot CLIP's.
+
+    With 0 trained blocks the heads alone may have trained.
+    """
+    return facts["train"]["blocks"] > 0 or "chosen" in facts
 
 
 def _checked_facts(content: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
+    fonts            fonts that have the letters of a query (Matplotlib)
     film             a film of the best moments
     film_copy        ranges of a video as a film, copied packet by packet (PyAV)
     film_encode      ranges of a video as a film, encoded (ffmpeg)
@@ -18,10 +19,9 @@
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
     Answer,
+    ScoreFiles,
     as_json,
     check_film,
     name_videos,
-    write_csv,
-    write_jsonl,
 )
-from hlclip.highlights.scorer import Scorer, load_scorer
+from hlclip.highlights.scorer import Scorer, check_query, load_scorer

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from hlclip.evaluation import pool
+from hlclip.highlights.fonts import FONT, families, find_fonts, letters
 from hlclip.highlights.moments import WINDOW, Curve, Moment, clock
 from hlclip.highlights.pictures import pictures
 from hlclip.system import replacing
@@ -56,10 +57,12 @@ def plot_curve(
         )
 
     title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
-    figure.text(_LEFT / width, s=curve.query, fontsize=13, **title)
-    figure.text(
-        1 - _RIGHT / width, s=curve.video.name, ha="right", fontsize=9, color=_LINE, **title
-    )
+    for text, place in (
+        (curve.query, {"x": _LEFT / width, "fontsize": 13}),
+        (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _LINE}),
+    ):
+        line, fonts = find_fonts(text)
+        figure.text(s=line, fontfamily=families(fonts), **title, **place)
     _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
     _draw_strip(band(_BOTTOM, _STRIP), curve)
     with replacing(Path(out)) as temporary:
@@ -125,7 +128,7 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
         "RGB", (max(columns * cell[0] + _GAP, 640), len(rows) * cell[1] + _HEADING + _GAP), _PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), f"{curve.query}   ({curve.video.name})", _INK, _font(20))
+    _draw_heading(draw, f"{curve.query} ({curve.video.name})")
     for row, moment in enumerate(moments):
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
@@ -150,6 +153,17 @@ def _spread(clips: range, best: int) -> list[int]:
     return sorted(set(spread.tolist()))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # A font of Matplotlib, which has more alphabets than that of Pillow.
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+def _draw_heading(draw: ImageDraw.ImageDraw, text: str) -> None:
+    line, fonts = find_fonts(text)
+    left, baseline = float(_GAP), _GAP + _font(20).getmetrics()[0]
+    # Pillow draws a text with one font.
+    for font, run in groupby(
+        line, key=lambda letter: next(f for f in fonts if letter in letters(f))
+    ):
+        words, face = "".join(run), _font(20, font)
+        draw.text((left, baseline), words, _INK, face, anchor="ls")
+        left += face.getlength(words)
+
+
+def _font(size: int, font: Path = FONT) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font, size)

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hlclip.formats import CLIP_SECONDS, ZERO_SHOT, CheckpointError, Header, Video, read_facts
-from hlclip.highlights.model_cache import ModelFacts
+from hlclip.formats import (
+    CLIP_SECONDS,
+    ZERO_SHOT,
+    CheckpointError,
+    Header,
+    is_fine_tuned,
+    read_facts,
+)
+from hlclip.highlights.model_cache import ModelFacts, file_states
 from hlclip.model import (
     CONFIG_NAME,
     Encoder,
@@ -27,12 +35,13 @@ from hlclip.model import (
     load_encoder,
     load_tail,
     pick_device,
+    stored_tokens,
     text_header,
     within_memory,
 )
 from hlclip.store import Store, content_key
-from hlclip.system import sha256_of
-from hlclip.video import frames_header, stream_frames, worker_threads
+from hlclip.system import HlclipError, sha256_of
+from hlclip.video import VideoFile, frames_header, stream_frames, worker_threads
 
 PART_CLIPS = 300
 """Clips in a part of a long video: ten minutes; with ViT-B/32 its tokens take 23 MB."""
@@ -41,7 +50,7 @@ BATCH = 25
 """Frames in a batch of decoding and encoding; a divisor of `PART_CLIPS`."""
 
 DTYPE = "float16"
-"""Precision of the stored tokens, as in the bundled `params.yaml`."""
+"""Precision of the stored tokens where no checkpoint names it, as in the bundled `params.yaml`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,35 +63,36 @@ class FeatureExtractor:
     device: torch.device
     """Where the tail is, and the encoder."""
     facts: ModelFacts
-    files: list[Path]
-    """All files from which the model was loaded."""
+    files: dict[str, str]
+    """`file_states` of all files from which the model was loaded."""
 
     @within_memory()
     @torch.inference_mode()
     def text_feature(self, query: str, store: Path) -> NDArray[np.float32]:
         """Feature of a query [1, embedding], unit length; the store keeps its tokens."""
 
-        def encode() -> NDArray[np.floating]:
-            return cast_tokens(self.encoder.text_tokens(query), DTYPE, query)
+        def encode() -> NDArray[Any]:
+            return cast_tokens(self.encoder.text_tokens(query), dtype, query)
 
         texts = Store(store, "texts", self.facts.texts)
+        dtype = str(texts.header["dtype"])
         item = texts.get_or_make(content_key(texts.header, query), encode)
-        tokens = torch.from_numpy(texts.read(item)).to(self.device).float()
+        tokens = stored_tokens(texts.read(item), dtype).to(self.device).float()
         return _unit_length(self.tail.text(tokens[None]), query)
 
     @within_memory()
-    def video_features(self, path: Path, video: Video, store: Path) -> NDArray[np.float32]:
+    def video_features(self, file: VideoFile, store: Path) -> NDArray[np.float32]:
         """Features of all clips [clips, embedding], unit length; the store keeps the tokens."""
         images = Store(store, "images", self.facts.images)
         features = []
         with closing(
-            token_parts(path, video, encoder=self.encoder, frames=self.facts.frames, images=images)
+            token_parts(file, encoder=self.encoder, frames=self.facts.frames, images=images)
         ) as parts:
             for tokens in parts:
-                for batch in torch.from_numpy(tokens).split(BATCH):
+                for batch in stored_tokens(tokens, str(images.header["dtype"])).split(BATCH):
                     with torch.inference_mode():
                         features.append(self.tail.image(batch.to(self.device).float()).cpu())
-        return _unit_length(torch.cat(features), path.name)
+        return _unit_length(torch.cat(features), file.path.name)
 
 
 def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
@@ -98,24 +108,40 @@ def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
 
 @within_memory()
 def load_feature_extractor(
-    checkpoint: Path | None, model: str | None, pretrained: str | None, *, device: str
+    checkpoint: Path | None,
+    model: str | None,
+    pretrained: str | None,
+    *,
+    device: str,
+    dtype: str | None,
 ) -> FeatureExtractor:
-    """Load the model that `load_scorer` describes, by a checkpoint, a model, or both."""
+    """Load the model that `load_scorer` describes, by a checkpoint, a model, or both.
+
+    Raises:
+        HlclipError: a file of the model was replaced while it was read, in several steps.
+    """
+    checkpoints = [checkpoint] if checkpoint else []
+    before = file_states(checkpoints)
     trained = {"cached_blocks": 2, "clip_seconds": CLIP_SECONDS, "train": {"blocks": 0}}
     if checkpoint is not None:
         trained = read_facts(checkpoint)
+        if "dtype" not in trained:
+            reason = f"{checkpoint}: no field 'dtype', so it was written by an earlier version"
+            raise CheckpointError(reason, "`dvc repro train` makes it again")
         if model is None:
             model = str(trained["model"])
             pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])
     assert model is not None
+    dtype = dtype or str(trained.get("dtype", DTYPE))
     torch_device = pick_device(device)
+    before |= file_states(_model_files(model, pretrained))
     encoder = load_encoder(
         model, pretrained, cached_blocks=trained["cached_blocks"], device=str(torch_device)
     )
     header = encoder_header(encoder, pretrained)
     tail = build_tail(encoder)
     variant = ZERO_SHOT
-    if checkpoint is not None and trained["train"]["blocks"]:
+    if checkpoint is not None and is_fine_tuned(trained):
         load_tail(checkpoint, tail, weights=str(header["weights"]))
         variant = sha256_of(checkpoint)
     preprocess, clip_seconds = encoder.preprocess, float(trained["clip_seconds"])
@@ -126,27 +152,34 @@ def load_feature_extractor(
             interpolation=preprocess.interpolation,
             clip_seconds=clip_seconds,
         ),
-        image_header(header, DTYPE, clip_seconds),
-        text_header(header, DTYPE),
+        image_header(header, dtype, clip_seconds),
+        text_header(header, dtype),
         variant,
         clip_seconds,
     )
-    source = find_weights(model, pretrained)
-    weights = source if isinstance(source, Path) else cached(source)
-    assert weights is not None  # the model was loaded from it
-    files = [weights, weights.parent / CONFIG_NAME, *([checkpoint] if checkpoint else [])]
+    files = file_states([*_model_files(model, pretrained), *checkpoints])
+    # Files that were downloaded meanwhile are not in `before`; in the hub's cache none changes.
+    if not before.items() <= files.items():
+        raise HlclipError("the files of the model have changed meanwhile", "run again")
     return FeatureExtractor(
         encoder,
         tail.to(torch_device).requires_grad_(False),
         torch_device,
         facts=facts,
-        files=[file for file in files if file.is_file()],
+        files=files,
     )
 
 
+def _model_files(model: str, pretrained: str | None) -> list[Path]:
+    """The weights on this machine, and the place of the config next to them."""
+    source = find_weights(model, pretrained)
+    weights = source if isinstance(source, Path) else cached(source)
+    return [weights, weights.parent / CONFIG_NAME] if weights else []
+
+
 def token_parts(
-    path: Path, video: Video, *, encoder: Encoder, frames: Header, images: Store
-) -> Generator[NDArray[np.floating], None, None]:
+    file: VideoFile, *, encoder: Encoder, frames: Header, images: Store
+) -> Generator[NDArray[Any], None, None]:
     """The tokens of a video from the store, encoded and stored first where they are missing.
 
     A video of up to `PART_CLIPS` clips is one item under the key of the pipeline, and so is a
@@ -154,39 +187,44 @@ def token_parts(
     key, so that an interrupted run continues with the part that it was encoding.
 
     Args:
-        video: facts of the file from `inspect_videos`.
+        file: from `inspect_videos`.
         frames: header of the frames, see `frames_header`.
         images: the store of image tokens.
 
     Yields:
-        [clips, tokens, width] of at most `PART_CLIPS` clips.
+        [clips, tokens, width] of at most `PART_CLIPS` clips, as `stored_array` describes.
 
     Raises:
-        VideoError: the video cannot be decoded to its end.
+        VideoError: the video cannot be decoded to its end, or it has changed since it was hashed.
         StoreError: an item is damaged and was removed; the next call makes it again.
     """
-    clips = round(video.info.duration / float(frames["clip_seconds"]))
-    frames_key = content_key(frames, video.sha256)
+    clips = round(file.info.duration / float(frames["clip_seconds"]))
+    frames_key = content_key(frames, file.sha256)
     whole = content_key(images.header, frames_key)
-    ahead = _ahead(stream_frames(path, frames, most=BATCH))
+    ahead = _ahead(stream_frames(file.path, frames, most=BATCH))
     pieces = enumerate(ahead)
     parts = groupby(pieces, key=lambda piece: piece[0] // (PART_CLIPS // BATCH))
 
-    with closing(ahead), tqdm(total=clips, desc=path.name, unit="clip", disable=None) as bar:
+    with (
+        closing(ahead),
+        tqdm(total=clips, desc=file.path.name, unit="clip", disable=None) as bar,
+    ):
 
-        def encode(pictures: NDArray[np.uint8]) -> NDArray[np.floating]:
+        def encode(pictures: NDArray[np.uint8]) -> NDArray[Any]:
             tokens = encoder.image_tokens(pictures, batch=BATCH)
             bar.update(len(pictures))
-            return cast_tokens(tokens, DTYPE, path.name)
+            return cast_tokens(tokens, str(images.header["dtype"]), file.path.name)
 
-        def encode_all() -> NDArray[np.floating]:
-            return np.concatenate([encode(pictures) for _, pictures in pieces])
+        def encode_all() -> NDArray[Any]:
+            with file.unchanged():
+                return np.concatenate([encode(pictures) for _, pictures in pieces])
 
-        def encode_part(number: int) -> NDArray[np.floating]:
+        def encode_part(number: int) -> NDArray[Any]:
             # Parts before this one are in the store: their frames are decoded and dropped.
-            for each, part in parts:
-                if each == number:
-                    return np.concatenate([encode(pictures) for _, pictures in part])
+            with file.unchanged():
+                for each, part in parts:
+                    if each == number:
+                        return np.concatenate([encode(pictures) for _, pictures in part])
             raise EOFError  # the part before this one was full, and the last
 
         if clips <= PART_CLIPS or images.path(whole).exists():

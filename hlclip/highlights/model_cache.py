@@ -6,14 +6,17 @@ all weights. Like the cache of videos this only saves time.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from hlclip.formats import Header
 from hlclip.store import FORMAT_VERSION
-from hlclip.system import file_state, write_json
+from hlclip.system import WriteError, file_state, write_json
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,11 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
     """The remembered facts of a model; None where there are none or one of its files has changed.
 
     Args:
-        names: how the user names the model: `checkpoint`, `model`, `pretrained`.
+        names: how the user names the model: `checkpoint`, `model`, `pretrained`, `dtype`.
     """
     try:
         content = json.loads(_cache_file(store, names).read_text(encoding="utf-8"))
-        if content["files"] != _states([Path(path) for path in content["files"]]):
+        if content["files"] != file_states(map(Path, content["files"])):
             return None
         return ModelFacts(**content["model"])
     except (OSError, ValueError, LookupError, TypeError):  # missing or damaged
@@ -47,10 +50,24 @@ def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts
 
 
 def write_model_facts(
-    store: Path, names: Mapping[str, str | None], facts: ModelFacts, files: Sequence[Path]
+    store: Path, names: Mapping[str, str | None], facts: ModelFacts, files: Mapping[str, str]
 ) -> None:
-    """Remember facts for `read_model_facts`; `files` are all from which the model was loaded."""
-    write_json(_cache_file(store, names), {"files": _states(files), "model": asdict(facts)})
+    """Remember facts for `read_model_facts`; facts that cannot be written are a warning.
+
+    Args:
+        files: `file_states` of all files from which the model was loaded, at that time.
+    """
+    path = _cache_file(store, names)
+    try:
+        write_json(path, {"files": dict(files), "model": asdict(facts)})
+    except WriteError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.reason
+        log.warning("%s: not saved, the next command loads the model again (%s)", path, reason)
+
+
+def file_states(files: Iterable[Path]) -> dict[str, str]:
+    """Absolute path -> `file_state`, of the files that exist."""
+    return {str(path.absolute()): file_state(path) for path in files if path.is_file()}
 
 
 def _cache_file(store: Path, names: Mapping[str, str | None]) -> Path:
@@ -59,8 +76,3 @@ def _cache_file(store: Path, names: Mapping[str, str | None]) -> Path:
     identity["format"] = str(FORMAT_VERSION)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
     return store / "models" / f"{key}.json"
-
-
-def _states(files: Sequence[Path]) -> dict[str, str]:
-    """Absolute path -> size, time and inode."""
-    return {str(path.absolute()): file_state(path) for path in files}

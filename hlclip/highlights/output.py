@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from hlclip.system import HlclipError, write_table
 
 log = logging.getLogger(__name__)
 
+_WRITE_SECONDS = 10
+"""How often the answers of a long run are written; a killed run loses those of this time."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -24,6 +28,32 @@ class Answer:
     curve: Curve
     moments: list[Moment]
     """Best first."""
+
+
+class ScoreFiles:
+    """`scores.jsonl` and `scores.csv` in a folder, written while the answers come.
+
+    Each file is replaced whole: a run that is killed leaves files of its first answers.
+    """
+
+    def __init__(self, folder: Path, *, window: int) -> None:
+        self.answers: list[Answer] = []
+        self.paths = (folder / "scores.jsonl", folder / "scores.csv")
+        self._window = window
+        self._next_write = 0.0
+
+    def add(self, answer: Answer) -> None:
+        """Add an answer; the first is written at once, later ones after `_WRITE_SECONDS`."""
+        self.answers.append(answer)
+        if time.monotonic() >= self._next_write:
+            self.write()
+            self._next_write = time.monotonic() + _WRITE_SECONDS
+
+    def write(self) -> None:
+        """Write all answers; nothing where there are none."""
+        if self.answers:
+            write_jsonl(self.paths[0], self.answers, window=self._window)
+            write_csv(self.paths[1], self.answers, window=self._window)
 
 
 def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
@@ -116,9 +146,9 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
     """
     names: dict[Path, str] = {}
     for path in paths:
+        if not path.exists():
+            raise HlclipError(f"{path}: no such file or folder, expected a video")
         for video in _videos_in(path) if path.is_dir() else [path]:
-            if not video.exists():
-                raise HlclipError(f"{video}: no such file or folder, expected a video")
             if video in names:
                 continue
             candidates = [video.stem, video.name, f"{video.absolute().parent.name}_{video.name}"]
@@ -128,9 +158,10 @@ def name_videos(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _videos_in(folder: Path) -> list[Path]:
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    videos = [path for path in files if _VIDEO_NAME.fullmatch(path.name)]
-    for path in files:
+    # What is no file, such as a link without a target, is named when it cannot be used.
+    paths = sorted(path for path in folder.iterdir() if not path.is_dir())
+    videos = [path for path in paths if _VIDEO_NAME.fullmatch(path.name)]
+    for path in paths:
         if path.suffix.lower() == ".webp":
             log.warning("%s: left out, WebP animations are not read; GIF and APNG are", path)
     if not videos:
@@ -145,8 +176,8 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
     """Refuse a file name that a film of `video` must not or cannot have.
 
     Raises:
-        HlclipError: `out` exists, is the video itself or a folder, or has a suffix that is not one
-            of `FILMS`.
+        HlclipError: `out` exists, is the video itself or a folder, is not UTF-8, or has a suffix
+            that is not one of `FILMS`.
     """
     if not out.suffix:
         raise HlclipError(f"{out}: has no suffix, expected the name of a film, such as {out}.mp4")
@@ -154,6 +185,10 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
         raise HlclipError(f"{out}: suffix {out.suffix}, expected one of {', '.join(FILMS)}")
     if out.is_dir():
         raise HlclipError(f"{out}: is a folder, expected the name of a film")
+    try:
+        str(out.absolute()).encode()
+    except UnicodeEncodeError as error:  # ffmpeg-python takes nothing else
+        raise HlclipError(f"{out}: this path is not UTF-8, choose another name") from error
     if out.exists() and out.samefile(video):
         raise HlclipError(f"{out}: is the video itself, which is never overwritten")
     if out.exists() and not overwrite:

@@ -5,20 +5,23 @@ is not encoded twice. A long video is encoded in parts of ten minutes. Features 
 that was scored before are read from the store, without torch.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import Video
+from hlclip.formats import read_facts
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system import HlclipError
-from hlclip.video import VideoError, inspect_videos
+from hlclip.video import HASHES, VideoError, VideoFile, check_plain, inspect_videos
 
 if TYPE_CHECKING:
     from hlclip.highlights.features import FeatureExtractor
@@ -58,17 +61,19 @@ class Scorer:
 
         Args:
             video: a file of any length that ffmpeg reads.
-            queries: free text; an empty list only encodes the video.
+            queries: free text; a single text is one query, and an empty list only encodes the
+                video.
 
         Raises:
             VideoError: the file cannot be used as a video; the message names it.
-            HlclipError: a query is blank.
+            HlclipError: a query is blank or no text.
         """
         path, root = Path(video), self._root
+        queries = [queries] if isinstance(queries, str) else list(queries)
+        for query in queries:
+            check_query(query)
         texts = []
         for query in queries:
-            if not query.strip():
-                raise HlclipError("got a blank query, expected some text")
             key = content_key(self._texts.header, query)
             # [1, embedding]
             texts.append(
@@ -78,10 +83,10 @@ class Scorer:
             file = self._inspect(path)
             key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
             features = _stored(  # [clips, embedding]
-                self._videos, key, lambda: self._load_model().video_features(path, file, root)
+                self._videos, key, lambda: self._load_model().video_features(file, root)
             )
         except VideoError as error:
-            raise VideoError(f"{path}: {error}") from error
+            raise VideoError(f"{video}: {error}") from error
         # A header may give too short a duration; the last frame is the middle of the last clip.
         duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
         return [
@@ -89,16 +94,27 @@ class Scorer:
             for query, text in zip(queries, texts, strict=True)
         ]
 
-    def _inspect(self, path: Path) -> Video:
+    def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
-            raise VideoError("no such file")
+            link = f"is a link to {path.readlink()}: " if path.is_symlink() else ""
+            raise VideoError(f"{link}no such file")
         path = path.absolute()
-        ((_, video),) = inspect_videos(
-            {path.name: path}, path.parent, self._root / "videos.json", progress=False
-        )
-        if isinstance(video, VideoError):
-            raise video
-        return video
+        check_plain(path)
+        ((_, file),) = inspect_videos({path.name: path}, self._root / HASHES, progress=False)
+        if isinstance(file, VideoError):
+            raise file
+        return file
+
+
+def check_query(query: object) -> None:
+    """Refuse by HlclipError a query that is blank or no text."""
+    if not isinstance(query, str):
+        raise HlclipError(f"got {query!r} as a query, expected some text")
+    if not query.strip():
+        raise HlclipError("got a blank query, expected some text")
+    # UTF-16 that is read as UTF-8 has NULs; a shell's bytes that are no text become surrogates.
+    if re.search(r"[\x00\ud800-\udfff]", query):
+        raise HlclipError(f"got {query!r} as a query, expected text", "type it in UTF-8")
 
 
 def load_scorer(
@@ -107,6 +123,7 @@ def load_scorer(
     model: str | None = None,
     pretrained: str | None = None,
     device: str = "auto",
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None,
     store: Path | None = None,
 ) -> Scorer:
     """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
@@ -118,10 +135,12 @@ def load_scorer(
             checkpoint.
         pretrained: tag or weights file; None where the model includes its weights.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
+        dtype: precision of the tokens in the store; None is that of the checkpoint's training,
+            else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
         store: folder of the store; None is the pipeline's, see `store_root`.
 
     Raises:
-        HlclipError: no checkpoint and no model.
+        HlclipError: no checkpoint and no model, or a name of neither.
         CheckpointError: the checkpoint is damaged or belongs to other weights.
         EncoderError: the model cannot be loaded.
         DeviceError: the device does not exist.
@@ -138,21 +157,46 @@ def load_scorer(
             )
     store = store or store_root()
     path = None if checkpoint is None else Path(checkpoint)
-    names = {"checkpoint": path and str(path), "model": model, "pretrained": pretrained}
+    names = {
+        "checkpoint": path and str(path),
+        "model": model,
+        "pretrained": pretrained,
+        "dtype": dtype,
+    }
     # A device that is asked for by name is looked for even where no model is needed.
     remembered = read_model_facts(store, names) if device in ("auto", "cpu") else None
 
     @cache
     def load() -> "FeatureExtractor":
+        _refuse_mistyped(path, model)
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(path, model, pretrained, device=device)
+        loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")
         return loaded
 
     return Scorer(remembered or load().facts, load, store=store)
+
+
+def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:
+    """Refuse names of nothing before torch and open_clip are imported, which takes seconds."""
+    if checkpoint is not None:
+        facts = read_facts(checkpoint)
+        model = model or str(facts["model"])
+    schema, colon, name = str(model).partition(":")
+    schema, name = (schema, name) if colon else ("", schema)
+    if schema == "local-dir" and not Path(name).is_dir():
+        raise HlclipError(f"model {model}: no folder {name}", "name the folder of a model")
+    configs = Path(str(distribution("open_clip_torch").locate_file("open_clip/model_configs")))
+    names = [config.stem for config in configs.glob("*.json")]
+    if not schema and names and name.replace("/", "-") not in names:
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        raise HlclipError(
+            f"open_clip has no model {name!r}",
+            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
+        )
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:

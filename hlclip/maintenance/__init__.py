@@ -3,8 +3,16 @@
 inventory     the files in a store, its status, and files that can be removed
 references    the items that manifests name, in all revisions of git
 items         items verified to their last byte, and copied to another store
+comparison    frames decoded again, to find items made from another file
 """
 
+from hlclip.maintenance.comparison import compare_frames
 from hlclip.maintenance.inventory import StoredFile, find_garbage, remove_garbage, store_status
 from hlclip.maintenance.items import Transfer, remove_damaged, transfer_items, verify_store
-from hlclip.maintenance.references import Keep, named_items, workspace_items, workspace_manifests
+from hlclip.maintenance.references import (
+    Keep,
+    named_items,
+    unreadable_error,
+    workspace_items,
+    workspace_manifests,
+)

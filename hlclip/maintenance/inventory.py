@@ -24,11 +24,11 @@ ItemName = tuple[str, str]
 
 # Paths below the root of the store.
 _KIND = f"({'|'.join(KINDS)})"
-_FOLDER = re.compile(f"training|{_KIND}(/[^/]+)?")
-_AUXILIARY = re.compile(f"{LOCK}|videos.json|{_KIND}/locks")
+_FOLDER = re.compile(f"training|models|{_KIND}(/[^/]+)?")
+_AUXILIARY = re.compile(rf"{LOCK}|videos\.json|models/[0-9a-f]{{40}}\.json|{_KIND}/locks")
 _ITEM = re.compile(_KIND + r"/([0-9a-f]{2})/(?P<key>\2[0-9a-f]{38})\.h5")
 _TRAINING = re.compile(r"training/(?P<key>[0-9a-f]{40})\.(pt|safetensors)")
-_TEMPORARY = re.compile(r".*/\.(?P<key>[0-9a-f]{40})\.[a-z0-9_]{8}\.tmp")
+_TEMPORARY = re.compile(r"(.*/)?\.(?P<key>[0-9a-f]{40}|videos\.json)\.[a-z0-9_]{8}\.tmp")
 
 _TYPES = {stat.S_IFREG: "file", stat.S_IFLNK: "link", stat.S_IFDIR: "folder"}
 _DAY_SECONDS = 86400
@@ -62,7 +62,7 @@ class KindStatus:
     files: int = 0
     bytes: int = 0
     formats: dict[str, int] = field(default_factory=dict)
-    """Format version, or `damaged` (by its first bytes alone) -> files."""
+    """Format version, `damaged` (by its first bytes alone) or `unreadable` -> files."""
     named: int = 0
     """Files that the workspace's manifests name."""
     unnamed_bytes: int = 0
@@ -83,7 +83,7 @@ class StoreStatus:
 
 
 def stored_files(root: Path, prefix: str = "") -> Iterator[StoredFile]:
-    """All entries of a store below `prefix`, except its locks and the cache of video hashes."""
+    """All entries of a store below `prefix`, except its locks and caches that only save time."""
     folder = root / prefix
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = prefix + path.name
@@ -91,8 +91,12 @@ def stored_files(root: Path, prefix: str = "") -> Iterator[StoredFile]:
             continue
         if _FOLDER.fullmatch(name) and path.is_dir() and not path.is_symlink():
             yield from stored_files(root, f"{name}/")
-        else:
-            yield _stored_file(path, name)
+            continue
+        try:
+            file = _stored_file(path, name)
+        except FileNotFoundError:
+            continue  # a run has renamed it meanwhile
+        yield file
 
 
 def stored_items(root: Path) -> dict[ItemName, StoredFile]:
@@ -191,8 +195,10 @@ def _format(file: StoredFile) -> str:
         return "-"
     try:
         return str(read_checksums(file.path).format_version)
-    except (DamagedItemError, OSError):
+    except DamagedItemError:
         return "damaged"
+    except OSError:
+        return "unreadable"
 
 
 def _in_use(root: Path) -> bool:

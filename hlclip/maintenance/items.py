@@ -22,7 +22,7 @@ from hlclip.store import (
     key_lock,
     open_item,
 )
-from hlclip.system import HlclipError, remove_leftovers, replacing
+from hlclip.system import HlclipError, remove_leftovers, replacing, system_remedy
 
 _FICLONE = 0x40049409
 """Linux: share the blocks of another file until one of the two changes."""
@@ -48,6 +48,8 @@ class Verification:
     whole: int
     """Files."""
     damaged: list[Defect]
+    unreadable: list[Defect]
+    """The system refuses to read them; nothing is known about their content."""
     unmet: list[Defect]
     """Items that the manifests name and the store does not hold, or holds with other content."""
 
@@ -66,17 +68,24 @@ class Transfer:
 
 
 def verify_store(
-    root: Path, manifests: Mapping[str, Manifest], *, everything: bool
+    root: Path,
+    manifests: Mapping[str, Manifest],
+    *,
+    everything: bool,
+    foreign: Collection[Defect] = (),
 ) -> Verification:
     """Read files of a store to their last byte, on all cores.
 
     Args:
         manifests: kind -> manifest; the store must hold the items that they name.
         everything: also read files that the manifests do not name.
+        foreign: whole files that count as damaged, see `compare_frames`.
     """
+    others = {defect.path: defect for defect in foreign}
     named, items = manifest_items(manifests), stored_items(root)
     files = [file for name, file in items.items() if everything or name in named]
     damaged: list[Defect] = []
+    unreadable: list[Defect] = []
     unmet = [
         Defect(item_path(root / kind, key), "not in the store", how_to_make(kind))
         for kind, key in sorted(named.keys() - items.keys())
@@ -84,12 +93,18 @@ def verify_store(
     results = thread_map(_read, files, desc="verify", unit="file", disable=None)
     for file, result in zip(files, results, strict=True):
         item = named.get(file.name)
-        if isinstance(result, str):
-            damaged.append(Defect(file.path, result, how_to_make(file.kind)))
+        if isinstance(result, DamagedItemError):
+            damaged.append(Defect(file.path, str(result), how_to_make(file.kind)))
+        elif isinstance(result, OSError):
+            reason = result.strerror or str(result)
+            unreadable.append(Defect(file.path, reason, system_remedy(result.errno)))
+        elif file.path in others:
+            damaged.append(others[file.path])
         elif item and (item.digest, item.length) != (result.checksums.array, result.shape[0]):
             reason = "whole, but not what the manifest names: made on another machine"
             unmet.append(Defect(file.path, reason, how_to_make(file.kind)))
-    return Verification(len(files) - len(damaged), damaged, unmet)
+    whole = len(files) - len(damaged) - len(unreadable)
+    return Verification(whole, damaged, unreadable, unmet)
 
 
 def remove_damaged(path: Path) -> bool:
@@ -159,32 +174,32 @@ def _check_item(file: StoredFile) -> StoredArray:
     return array
 
 
-def _read(file: StoredFile) -> StoredArray | str:
-    """The item, or why it is damaged."""
+def _read(file: StoredFile) -> StoredArray | DamagedItemError | OSError:
+    """The item, or why it is damaged, or why the system does not read it."""
     try:
         return _check_item(file)
-    except OSError as error:
-        return error.strerror or str(error)
-    except DamagedItemError as error:
-        return str(error)
+    except (DamagedItemError, OSError) as error:
+        return error
 
 
 def _transfer(file: StoredFile, *, target: Path) -> bool | str:
-    """Whether the item was copied (False: the target already had it), or why it is damaged."""
+    """Whether the item was copied (False: the target already had it), or why it cannot be."""
     folder = target / file.kind
     path = item_path(folder, file.key)
     if path.exists():
         return False
-    try:
-        with key_lock(folder, file.key):
-            if path.exists():
-                return False
+    with key_lock(folder, file.key):
+        if path.exists():
+            return False
+        try:
             with replacing(path, needed=file.size) as temporary:
                 if file.type == "file":
                     _duplicate(file.path, temporary)
                 _check_item(replace(file, path=temporary))
-    except DamagedItemError as error:
-        return str(error)
+        except DamagedItemError as error:
+            return str(error)
+        except OSError as error:  # of the source: what the target refuses is a WriteError
+            return f"cannot be read: {error.strerror or error}"
     return True
 
 

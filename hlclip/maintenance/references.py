@@ -7,7 +7,7 @@ git has dvc.lock with their md5, and DVC's cache (or remote) has the content.
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,8 @@ class NamedItems:
     items: set[ItemName] = field(default_factory=set)
     unreadable: dict[str, str] = field(default_factory=dict)
     """Revision or working tree -> the manifest that cannot be read, and why."""
+    remotes: list[str] = field(default_factory=list)
+    """Names of the repository's DVC remotes."""
 
     @contextmanager
     def reading(self, file: str, *sources: str) -> Iterator[None]:
@@ -48,6 +50,20 @@ class NamedItems:
             yield
         except ValueError as error:
             self.unreadable.update(dict.fromkeys(sources, f"{file} cannot be read ({error})"))
+
+
+def unreadable_error(unreadable: Mapping[str, str], remotes: Collection[str]) -> ReferencesError:
+    """The error for manifests that cannot be read; arguments as in `NamedItems`."""
+    manifests = "".join(f"\n  {name}: {reason}" for name, reason in unreadable.items())
+    fetch = (
+        "`dvc fetch --all-branches --all-tags --all-commits` gets them from the remote; or "
+        if remotes
+        else "there is no DVC remote to fetch them from: "
+    )
+    return ReferencesError(
+        f"these manifests cannot be read, so their items are unknown:{manifests}",
+        f"{fetch}delete the revision; or use --keep workspace; or use --skip-unreadable",
+    )
 
 
 def manifest_items(manifests: Mapping[str, Manifest]) -> dict[ItemName, Item]:
@@ -99,6 +115,7 @@ def named_items(repository: Path, keep: Keep) -> NamedItems:
     manifests: dict[tuple[str, str], list[str]] = {}  # path and md5 -> sources
     with ExitStack() as stack:
         repos = [stack.enter_context(repo) for repo in _repos(repository)]
+        named.remotes.extend(repos[0].config["remote"])
         root = Path(repos[0].root_dir)
         locks: list[tuple[str, bytes]] = []
         for workspace in _workspaces(repos):

@@ -1,16 +1,25 @@
 """CLIP cut in two: a frozen trunk, and a tail that trains. Only this wing imports open_clip.
 
 encoder         a loaded model's trunk, and what identifies the tokens that it computes
-tail            the last blocks of both towers, with norm and projection, and their checkpoint
+precision       tokens as arrays of the store: float16, bfloat16 or float32
+tail            the ends of both towers, their training and their checkpoint
+tower_tail      the end of one tower: last blocks, norms, pool, projection
 blocks          attention blocks without the computations that the tail does not need
-towers          the two towers of a model, and whether they can be cut
+pools           average and attention pooling of an image's tokens
+towers          the two towers of a model by one set of names, or why they are refused
+borrowed        names that open_clip and timm do not export
+timm_towers     timm's image towers, and all that is known of timm
 loading         open_clip models with their weights, or with random ones, on a device
+catalogue       the models that open_clip knows by name
+description     what an encoder is and costs, without its weights
 weights         which weights file a model's name and `pretrained` mean
 weight_files    weights files, checked without running anything in them
 hub             files of the Hugging Face hub, cached or downloaded
 """
 
-from hlclip.model.encoder import Encoder, cast_tokens, encoder_header, image_header, text_header
+from hlclip.model.catalogue import CatalogueEntry, describe_model, find_models
+from hlclip.model.description import EncoderDescription, describe_encoder
+from hlclip.model.encoder import Encoder, encoder_header, image_header, text_header
 from hlclip.model.hub import CONFIG_NAME, cached
 from hlclip.model.loading import (
     DeviceError,
@@ -19,6 +28,7 @@ from hlclip.model.loading import (
     untrained_encoder,
     within_memory,
 )
+from hlclip.model.precision import cast_tokens, stored_array, stored_tokens
 from hlclip.model.tail import Tail, autocast, build_tail, load_tail, pretrained_tail, save_tail
 from hlclip.model.weight_files import EncoderError
 from hlclip.model.weights import find_weights, weights_status

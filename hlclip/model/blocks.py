@@ -1,35 +1,72 @@
-"""open_clip's residual attention blocks, without the computations that training does not need.
+"""Attention blocks of open_clip and timm, without the computations that training does not need.
 
 Outputs and gradients equal those of the blocks themselves. The functions read the block's own
 parameters, so an optimizer trains the block.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
+
+from hlclip.model.borrowed import QuickGELU, ResidualAttentionBlock, TimmAttention, TimmBlock
 
 SLOPE = 1.702
 """QuickGELU is x * sigmoid(SLOPE * x)."""
 
 
-def can_be_cut(block: nn.Module) -> bool:
-    """Whether `entry_block` and `pooled_block` can compute this block."""
-    attention = getattr(block, "attn", None)
-    norm = getattr(block, "ln_1", None)
-    return (
-        type(block).__name__ == "ResidualAttentionBlock"
-        and isinstance(attention, nn.MultiheadAttention)
-        and attention.in_proj_weight is not None
-        and attention.in_proj_bias is not None
-        and isinstance(norm, nn.LayerNorm)
-        and norm.bias is not None
-    )
+@dataclass(frozen=True)
+class PreNormBlock:
+    """The parts of a pre-norm residual attention block, in the order in which tokens pass them."""
+
+    norm_1: nn.LayerNorm
+    weight: Tensor
+    """Input projection of the attention, [3 width, width]: queries, keys, values."""
+    bias: Tensor
+    """[3 width]"""
+    heads: int
+    out: nn.Module
+    """Output projection of the attention."""
+    scale_1: nn.Module
+    norm_2: nn.Module
+    mlp: nn.Module
+    scale_2: nn.Module
 
 
-def entry_block(block: Any, tokens: Tensor, *, causal: bool) -> Tensor:
+def known_parts(block: Any) -> PreNormBlock | None:
+    """The parts of a block that `entry_block` and `pooled_block` can compute, else None.
+
+    Dropout and stochastic depth are left out: a tail stays in evaluation mode.
+    """
+    attention: Any = getattr(block, "attn", None)
+    if type(block) is ResidualAttentionBlock and isinstance(attention, nn.MultiheadAttention):
+        names = ("ln_1", "ls_1", "ln_2", "mlp", "ls_2")
+        projection = attention.in_proj_weight, attention.in_proj_bias
+        out = attention.out_proj
+    elif type(block) is TimmBlock and type(attention) is TimmAttention:
+        if not all(
+            isinstance(attention.get_submodule(n), nn.Identity)
+            for n in ("q_norm", "k_norm", "norm")
+        ):
+            return None
+        names = ("norm1", "ls1", "norm2", "mlp", "ls2")
+        projection = attention.qkv.weight, attention.qkv.bias
+        out = attention.proj
+    else:
+        return None
+    norm_1, scale_1, norm_2, mlp, scale_2 = (getattr(block, name) for name in names)
+    weight, bias = projection
+    plain = isinstance(norm_1, nn.LayerNorm) and norm_1.bias is not None
+    square = weight is not None and weight.shape[0] == 3 * weight.shape[1]
+    if not plain or not square or bias is None or getattr(attention, "gate", None) is not None:
+        return None
+    heads = attention.num_heads
+    return PreNormBlock(norm_1, weight, bias, heads, out, scale_1, norm_2, mlp, scale_2)
+
+
+def entry_block(block: PreNormBlock, tokens: Tensor, *, causal: bool) -> Tensor:
     """A pre-norm residual attention block whose input tokens need no gradient, as they are cached.
 
     LayerNorm is n(x) * scale + shift, where n(x) has no parameters. Scale and shift are folded into
@@ -38,33 +75,30 @@ def entry_block(block: Any, tokens: Tensor, *, causal: bool) -> Tensor:
     scale, shift and projection from those of the folded weights.
 
     Args:
-        block: open_clip `ResidualAttentionBlock` for which `can_be_cut`.
+        block: parts of the block.
         tokens: float [items, tokens, width].
         causal: a token attends only to itself and those before it.
 
     Returns:
         [items, tokens, width], the block's output.
     """
-    attention, norm = block.attn, block.ln_1
+    norm = block.norm_1
     items, length, width = tokens.shape
     # W (n * scale + shift) + b = (W diag(scale)) n + (W shift + b), where W is [3 width, width].
-    weight = attention.in_proj_weight * norm.weight
-    bias = attention.in_proj_bias + attention.in_proj_weight @ norm.bias
+    weight = block.weight * norm.weight
+    bias = block.bias + block.weight @ norm.bias
     # n(x) is [items, tokens, width]; projected is [items, tokens, 3 width].
     projected = F.linear(F.layer_norm(tokens, (width,), eps=norm.eps), weight, bias)
     # query, key and value are [items, heads, tokens, depth] each; width = heads * depth.
-    query, key, value = projected.view(items, length, 3, attention.num_heads, -1).permute(
-        2, 0, 3, 1, 4
-    )
+    query, key, value = projected.view(items, length, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     # The heads are concatenated: [items, tokens, heads * depth] = [items, tokens, width].
-    out = attention.out_proj(mixed.transpose(1, 2).reshape(items, length, width))
-    tokens = tokens + block.ls_1(out)
-    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    out = block.out(mixed.transpose(1, 2).reshape(items, length, width))
+    return _finish(block, tokens, out)
 
 
 def pooled_block(
-    block: Any, tokens: Tensor, position: Tensor | int, lengths: Tensor | None
+    block: PreNormBlock, tokens: Tensor, position: Tensor | int, lengths: Tensor | None
 ) -> Tensor:
     """A pre-norm residual attention block, computed for one token of each item.
 
@@ -72,7 +106,7 @@ def pooled_block(
     key projection is absorbed into the query, and the value projection is applied after mixing.
 
     Args:
-        block: open_clip `ResidualAttentionBlock` for which `can_be_cut`.
+        block: parts of the block.
         tokens: float [items, tokens, width].
         position: index of the token, one for all items or int64 [items]; it attends to all tokens
             of its item but the padding.
@@ -81,15 +115,14 @@ def pooled_block(
     Returns:
         [items, width], the full block's output at `position`.
     """
-    attention = block.attn
     items, length, width = tokens.shape
-    heads = attention.num_heads
+    heads = block.heads
     depth = width // heads
     # [heads, depth, width] and [heads, depth] each. The key's bias adds the same q . b_k to all
     # logits of a head, which the softmax ignores.
-    w_query, w_key, w_value = attention.in_proj_weight.view(3, heads, depth, width)
-    b_query, _, b_value = attention.in_proj_bias.view(3, heads, depth)
-    x = block.ln_1(tokens)  # [items, tokens, width]
+    w_query, w_key, w_value = block.weight.view(3, heads, depth, width)
+    b_query, _, b_value = block.bias.view(3, heads, depth)
+    x = block.norm_1(tokens)  # [items, tokens, width]
     # q = W_q x_position + b_q: [items, heads, depth].
     query = torch.einsum("nw,hdw->nhd", pick(x, position), w_query) + b_query
     # q . (W_k x_t) = (W_k^T q) . x_t: W_k^T q [items, heads, width] takes the place of all keys.
@@ -101,8 +134,13 @@ def pooled_block(
     # sum_t a_t (W_v x_t + b_v) = W_v (sum_t a_t x_t) + b_v, as the attention weights a_t sum to 1.
     mixed = torch.softmax(logits, dim=-1) @ x  # [items, heads, width]
     value = torch.einsum("nhw,hdw->nhd", mixed, w_value) + b_value  # [items, heads, depth]
-    out = pick(tokens, position) + block.ls_1(attention.out_proj(value.reshape(items, width)))
-    return out + block.ls_2(block.mlp(block.ln_2(out)))
+    return _finish(block, pick(tokens, position), block.out(value.reshape(items, width)))
+
+
+def _finish(block: PreNormBlock, tokens: Tensor, attended: Tensor) -> Tensor:
+    """The block's output from its input and its attention's, [..., width]."""
+    tokens = tokens + block.scale_1(attended)
+    return tokens + block.scale_2(block.mlp(block.norm_2(tokens)))
 
 
 def pick(tokens: Tensor, position: Tensor | int) -> Tensor:

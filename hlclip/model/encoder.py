@@ -6,6 +6,8 @@ there and its tokens are cached; the *tail* (`hlclip.model.tail`) continues from
 
 import hashlib
 import json
+import logging
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hlclip.formats import Header
-from hlclip.model.towers import causal_mask, text_pooling, text_tower, vision_tower
+from hlclip.model.tower_tail import causal_mask
+from hlclip.model.towers import image_tower, text_pooling, text_tower
 from hlclip.model.weight_files import SUFFIXES, EncoderError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,18 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str
+    """`shortest` or `squash`, see `FramesParams`."""
     interpolation: str
+    """`bicubic` or `bilinear`."""
+
+    def corrections(self, frames: Mapping[str, object]) -> dict[str, object]:
+        """Parameters that must change so that frames fit the model -> the value that fits.
+
+        Args:
+            frames: `size`, `resize` and `interpolation` of the frames.
+        """
+        fitting = {name: getattr(self, name) for name in ("size", "resize", "interpolation")}
+        return {f"frames.{k}": value for k, value in fitting.items() if frames[k] != value}
 
 
 class Encoder:
@@ -63,11 +79,11 @@ class Encoder:
         self.config = config or {}
         self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.visual: Any = vision_tower(model, name)
-        self.text: Any = text_tower(model, name)
+        self.image = image_tower(model, name)
+        self.text = text_tower(model, name)
         self.cached_blocks = cached_blocks
-        for tower, module in {"image": self.visual, "text": self.text}.items():
-            blocks = len(module.transformer.resblocks)
+        for tower, parts in {"image": self.image.parts, "text": self.text.parts}.items():
+            blocks = len(parts.blocks)
             if blocks <= cached_blocks:
                 raise EncoderError(
                     f"{name}: cached_blocks is {cached_blocks}, but the {tower} tower has {blocks} "
@@ -84,23 +100,30 @@ class Encoder:
             raise EncoderError(
                 f"{self.name}: takes {height}x{width} images; only square ones are supported"
             )
+        resize, interpolation = config["resize_mode"], config["interpolation"]
+        if resize not in ("shortest", "squash"):
+            raise EncoderError(
+                f"{self.name}: its images are resized by {resize!r}; only 'shortest' and 'squash' "
+                "are supported"
+            )
+        if interpolation == "random":  # in training alone: open_clip evaluates with bicubic
+            interpolation = "bicubic"
         mean, std = tuple(config["mean"]), tuple(config["std"])
-        return Preprocess(height, mean, std, config["resize_mode"], config["interpolation"])
+        return Preprocess(height, mean, std, resize, interpolation)
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Number of cached tokens of a frame, and their width."""
-        tokens, width = self.visual.positional_embedding.shape
-        return tokens, width
+        return self.image.shape
 
     @property
     def text_width(self) -> int:
         """Width of the cached tokens of a query."""
-        return self.text.positional_embedding.shape[1]
+        return self.text.shape[1]
 
     def text_length(self, query: str) -> int:
-        """Number of cached tokens of a query: up to the pooled one."""
-        return self._pooled_position(self.tokenizer([query])) + 1
+        """Number of cached tokens of a query."""
+        return self._text_length(self.tokenizer([query]))
 
     def fingerprint(self) -> str:
         """sha256 over the config and all weights by name, whatever file they were read from.
@@ -125,47 +148,63 @@ class Encoder:
         Returns:
             float32 [frames, tokens, width], on the CPU.
         """
-        device = self.visual.conv1.weight.device
+        visual, prefix = self.image.module, self.image.prefix
+        device = next(visual.parameters()).device
         mean = torch.tensor(self.preprocess.mean, device=device).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std, device=device).view(3, 1, 1)
+        last = len(self.image.parts.blocks) - self.cached_blocks - 1  # block of the trunk
         parts = []
         for start in range(0, len(frames), batch):
             pixels = torch.tensor(frames[start : start + batch], device=device)
             images = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
-            tokens = self.visual._embeds(images)
-            parts.append(self._run_trunk(self.visual.transformer, tokens).cpu())
+            after = visual.forward_intermediates(
+                images,
+                indices=[last],
+                stop_early=True,
+                intermediates_only=True,
+                output_fmt="NLC",
+                output_extra_tokens=prefix > 0,
+            )
+            patches = after["image_intermediates"]
+            tokens = [*after["image_intermediates_prefix"], *patches] if prefix else patches
+            parts.append(torch.cat(tokens, dim=1).cpu())
         return torch.cat(parts)
 
     @torch.inference_mode()
     def text_tokens(self, query: str) -> Tensor:
-        """Tokens entering the text tower's first cached block, up to the pooled one.
+        """Tokens entering the text tower's first cached block; the pooled one is the last.
 
         Under a causal mask no token behind the pooled (end-of-text) token can reach it, so those
-        tokens are never computed; the pooled token is always the last. A query longer than the
-        context is truncated by open_clip's tokenizer and keeps its end-of-text token.
+        tokens are never computed. Without a mask all tokens of the context are needed. The order
+        of tokens then means nothing to the blocks, so the pooled token is moved to the end. A query
+        longer than the context is truncated by open_clip's tokenizer and keeps its end-of-text
+        token.
 
         Returns:
             float32 [tokens, width], on the CPU.
         """
-        text = self.text
+        _warn_if_cut(self.tokenizer, query)
+        text, parts = self.text.module, self.text.parts
         ids = self.tokenizer([query]).to(text.token_embedding.weight.device)
-        length = self._pooled_position(ids) + 1
+        pooled, length = self._pooled_position(ids), self._text_length(ids)
         tokens = text.token_embedding(ids[:, :length]) + text.positional_embedding[:length]
-        mask = None if text.attn_mask is None else causal_mask(tokens)
-        return self._run_trunk(text.transformer, tokens, mask)[0].cpu()
+        mask = causal_mask(tokens) if parts.causal else None
+        for block in parts.blocks[: len(parts.blocks) - self.cached_blocks]:
+            tokens = block(tokens, attn_mask=mask)
+        order = [*range(pooled), *range(pooled + 1, length), pooled]
+        return tokens[0, order].cpu()
 
     def _pooled_position(self, ids: Tensor) -> int:
         """Position of the pooled token in ids [1, tokens]."""
-        pool, eos_id = text_pooling(self.text)
+        pool, eos_id = text_pooling(self.text.module)
         if pool == "last":
             return ids.shape[1] - 1
         ends = ids if pool == "argmax" else (ids == eos_id).int()
         return int(ends[0].argmax())
 
-    def _run_trunk(self, transformer: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        for block in transformer.resblocks[: -self.cached_blocks]:
-            tokens = block(tokens, attn_mask=mask)
-        return tokens
+    def _text_length(self, ids: Tensor) -> int:
+        """Number of cached tokens of ids [1, tokens]."""
+        return self._pooled_position(ids) + 1 if self.text.parts.causal else ids.shape[1]
 
 
 def encoder_header(encoder: Encoder, pretrained: str | None) -> dict[str, str | int | float]:
@@ -192,22 +231,19 @@ def image_header(encoder: Header, dtype: str, clip_seconds: float) -> dict[str, 
     return {**encoder, "dtype": dtype, "tower": "image", "clip_seconds": clip_seconds}
 
 
+def _warn_if_cut(tokenizer: Any, query: str) -> None:
+    """Say that a query is longer than the context; tokenizers cut it off silently."""
+    ids = tokenizer([query])
+    context = ids.shape[1]
+    # With room for one token more, the last one of the context is not the end if it goes on.
+    if not torch.equal(tokenizer([query], context_length=context + 1)[:, :context], ids):
+        log.warning(
+            "query %s: the model reads its first %d tokens, the rest is ignored",
+            reprlib.repr(query),
+            context,
+        )
+
+
 def text_header(encoder: Header, dtype: str) -> dict[str, str | int | float]:
     """Header of a query's tokens, made from `encoder_header`."""
     return {**encoder, "dtype": dtype, "tower": "text"}
-
-
-def cast_tokens(tokens: Tensor, dtype: str, name: str) -> np.ndarray:
-    """Tokens in the precision of the store; `EncoderError` where a value does not fit.
-
-    Args:
-        tokens: float32 of any shape, on the CPU.
-        dtype: `float16` or `float32`.
-        name: the video or query, for the error.
-    """
-    array = tokens.to(getattr(torch, dtype)).numpy()
-    if not np.isfinite(array).all():
-        raise EncoderError(
-            f"{name}: tokens do not fit into {dtype}", settings={"encoder.dtype": "float32"}
-        )
-    return array

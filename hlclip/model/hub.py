@@ -26,8 +26,8 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME
 
+from hlclip.model.borrowed import HF_SAFE_WEIGHTS_NAME
 from hlclip.model.weight_files import WeightsError, short_reason
 
 CONFIG_NAME = "open_clip_config.json"

@@ -1,94 +1,23 @@
-"""The tail: the last blocks of both towers, their final LayerNorms and projections.
+"""The tail: the ends of both towers, their training, and their checkpoint.
 
-The tail is all that HL-CLIP trains, and all that a score needs besides the cached tokens. Where a
-tower pools a single token, its last block is computed for that token alone (`pooled_block`).
-Outputs and gradients equal those of open_clip's full blocks; blocks of other kinds run in full.
+The tail is all that HL-CLIP trains, and all that a score needs besides the cached tokens.
 """
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hlclip.formats import CheckpointError, read_arrays, read_facts, write_arrays
-from hlclip.model.blocks import can_be_cut, entry_block, fuse_activations, pick, pooled_block
+from hlclip.model.blocks import fuse_activations
 from hlclip.model.encoder import Encoder
 from hlclip.model.loading import load_encoder
-from hlclip.model.towers import causal_mask
+from hlclip.model.tower_tail import TowerTail
 from hlclip.model.weight_files import EncoderError
 
-Heads = Literal["frozen", "norm", "projection", "all"]
-
-
-class TowerTail(nn.Module):
-    """The end of one tower.
-
-    Args:
-        blocks: open_clip's residual attention blocks, first to last.
-        norm: final LayerNorm.
-        projection: [width, embedding] matrix, linear layer, or None.
-        pooling: takes the `first` token (class token) or the `last` (end of text), or averages all
-            but the first, either `norm_then_average` or `average_then_norm`.
-        causal: a token attends only to itself and those before it.
-    """
-
-    def __init__(
-        self,
-        blocks: Sequence[nn.Module],
-        norm: nn.Module,
-        projection: Tensor | nn.Linear | None,
-        *,
-        pooling: Literal["first", "last", "norm_then_average", "average_then_norm"],
-        causal: bool,
-    ) -> None:
-        super().__init__()
-        self.blocks: Any = nn.ModuleList(blocks)
-        self.norm = norm
-        self.projection = projection
-        self.pooling = pooling
-        self.causal = causal
-
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Unit features of cached tokens.
-
-        Args:
-            tokens: float [items, tokens, width] entering the first block, padded at the end.
-            lengths: int64 [items], tokens of each item before the padding; None without padding.
-
-        Returns:
-            float32 [items, embedding], L2 norm 1.
-        """
-        # Under a causal mask the padding, being at the end, cannot reach the tokens before it.
-        mask = causal_mask(tokens) if self.causal else None
-        # Every block but the last keeps the shape [items, tokens, width].
-        for number, block in enumerate(self.blocks[:-1]):
-            if number == 0 and can_be_cut(block):
-                tokens = entry_block(block, tokens, causal=self.causal)
-            else:
-                tokens = block(tokens, attn_mask=mask)
-        # The last block, the norm and the pooling give [items, width].
-        last = self.blocks[-1]
-        position: Tensor | int = 0
-        if self.pooling == "last":
-            position = tokens.shape[1] - 1 if lengths is None else lengths - 1
-        if self.pooling == "average_then_norm":
-            pooled = self.norm(last(tokens, attn_mask=mask)[:, 1:].mean(1))
-        elif self.pooling == "norm_then_average":
-            pooled = self.norm(last(tokens, attn_mask=mask))[:, 1:].mean(1)
-        elif can_be_cut(last):
-            pooled = self.norm(pooled_block(last, tokens, position, lengths))
-        else:
-            pooled = self.norm(pick(last(tokens, attn_mask=mask), position))
-        # The projection gives [items, embedding].
-        if isinstance(self.projection, nn.Linear):
-            pooled = self.projection(pooled)
-        elif self.projection is not None:
-            pooled = pooled @ self.projection
-        return F.normalize(pooled.float(), dim=-1)
+Heads = Literal["frozen", "norm", "pool", "projection", "all"]
 
 
 class Tail(nn.Module):
@@ -120,14 +49,26 @@ class Tail(nn.Module):
         return (images * texts[image_query]).sum(-1)
 
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
-        """Make only the last `blocks` blocks of both towers and the chosen heads trainable."""
+        """Make only the last `blocks` blocks of both towers and the chosen heads trainable.
+
+        With 0 blocks nothing trains, except in a tail without blocks, where the heads do.
+
+        Raises:
+            EncoderError: `heads` is `pool`, and no tower has a pooling head.
+        """
         self.requires_grad_(False)
-        for tower in (self.image, self.text):
+        towers = (self.image, self.text)
+        if heads == "pool" and not any(tower.heads()["pool"] for tower in towers):
+            raise EncoderError(
+                "train.heads is pool, but the model has no pooling head: it pools without weights",
+                settings={"train.heads": "all"},
+            )
+        for tower in towers:
             tower.blocks[len(tower.blocks) - blocks :].requires_grad_(True)
-            if blocks and heads in ("norm", "all"):
-                tower.norm.requires_grad_(True)
-            if blocks and heads in ("projection", "all") and tower.projection is not None:
-                tower.projection.requires_grad_(True)
+            if blocks or not len(tower.blocks):
+                for name, parameters in tower.heads().items():
+                    for parameter in parameters:
+                        parameter.requires_grad_(heads in (name, "all"))
         return self
 
     def trained(self) -> dict[str, Tensor]:
@@ -137,23 +78,9 @@ class Tail(nn.Module):
 
 def build_tail(encoder: Encoder) -> Tail:
     """Copy the cached blocks and the heads out of a loaded encoder."""
-    visual, text, last = encoder.visual, encoder.text, encoder.cached_blocks
-    average = "average_then_norm" if visual.final_ln_after_pool else "norm_then_average"
-    image_tail = TowerTail(
-        list(visual.transformer.resblocks)[-last:],
-        visual.ln_post,
-        visual.proj,
-        pooling="first" if visual.pool_type == "tok" else average,
-        causal=False,
-    )
-    text_tail = TowerTail(
-        list(text.transformer.resblocks)[-last:],
-        text.ln_final,
-        text.text_projection,
-        pooling="last",
-        causal=text.attn_mask is not None,
-    )
-    tail = Tail(image_tail, text_tail, {})
+    cached = encoder.cached_blocks
+    image, text = TowerTail(encoder.image.parts, cached), TowerTail(encoder.text.parts, cached)
+    tail = Tail(image, text, {})
     # The tail shares its parameters with the model until it is copied: same object, same parameter.
     full_names = {id(p): name for name, p in encoder.model.named_parameters()}
     tail.names = {name: full_names[id(p)] for name, p in tail.named_parameters()}

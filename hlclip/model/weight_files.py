@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants
-from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import safe_open
 
+from hlclip.model.borrowed import convert_to_custom_text_state_dict
 from hlclip.system import HlclipError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")

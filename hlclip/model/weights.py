@@ -14,9 +14,13 @@ import open_clip
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.factory import _find_checkpoint_in_dir, parse_model_name
 
+from hlclip.model.borrowed import (
+    HF_SAFE_WEIGHTS_NAME,
+    HF_WEIGHTS_NAME,
+    find_checkpoint_in_dir,
+    parse_model_name,
+)
 from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch, find_on_hub
 from hlclip.model.weight_files import SUFFIXES, WeightsError, is_torchscript, tensor_shapes
 from hlclip.system import sha256_of
@@ -45,13 +49,18 @@ def find_weights(model: str, pretrained: str | None) -> Path | HubFile:
         # Config and weights are of one commit, even if the repository changes in between.
         commit = fetch(hub_config(name)).parent.name
         return HubFile(name, _candidates(""), "encoder.model", commit)
+    check_builtin(name)
+    return _find_pretrained(name, pretrained)
+
+
+def check_builtin(name: str) -> None:
+    """`WeightsError` unless open_clip has a model of this name."""
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.5)
         raise WeightsError(
             f"open_clip has no model {name!r}",
-            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
+            f"near it: {', '.join(near)}" if near else "`hlclip models` lists them",
         )
-    return _find_pretrained(name, pretrained)
 
 
 def hub_config(repo: str) -> HubFile:
@@ -129,7 +138,7 @@ def _find_in_folder(folder: Path) -> Path:
         raise WeightsError(f"no folder {folder}", remedy)
     if not (folder / CONFIG_NAME).is_file():
         raise WeightsError(f"{folder}: has no {CONFIG_NAME}", remedy)
-    path = _find_checkpoint_in_dir(folder)
+    path = find_checkpoint_in_dir(folder)
     if path is None:
         raise WeightsError(f"{folder}: has no weights file", remedy)
     return Path(path)

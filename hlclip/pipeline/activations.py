@@ -11,7 +11,6 @@ from tqdm import tqdm
 from hlclip.formats import Header, Index, Item, Manifest
 from hlclip.model import (
     Encoder,
-    EncoderError,
     cast_tokens,
     encoder_header,
     image_header,
@@ -48,8 +47,8 @@ def make_activations(
         params.pretrained,
         cached_blocks=params.cached_blocks,
         device=str(pick_device(device)),
+        frames=frames.header,
     )
-    _check_frames(encoder, frames)
     header = encoder_header(encoder, params.pretrained)
     return (
         _encode_videos(encoder, frames, store, header, params),
@@ -105,13 +104,3 @@ def _encode_queries(
         for query in tqdm(queries, desc="texts", unit="query", disable=None)
     }
     return Manifest(header, items, {})
-
-
-def _check_frames(encoder: Encoder, frames: Manifest) -> None:
-    for field in ("size", "resize", "interpolation"):
-        actual, expected = frames.header[field], getattr(encoder.preprocess, field)
-        if actual != expected:
-            raise EncoderError(
-                f"frames.{field} is {actual!r}, but {encoder.name} takes {expected!r}",
-                settings={f"frames.{field}": expected},
-            )

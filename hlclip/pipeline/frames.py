@@ -3,16 +3,26 @@
 import logging
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hlclip.formats import Index, Item, Manifest
 from hlclip.params import FramesParams, Split
 from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.store import Store, content_key
-from hlclip.video import VideoError, extract_frames, frames_header, worker_threads
+from hlclip.video import (
+    HASHES,
+    VideoChangedError,
+    VideoError,
+    extract_frames,
+    frames_header,
+    indexed_video,
+    read_hashes,
+    worker_threads,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +45,27 @@ def make_frames(
         The manifest: vid -> frames in the store; `failed` holds the index's missing videos too.
 
     Raises:
+        VideoChangedError: a video is no longer the file that `index` hashed.
         TooManyMissingError: too many videos failed; the frames of the others stay in the store.
     """
     settings = params.model_dump(exclude={"decoder"})
     header = frames_header(**settings, clip_seconds=index.clip_seconds)
     frames = Store(store, "frames", header)
+    hashes = read_hashes(store / HASHES)
 
     def make(vid: str) -> Item | VideoError:
         video = index.videos[vid]
-        decode = partial(extract_frames, data_root / video.path, header, params.decoder)
+        path = data_root / video.path
+
+        def decode() -> NDArray[np.uint8]:
+            with indexed_video(path, video, hashes).unchanged():
+                return extract_frames(path, header, params.decoder)
+
         try:
             return frames.get_or_make(content_key(header, video.sha256), decode)
+        except VideoChangedError as error:
+            # No fault of this video: the index is out of date, whatever share may be missing.
+            raise VideoChangedError(f"{path}: {error}", "`dvc repro` reads it again") from error
         except VideoError as error:
             return error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hlclip.formats import Annotation, Index, Video, read_annotations
 from hlclip.params import DataParams, Split
 from hlclip.pipeline.missing import check_missing, check_splits
-from hlclip.video import DataError, find_videos, inspect_videos
+from hlclip.video import DataError, VideoFile, find_videos, inspect_videos
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,12 @@ def build_index(
     files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
     videos: dict[str, Video] = {}
-    for vid, video in inspect_videos(files, root, cache):
-        if isinstance(video, Video):
-            videos[vid] = video
+    for vid, file in inspect_videos(files, cache):
+        if isinstance(file, VideoFile):
+            relative = file.path.relative_to(root).as_posix()
+            videos[vid] = Video(relative, file.sha256, file.info)
         else:
-            missing[vid] = f"{data.videos}/{files[vid].name}: {video}"
+            missing[vid] = f"{data.videos}/{files[vid].name}: {file}"
     rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
     log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
     check_missing(missing, total=len(vids), share=data.max_missing)

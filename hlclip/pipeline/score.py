@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, read_facts
+from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, is_fine_tuned, read_facts
 from hlclip.model import load_tail, pick_device, pretrained_tail, within_memory
 from hlclip.params import EncoderParams, Split, TrainParams
 from hlclip.training import CachedQueries, score_queries
@@ -32,15 +32,15 @@ def score_splits(
     """
     device = pick_device(params.device)
     weights = str(images.header["weights"])
-    blocks = read_facts(checkpoint)["train"]["blocks"]
-    tuned = f"HL-CLIP-{blocks}"
+    facts = read_facts(checkpoint)
+    tuned = f"HL-CLIP-{facts['train']['blocks']}" if is_fine_tuned(facts) else None
     tails = {
         variant: pretrained_tail(
             encoder.model, encoder.pretrained, cached_blocks=encoder.cached_blocks, weights=weights
         )
-        for variant in ([ZERO_SHOT, tuned] if blocks else [ZERO_SHOT])
+        for variant in ([ZERO_SHOT, tuned] if tuned else [ZERO_SHOT])
     }
-    if blocks:
+    if tuned:
         load_tail(checkpoint, tails[tuned], weights=weights)
     for tail in tails.values():
         tail.to(device).requires_grad_(False)

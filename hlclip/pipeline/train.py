@@ -13,7 +13,7 @@ import torch
 from hlclip.evaluation import complete, ground_truth, measure
 from hlclip.formats import CheckpointError, Index, Manifest, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
-from hlclip.params import EncoderParams, TrainParams
+from hlclip.params import EncoderParams, TrainParams, trains
 from hlclip.system import write_whole
 from hlclip.training import (
     CachedQueries,
@@ -44,8 +44,9 @@ def train_tail(
 ) -> None:
     """Fine-tune and write the checkpoint and its history.
 
-    With `params.blocks` 0 the checkpoint is empty: zero-shot CLIP. The store keeps each result
-    under a key of everything that it depends on, so that no training is computed twice.
+    Where nothing trains (`hlclip.params.trains`) the checkpoint is empty: zero-shot CLIP. The
+    store keeps each result under a key of everything that it depends on, so that no training is
+    computed twice.
 
     At most four batches of videos are in memory at once, two of train and two of val, see
     `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
@@ -59,11 +60,12 @@ def train_tail(
         "hlclip": version("hlclip"),
         **{name: images.header[name] for name in ("model", "pretrained", "weights")},
         "cached_blocks": encoder.cached_blocks,
+        "dtype": encoder.dtype,
         "clip_seconds": index.clip_seconds,
         "train": params.model_dump(exclude={"device"}),
         "history": [],
     }
-    if params.blocks == 0:
+    if not trains(encoder, params):
         save_tail(checkpoint, {}, facts)
     else:
         device = pick_device(params.device)

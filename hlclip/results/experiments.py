@@ -31,6 +31,10 @@ _CODE = ("hlclip", "stages")
 _WITHOUT_EFFECT = ("data.", "encoder.batch", "train.device")
 """Parameters that change speed and memory only, and the location of the data."""
 
+_FRAMES = ("frames.size", "frames.resize", "frames.interpolation")
+_FOLLOWING = {"encoder.model": ("encoder.pretrained", *_FRAMES), "encoder.pretrained": _FRAMES}
+"""Parameter -> those that differ with it: a model has its own weights and takes its own frames."""
+
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
 """split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent."""
 
@@ -176,6 +180,12 @@ def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> li
                 f"no run with {condition}; there are {key} = {', '.join(values)}"
             )
     return list(experiments)
+
+
+def following(keys: Sequence[str]) -> list[str]:
+    """The parameters that may differ because one of `keys` does, without those in `keys`."""
+    found = (each for key in keys for each in _FOLLOWING.get(key, ()))
+    return [each for each in dict.fromkeys(found) if each not in keys]
 
 
 def check_known(experiments: Sequence[Experiment], keys: Sequence[str]) -> None:

@@ -8,7 +8,13 @@ from typing import Any, Literal
 from tabulate import tabulate
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
-from hlclip.results.experiments import METRICS, Experiment, ExperimentsError, check_known
+from hlclip.results.experiments import (
+    METRICS,
+    Experiment,
+    ExperimentsError,
+    check_known,
+    following,
+)
 from hlclip.system import as_csv
 
 PAPER = {
@@ -39,7 +45,7 @@ class Line:
     split: str
     variant: str
     setting: str
-    """Values of the compared parameters that differ from the most frequent ones; may be empty."""
+    """Compared encoder, and other compared values that are not the most frequent; may be empty."""
     runs: int
     mean: dict[str, float]
     """`mAP`, `HIT@1` in percent."""
@@ -69,7 +75,8 @@ def comparable(
 
     Args:
         experiments: as `finished_experiments` returns them.
-        by: parameters that may differ in addition to `train.blocks` and `train.seed`.
+        by: parameters that may differ in addition to `train.blocks` and `train.seed`, and with them
+            those that follow from them, see `following`.
 
     Raises:
         ExperimentsError: no experiments, an unknown parameter in `by`, or nothing to compare.
@@ -88,7 +95,7 @@ def comparable(
                 f"nothing to compare: all runs have {key} = {values.pop()}",
                 f"run others with `dvc exp run -S {key}=...`",
             )
-    free = sorted({"train.blocks", "train.seed", *by})
+    free = sorted({"train.blocks", "train.seed", *by, *following(by)})
     groups: dict[tuple[object, ...], list[Experiment]] = {}
     for experiment in experiments:
         fixed = sorted(set(experiment.params) - set(free))
@@ -139,17 +146,16 @@ def lines(
     Returns:
         val before test, zero-shot before HL-CLIP-1 before HL-CLIP-2, each before its SP.
     """
-    usual = {
-        key: statistics.mode(experiment.params[key] for experiment in experiments) for key in by
-    }
+    keys = [*by, *(key for key in following(by) if key.startswith("encoder."))]
+    usual = {key: statistics.mode(each.params[key] for each in experiments) for key in keys}
     groups: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for experiment in experiments:
         for split in ["val"] if by else experiment.figures:
             for variant, figures in experiment.figures.get(split, {}).items():
                 setting = ", ".join(
                     f"{key}={experiment.params[key]}"
-                    for key in by
-                    if experiment.params[key] != usual[key]
+                    for key in keys
+                    if (experiment.params[key] != usual[key] or key.startswith("encoder."))
                     and (_trained(variant) or not key.startswith("train."))
                 )
                 groups.setdefault((split, variant, setting), []).append(figures[level])

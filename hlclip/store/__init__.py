@@ -4,7 +4,7 @@ store        items by key: made once, checked at reading; who works in a store
 item_file    one array in one HDF5 file with checksums
 """
 
-from hlclip.store.item_file import DamagedItemError, StoredArray, open_item, read_checksums
+from hlclip.store.item_file import DamagedItemError, StoredArray, digest, open_item, read_checksums
 from hlclip.store.store import (
     FORMAT_VERSION,
     LOCK,

@@ -6,8 +6,10 @@ the place of the array, and two digests that together cover every other byte. Th
 before HDF5 parses anything. Any HDF5 library can read the file.
 """
 
+import errno
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,7 +92,7 @@ def read_checksums(path: Path) -> Checksums:
 
     Raises:
         DamagedItemError: it has none, or not the size that the block states.
-        OSError: the file cannot be opened.
+        OSError: the system refuses to open or read the file.
     """
     with path.open("rb") as file:
         block, size = file.read(_BLOCK), os.fstat(file.fileno()).st_size
@@ -118,7 +120,7 @@ def open_item(path: Path, *, whole: bool = False) -> StoredArray:
 
     Raises:
         DamagedItemError: the bytes are not those that were written; says why.
-        OSError: the file cannot be opened.
+        OSError: the system refuses to open or read the file.
     """
     checksums = read_checksums(path)
     start, stop = checksums.start, checksums.stop
@@ -127,15 +129,21 @@ def open_item(path: Path, *, whole: bool = False) -> StoredArray:
             raise DamagedItemError("its header's bytes do not match their digest")
         if whole and _digest_of(file, (start, stop)) != checksums.array:
             raise DamagedItemError("its bytes do not match their digest")
-    # No HDF5 lock: a file never changes, and some network file systems have none.
-    with h5py.File(path, "r", locking=False) as file:
-        dataset = file["data"]
-        assert isinstance(dataset, h5py.Dataset)
-        header = {
-            name: value.decode() if isinstance(value, bytes) else value.item()
-            for name, value in dataset.attrs.items()
-        }
-        shape, dtype = dataset.shape, dataset.dtype
+    try:
+        # No HDF5 lock: a file never changes, and some network file systems have none.
+        with h5py.File(path, "r", locking=False) as file:
+            dataset = file["data"]
+            assert isinstance(dataset, h5py.Dataset)
+            header = {
+                name: value.decode() if isinstance(value, bytes) else value.item()
+                for name, value in dataset.attrs.items()
+            }
+            shape, dtype = dataset.shape, dataset.dtype
+    except (OSError, LookupError, RuntimeError, ValueError) as error:
+        # The checksums match, so the system refused to read; HDF5 says so in many ways.
+        found = re.search(r"errno = (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
     expected = (header.pop("format_version"), header.pop("digest"))
     nbytes = int(np.prod(shape)) * dtype.itemsize
     if expected != (checksums.format_version, checksums.array) or nbytes != stop - start:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Header, Item
 from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
-from hlclip.system import HlclipError, locked, write_whole
+from hlclip.system import HlclipError, locked, system_remedy, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
@@ -42,7 +42,7 @@ class StoreError(HlclipError):
 
 
 class StoreUnreadableError(StoreError):
-    """The file system refuses to open an item; it may be whole, so it is not removed."""
+    """The system refuses to open or read an item; it may be whole, so it is not removed."""
 
 
 class StoreInUseError(HlclipError):
@@ -58,8 +58,21 @@ def repository() -> Path:
 
 
 def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`."""
-    return repository() / Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store").expanduser()
+    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`.
+
+    Raises:
+        HlclipError: it is a file, or a link to nothing, or `~name` of an unknown user.
+    """
+    place = Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store")
+    remedy = "set HLCLIP_STORE to a folder, which need not exist yet"
+    try:
+        root = repository() / place.expanduser()
+    except RuntimeError as error:
+        raise HlclipError(f"the store {place}: that user has no home folder", remedy) from error
+    if os.path.lexists(root) and not root.is_dir():
+        what = f"is a link to {root.readlink()}, no folder" if root.is_symlink() else "is a file"
+        raise HlclipError(f"the store {root}: {what}", remedy)
+    return root
 
 
 def content_key(header: Header, content: str) -> str:
@@ -143,7 +156,7 @@ class Store:
         """
         if not self._held:
             stack = ExitStack()
-            stack.enter_context(locked(self.folder.parent / LOCK, shared=True))
+            stack.enter_context(holding(self.folder.parent))
             weakref.finalize(self, stack.close)
             self._held = True
         with key_lock(self.folder, key):
@@ -203,7 +216,7 @@ class Store:
                 while rest and (count := file.readinto(rest)):
                     rest = rest[count:]
         except OSError as error:
-            raise self._error(key, error.strerror or str(error)) from error
+            raise self._unreadable(key, error) from error
         if rest:
             raise self._remove_damaged(key, "shorter than its header says")
 
@@ -219,13 +232,8 @@ class Store:
             stored = open_item(self.path(key))
         except DamagedItemError as error:
             raise self._remove_damaged(key, str(error)) from error
-        except FileNotFoundError as error:
-            raise self._error(key, "not in the store") from error
         except OSError as error:
-            raise StoreUnreadableError(
-                f"{self.path(key)}: cannot be opened: {error.strerror or error}",
-                "`hlclip store verify` reads all files",
-            ) from error
+            raise self._unreadable(key, error) from error
         expected = {"format_version": FORMAT_VERSION, **self.header, "key": key}
         header = {"format_version": stored.checksums.format_version, **stored.header}
         for name, value in expected.items():
@@ -238,6 +246,12 @@ class Store:
         """Remove a damaged file, so that its stage makes it again."""
         self.path(key).unlink(missing_ok=True)
         return self._error(key, f"damaged, removed: {reason}")
+
+    def _unreadable(self, key: str, error: OSError) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return self._error(key, "not in the store")
+        reason = f"{self.path(key)}: cannot be read: {error.strerror or error}"
+        return StoreUnreadableError(reason, system_remedy(error.errno))
 
     def _error(self, key: str, reason: str) -> StoreError:
         return StoreError(f"{self.path(key)}: {reason}", how_to_make(self.folder.name))

@@ -16,7 +16,7 @@ from hlclip.system.disk import (
     require_space,
     same_disk,
 )
-from hlclip.system.errors import HlclipError, Options, print_error
+from hlclip.system.errors import HlclipError, Options, print_error, system_remedy
 from hlclip.system.files import (
     as_csv,
     being_written,

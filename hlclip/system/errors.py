@@ -11,12 +11,13 @@
       ParamsError                params.yaml has missing, unknown or contradictory keys
       DataError                  the data set's folder or files are not as they should be
       VideoError                 a file is not a video that can be used
+        VideoChangedError        a video is no longer the file that was hashed
       TooManyMissingError        more videos failed than tolerated, or all of a needed split
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's
       DeviceError                the device is not on this machine, or has too little memory
       StoreError                 an item is missing, damaged or not as expected
-        StoreUnreadableError     the file system refuses to open an item
+        StoreUnreadableError     the system refuses to open or read an item
       StoreInUseError            a run adds to the store
       TrainError                 there is nothing to train on, or training diverged
       ResumeError                a saved training state is damaged
@@ -29,7 +30,8 @@
       TransferError              there is no store to copy from, or no place to copy to
       ReferencesError            which items manifests name cannot be found out
 
-An `OSError` comes from the system. Every other exception is a bug and shows its traceback.
+An `OSError` comes from the system; text that is not UTF-8 comes from a shell or file system. Every
+other exception is a bug and shows its traceback.
 """
 
 import errno
@@ -52,6 +54,11 @@ _BUG = (
     "output of `hlclip doctor`"
 )
 
+_NO_LOCKS = (
+    "its file system has no locks (flock): mount it with locks, or choose a place on another disk "
+    "(HLCLIP_STORE for the store)"
+)
+
 _REMEDIES = {
     errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
     errno.EACCES: "give your user the right to it, or choose another place",
@@ -61,6 +68,9 @@ _REMEDIES = {
     errno.EDQUOT: "make room within your quota, then run again: what is finished is kept",
     errno.EFBIG: "raise the limit on a file's size (`ulimit -f`) or choose another disk",
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), then run again",
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.ENOLCK: _NO_LOCKS,
     errno.EIO: "the disk or the connection to it is failing: check it, then run again",
 }
 
@@ -139,6 +149,10 @@ def print_error(
         message = f"{where}{reason}\n{system_remedy(error.errno)}"
     elif isinstance(error, MemoryError):
         message = f"not enough memory {error}".rstrip() + "\nend other programs, then run again"
+    elif isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # Python's stand-ins for bytes of a shell or a file system that are not text.
+        around = error.object[max(0, error.start - 40) : error.end + 40]
+        message = f"got {around!r}, expected text in UTF-8\nwrite or rename it in UTF-8"
     else:
         message, status, debug = _BUG, 1, True
     if debug or os.environ.get(DEBUG):

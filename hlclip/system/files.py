@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -76,6 +77,8 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all: same content, same bytes, one line per leaf."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Bytes of a file name that are not text are surrogates in Python, for which JSON has escapes.
+    text = re.sub(r"[\udc80-\udcff]", lambda found: f"\\u{ord(found[0]):x}", text)
     write_whole(path, text.encode())
 
 
@@ -112,9 +115,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def file_state(path: Path) -> str:
-    """Size, modification time and inode of a file: they change when its content does, as a rule."""
+    """Size, times and inode of a file: they change when its content does.
+
+    No program can set the time of the last change (ctime), so a copy that keeps the modification
+    time is noticed. A file system whose times are coarse (two seconds on FAT) may hide a second
+    change of the same length within that time.
+    """
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def sha256_of(path: Path) -> str:
@@ -175,7 +183,10 @@ def locked(
     while True:
         descriptor = os.open(path, flags, 0o666)
         try:
-            fcntl.flock(descriptor, mode)
+            try:
+                fcntl.flock(descriptor, mode)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
             # If the last holder removed it after it was opened here, the lock excludes nobody.
             removed = True
             with suppress(FileNotFoundError):

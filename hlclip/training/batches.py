@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hlclip.formats import MAX_RATING, Annotation, Index, Manifest
+from hlclip.model import stored_array
 from hlclip.store import Store
 from hlclip.training.token_sources import Location, TokenSource, choose_source
 
@@ -26,11 +27,11 @@ class Batch:
     """Some queries, each with all frames of its video."""
 
     image_tokens: Tensor
-    """[frames, tokens, width] in the store's dtype: the videos one after another."""
+    """[frames, tokens, width] in the cache's dtype: the videos one after another."""
     image_query: Tensor
     """int64 [frames]: index into the batch's queries."""
     text_tokens: Tensor
-    """[queries, tokens, width] in the store's dtype, zeros behind a query's last token."""
+    """[queries, tokens, width] in the cache's dtype, zeros behind a query's last token."""
     text_lengths: Tensor
     """int64 [queries]: tokens of each query before the padding."""
     target: Tensor
@@ -174,11 +175,11 @@ def _pad(queries: Sequence[Tensor]) -> Tensor:
     """
     if queries[0].is_cuda:
         return torch.nn.utils.rnn.pad_sequence(list(queries), batch_first=True)
-    arrays = [query.numpy() for query in queries]
+    arrays = [stored_array(query) for query in queries]
     padded = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
-    return torch.from_numpy(padded)
+    return torch.from_numpy(padded).view(queries[0].dtype)
 
 
 @cache

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hlclip.formats import Item
+from hlclip.model import stored_array, stored_tokens
 from hlclip.store import Store
 from hlclip.system import free_host_bytes
 
@@ -47,7 +48,7 @@ class DiskSource:
     location: Location = "disk"
 
     def __init__(self, store: Store, example: Item, *, pinned: bool = False) -> None:
-        empty = torch.from_numpy(store.read(example)[:0])
+        empty = stored_tokens(store.read(example)[:0], str(store.header["dtype"]))
         self.row_shape, self.dtype = empty.shape[1:], empty.dtype
         self.row_bytes = self.row_shape.numel() * self.dtype.itemsize
         self._store = store
@@ -62,7 +63,7 @@ class DiskSource:
             pool: threads that read items from disk; None for the calling thread alone.
 
         Returns:
-            [rows, ...] in the store's dtype, valid until the next but one call.
+            [rows, ...] in the cache's dtype, valid until the next but one call.
         """
         items, counts = zip(*spans, strict=True)
         rows = sum(counts)
@@ -70,7 +71,7 @@ class DiskSource:
         if len(buffer) < rows:
             buffer = torch.empty(rows, *self.row_shape, dtype=self.dtype, pin_memory=self._pinned)
         self._buffers.append(buffer)
-        parts = np.split(buffer[:rows].numpy(), np.cumsum(counts)[:-1])
+        parts = np.split(stored_array(buffer[:rows]), np.cumsum(counts)[:-1])
         list((pool.map if pool else map)(self._store.read_into, items, parts))
         return buffer[:rows]
 

@@ -21,7 +21,16 @@ from hlclip.video.container import (
     video_stream,
 )
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
-from hlclip.video.files import DataError, find_videos, inspect_videos
+from hlclip.video.files import (
+    HASHES,
+    DataError,
+    VideoChangedError,
+    VideoFile,
+    find_videos,
+    indexed_video,
+    inspect_videos,
+    read_hashes,
+)
 from hlclip.video.frames import (
     Decoder,
     clip_source,

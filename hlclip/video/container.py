@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -36,6 +36,9 @@ MOST_SECONDS = 24 * 3600
 
 _OPENING_SECONDS = 300.0
 """Time limit for a container's header, and for each packet: a network drive may stand still."""
+
+# Titles come in every encoding, and are not used. PyAV 19 reads them all, PyAV 18 on request.
+_ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__ < "19" else {}
 
 
 _TIMES_JUMP = 0x200
@@ -153,12 +156,8 @@ def open_video(path: Path) -> Iterator[InputContainer]:
     check_plain(path)
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        # Titles come in every encoding, and are not used.
         with av.open(
-            str(path.absolute()),
-            options=options,
-            metadata_errors="replace",
-            timeout=_OPENING_SECONDS,
+            str(path.absolute()), options=options, timeout=_OPENING_SECONDS, **_ANY_TITLE
         ) as container:
             yield container
     except (FFmpegError, OSError) as error:
@@ -176,8 +175,8 @@ def check_plain(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # bytes that are not UTF-8, or a NUL
-        raise VideoError(f"its name cannot be used ({error}); rename it") from error
+    except ValueError as error:  # ffmpeg-python takes nothing else
+        raise VideoError("its name cannot be used: not UTF-8, or a NUL; rename it") from error
     if stat.S_ISDIR(mode):
         raise VideoError("Is a directory, expected a video file")
     if not stat.S_ISREG(mode):

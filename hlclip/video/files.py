@@ -1,10 +1,16 @@
-"""Video files of a data set: found by name, hashed and probed once."""
+"""Video files of a data set: found by name, hashed and probed once.
+
+What is stored under the hash of a file must be made from bytes with that hash. The file is hashed
+first and decoded later, perhaps by another command. So its state is noted when it is hashed, and
+compared after it was decoded: see `VideoFile.unchanged`.
+"""
 
 import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +20,13 @@ from tqdm import tqdm
 
 from hlclip.formats import Video, VideoInfo
 from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import VideoError, check_plain, probe
 from hlclip.video.workers import worker_threads
 
 log = logging.getLogger(__name__)
+
+HASHES = "videos.json"
+"""Name of the cache of hashes in the store."""
 
 _SAVE_SECONDS = 30
 """How often the cache is written: a killed run loses the work of this time."""
@@ -28,6 +37,44 @@ _VERSION = 2
 
 class DataError(HlclipError):
     """The data set cannot be used as it is; the message names the files."""
+
+
+class VideoChangedError(VideoError):
+    """A video is no longer the file that was hashed."""
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file that was hashed; hash and facts hold as long as its state is the same."""
+
+    path: Path
+    state: str
+    """See `file_state`."""
+    sha256: str
+    info: VideoInfo
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What is read from the file in this context has its hash, or the context fails.
+
+        Raises:
+            VideoChangedError: the file was changed or replaced since it was hashed.
+        """
+        failure = None
+        try:
+            yield
+        except VideoError as error:
+            failure = error  # a file that is replaced while it is decoded fails in many ways
+        try:
+            same = file_state(self.path) == self.state
+        except OSError:
+            same = False
+        if not same:
+            raise VideoChangedError(
+                "changed while it was read; run again when it is written"
+            ) from failure
+        if failure:
+            raise failure
 
 
 def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
@@ -50,17 +97,17 @@ def find_videos(folder: Path, vids: set[str]) -> dict[str, Path]:
 
 
 def inspect_videos(
-    files: Mapping[str, Path], root: Path, cache: Path, *, progress: bool = True
-) -> Iterator[tuple[str, Video | VideoError]]:
+    files: Mapping[str, Path], cache: Path, *, progress: bool = True
+) -> Iterator[tuple[str, VideoFile | VideoError]]:
     """Hash and probe each file, or take both from the cache where the file has not changed.
 
     Args:
-        files: vid -> file below `root`.
+        files: vid -> file.
         cache: JSON file with the results for unchanged files. It only saves time: a cache that is
             damaged or cannot be written is a warning.
     """
     vids = sorted(files)
-    known = _read_cache(cache)
+    known = read_hashes(cache)
     new: dict[str, Any] = {}
     writable = True
     next_save = time.monotonic() + _SAVE_SECONDS
@@ -79,11 +126,43 @@ def inspect_videos(
                 if writable and time.monotonic() > next_save:
                     writable = _write_cache(cache, new)
                     next_save = time.monotonic() + _SAVE_SECONDS
-                relative = files[vid].relative_to(root).as_posix()
-                yield vid, Video(relative, entry["sha256"], VideoInfo(**entry["info"]))
+                info = VideoInfo(**entry["info"])
+                yield vid, VideoFile(files[vid], entry["state"], entry["sha256"], info)
     finally:
         if writable and new:
             _write_cache(cache, new)
+
+
+def indexed_video(path: Path, video: Video, hashes: Mapping[str, Any]) -> VideoFile:
+    """The file that the index names, after a check that it still has the hash in the index.
+
+    Args:
+        hashes: from `read_hashes`; a file that is not among them, or has changed, is hashed.
+
+    Raises:
+        VideoChangedError: it has another hash.
+        VideoError: it cannot be read.
+    """
+    check_plain(path)
+    try:
+        state, known = file_state(path), hashes.get(str(path.resolve()))
+        sha256 = known["sha256"] if known and known["state"] == state else sha256_of(path)
+    except OSError as error:
+        raise VideoError(f"cannot be read ({error.strerror})") from error
+    if sha256 != video.sha256:
+        raise VideoChangedError("is no longer the file that `index` hashed")
+    return VideoFile(path, state, sha256, video.info)
+
+
+def read_hashes(cache: Path) -> dict[str, Any]:
+    """Absolute path -> `state`, `sha256` and `info` of the file; empty if the cache is damaged."""
+    try:
+        return _load_cache(cache)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        log.warning("%s: not used, all videos are hashed again (%s)", cache, error)
+        return {}
 
 
 def _inspect(path: Path, *, known: Mapping[str, Any]) -> tuple[str, Any] | VideoError:
@@ -103,30 +182,26 @@ def _inspect(path: Path, *, known: Mapping[str, Any]) -> tuple[str, Any] | Video
         return VideoError(f"cannot be read ({error.strerror})")
 
 
-def _read_cache(cache: Path, *, level: int = logging.WARNING) -> dict[str, Any]:
-    """Absolute path -> `state`, `sha256` and `info` of the file; empty if the cache is damaged."""
-    try:
-        content = json.loads(cache.read_bytes())
-        if content["version"] == _VERSION and content["digest"] == _digest(content["videos"]):
-            return content["videos"]
-        reason = "of another version, or damaged"
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        reason = str(error)
-    log.log(level, "%s: not used, all videos are hashed again (%s)", cache, reason)
-    return {}
+def _load_cache(cache: Path) -> dict[str, Any]:
+    content = json.loads(cache.read_bytes())
+    if content["version"] != _VERSION or content["digest"] != _digest(content["videos"]):
+        raise ValueError("of another version, or damaged")
+    return content["videos"]
 
 
 def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     """Add `new` to the cache, whatever another run has added to it; whether it can be written."""
-    videos = {**_read_cache(cache, level=logging.DEBUG), **new}
+    known: dict[str, Any] = {}
     try:
+        # A damaged cache is replaced; one that the system does not read now stays as it is.
+        with suppress(FileNotFoundError, IsADirectoryError, ValueError, LookupError, TypeError):
+            known = _load_cache(cache)
+        videos = {**known, **new}
         write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
-    except WriteError as error:
-        reason = getattr(error.__cause__, "strerror", error.reason)
+    except (OSError, WriteError) as error:
+        cause = error.__cause__ if isinstance(error, WriteError) else error
         message = "%s: the hashes of videos were not saved, the next run computes them again (%s)"
-        log.warning(message, cache, reason)
+        log.warning(message, cache, getattr(cause, "strerror", None) or error)
         return False
     return True
 

@@ -1,11 +1,9 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,6 @@ ANNOTATION: dict[str, Any] = {
     "saliency_scores": [[4, 4, 4]],
     "relevant_windows": [[0, 2]],
 }
-
-
-@pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
-    """`hlclip doctor` silences the log of its process, which here goes on."""
-    level = logging.root.level
-    yield
-    logging.root.setLevel(level)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -94,6 +84,13 @@ def test_evaluate_says_how_many_score_lists_do_not_fit(tmp_path: Path) -> None:
     assert "and 1 longer (cut)" in result.stderr
 
 
+def test_the_package_is_found_from_the_folder_that_holds_the_clone(tmp_path: Path) -> None:
+    (tmp_path / "hlclip" / "hlclip").mkdir(parents=True)  # the clone, which is no package
+    code = "from hlclip import best_moments"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -104,6 +101,7 @@ def test_evaluate_says_how_many_score_lists_do_not_fit(tmp_path: Path) -> None:
         (["highlight", "none.mp4", "a dog"], 2),
         (["evaluate", "none.jsonl", "none.jsonl"], 2),
         (["doctor", "--params", "none.yaml"], 2),
+        (["models", "none"], 2),
         (["report", "none"], 2),
         (["table", "--rev", "none"], 2),
         (["data", "qvhighlights", "none", "--archive", "none.tar.gz"], 2),

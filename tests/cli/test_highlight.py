@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def run(model: str, *arguments: object, typed: str = "") -> Result:
+def run(model: str, *arguments: object, typed: str | bytes = "") -> Result:
     command = ["highlight", "--model", model, "--device", "cpu", *map(str, arguments)]
     return CliRunner().invoke(app, command, input=typed)
 
@@ -181,6 +182,20 @@ def test_a_bad_video_is_named_and_the_others_are_finished(model: str, here: Path
     assert result.stderr.endswith("1 of 2 videos could not be used\n")
 
 
+def test_a_link_without_a_target_in_a_folder_is_named(model: str, here: Path) -> None:
+    """Such as the link to a disk that is not mounted."""
+    copy(here / "holiday.mp4", here / "films" / "b.mp4")
+    (here / "films" / "lost.mp4").symlink_to("/nowhere/lost.mp4")
+    result = run(model, "films", "a dog", "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert [answer["vid"] for answer in content["answers"]] == ["b"]
+    reason = "films/lost.mp4: is a link to /nowhere/lost.mp4: no such file"
+    assert content["failed"] == {"films/lost.mp4": reason}
+    (here / "films" / "b.mp4").unlink()
+    assert run(model, "films", "a dog").exit_code == 2
+
+
 def test_only_bad_videos(model: str, here: Path) -> None:
     (here / "bad.mp4").write_text("no video")
     result = run(model, "bad.mp4", "a dog")
@@ -198,9 +213,104 @@ def test_queries_are_typed_one_a_line(model: str, here: Path) -> None:
     assert [row.query for row in rows] == ["a dog", "people dance"]
 
 
+def test_lines_that_are_no_text_are_named_and_the_others_answered(model: str, here: Path) -> None:
+    typed = b"\xef\xbb\xbfa dog\nein B\xf6\xf6tchen\na\0b\n\xe6\x97\xa5\n"
+    result = run(model, "holiday.mp4", "--json", typed=typed)
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert [answer["query"] for answer in content["answers"]] == ["a dog", "日"]
+    assert list(content["failed"]) == ["standard input, line 2", "standard input, line 3"]
+    assert "standard input, line 2: got 'ein B\\udcf6\\udcf6tchen' as a query" in result.stderr
+    rows = read_submission(here / "highlights" / "scores.jsonl")
+    assert [row.query for row in rows] == ["a dog", "日"]
+
+
+def test_only_lines_that_are_no_text(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", typed="a dog\n".encode("utf-16"))
+    assert result.exit_code == 2
+    assert "highlights" not in listing(here)
+
+
+def test_a_query_that_is_no_text_is_refused(model: str, here: Path) -> None:
+    result = run(model, "holiday.mp4", "a dog", os.fsdecode(b"caf\xe9"))
+    assert result.exit_code == 2
+    assert result.stderr == "got 'caf\\udce9' as a query, expected text\ntype it in UTF-8\n"
+    assert listing(here) == ["holiday.mp4"]
+
+
+def test_names_that_are_not_utf8(model: str, here: Path, original: Path) -> None:
+    bad = here / "films" / os.fsdecode(b"b\xf6\xf6t.mp4")
+    copy(original, bad)
+    copy(original, here / "films" / "good.mp4")
+    (here / "films" / "link.mp4").symlink_to(bad)
+    result = run(model, "films", "a dog", "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert [answer["vid"] for answer in content["answers"]] == ["good", "link"]
+    ((name, reason),) = content["failed"].items()
+    assert name == "films/b\udcf6\udcf6t.mp4"
+    assert "its name cannot be used: not UTF-8" in reason
+    # The cache of videos has the name behind the link.
+    assert run(model, "films/link.mp4", "people dance").exit_code == 0
+    refused = run(model, "films/link.mp4", "a dog", "--cut", os.fsdecode(b"\xe9.mp4"))
+    assert refused.exit_code == 2
+    assert "is not UTF-8, choose another name" in refused.stderr
+
+
+@pytest.mark.slow
+def test_any_locale_takes_utf8(model: str, here: Path) -> None:
+    bad = os.fsdecode(b"\xe9")
+    command = ["highlight", "holiday.mp4", "日 café", "--model", model, "--plot", "--out", bad]
+    for settings in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "utf-8:strict"}):
+        done = subprocess.run(
+            [sys.executable, "-m", "hlclip", *command],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            env={**os.environ, **settings},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("holiday.mp4: 日 café\n")
+        (row,) = read_submission(here / bad / "scores.jsonl")
+        assert row.query == "日 café"
+        assert listing(here / bad) == ["holiday-日-café.png", "scores.csv", "scores.jsonl"]
+
+
+@pytest.mark.slow
+def test_answers_are_written_while_they_come(model: str, here: Path) -> None:
+    scores = here / "highlights" / "scores.jsonl"
+    command = [sys.executable, "-m", "hlclip", "highlight", "holiday.mp4", "--model", model]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        for query in (b"a dog", b"a cat"):
+            process.stdin.write(query + b"\n")
+            while process.stdout.readline() != b"holiday.mp4: " + query + b"\n":
+                assert process.poll() is None
+            rows = read_submission(scores)  # before its moments are printed, or the next is read
+            assert rows[0].query == "a dog"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert [row.query for row in read_submission(scores)] == ["a dog", "a cat"]
+
+
+def test_a_window_that_is_longer_than_a_video_is_named(model: str, here: Path) -> None:
+    film(here / "short.mp4", seconds=3)
+    queries = ("a dog", "people dance")
+    result = run(model, "short.mp4", *queries, "--video", "holiday.mp4", "--window", 5)
+    assert result.exit_code == 0
+    assert result.stderr == "short.mp4: 2 clips, fewer than --window 5\n"
+    assert run(model, "short.mp4", *queries).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["https://a.org//b.mp4", "a dog"], "https://a.org//b.mp4: is a URL, expected a path"),
+        (["holiday.mp4", "a dog", "--checkpoint=http://a.org/b"], "http://a.org/b: is a URL"),
         (["none.mp4", "a dog"], "none.mp4: no such file or folder"),
         (["holiday.mp4"], "got no query"),
         (["holiday.mp4", " "], "got a blank query"),

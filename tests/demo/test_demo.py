@@ -1,5 +1,6 @@
 """The demo: what it takes and refuses, and the page in a real browser on real films."""
 
+import itertools
 import json
 import os
 import re
@@ -7,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,7 +35,7 @@ if find_spec("gradio") is None:
 
 from playwright.sync_api import Browser, Page, expect
 
-from hlclip.demo import is_loopback
+from hlclip.demo import free_port, is_loopback
 from hlclip.demo.server import score_upload
 from tests.browser import watch
 
@@ -108,6 +111,11 @@ def test_a_taken_port_and_an_open_host_are_named() -> None:
     assert warning.startswith("--host 0.0.0.0: everyone who can reach this machine can upload")
     assert error.startswith(f"cannot listen at 0.0.0.0, port {port}: Address already in use")
     assert remedy == "see --host and --port"
+
+
+def test_what_cannot_be_a_host_is_named() -> None:
+    with pytest.raises(HlclipError, match="this cannot be the name of a host"):
+        free_port("caf\udce9", None)
 
 
 def test_without_gradio_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,6 +307,52 @@ def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
         f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
     )
     urllib.request.urlopen(request).close()  # noqa: S310
+
+
+@pytest.mark.slow
+def test_twenty_others_fill_the_queue_and_an_answer_is_shown_all_the_same(
+    browser: Browser, server: Server, tmp_path: Path
+) -> None:
+    video = film(tmp_path / "v.mp4")
+    with video.open("rb") as file:
+        answer = requests.post(f"{server.url}gradio_api/upload", files={"files": file}, timeout=60)
+    upload = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+    full, done = threading.Event(), threading.Event()
+
+    def ask_again_and_again(visitor: int) -> None:
+        for number in itertools.takewhile(lambda _: not done.wait(0.1), range(1000)):
+            try:
+                join(server, "find", [upload, f"{visitor} {number}"], session=f"{visitor}")
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                full.set()
+
+    page = browser.new_page()
+    faults = watch(page, home=server.url)
+    page.goto(server.url)
+    with ThreadPoolExecutor(20) as pool:
+        visitors = [pool.submit(ask_again_and_again, number) for number in range(20)]
+        try:
+            assert full.wait(60)
+            page.locator("#film input[type=file]").set_input_files(video)
+            expect(page.locator("#film video")).to_be_visible()
+            queries(page).fill("a dog")
+            toast = page.get_by_test_id("toast-body")
+            found = page.get_by_text("Click a moment to play it")
+            while not found.count():
+                page.get_by_role("button", name="Find moments").click()
+                expect(toast.or_(found).first).to_be_visible()
+                if toast.count():
+                    expect(toast).to_contain_text("currently busy. Please try again")
+                    toast.get_by_role("button").last.click()
+            expect(page.locator(".moments button").first).to_be_visible()
+        finally:
+            done.set()
+    page.close()
+    assert all("503" in fault for fault in faults)
+    for visitor in visitors:
+        visitor.result()
 
 
 @pytest.mark.slow

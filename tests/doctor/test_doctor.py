@@ -100,12 +100,13 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_the_disk_is_computed_from_the_models_shapes(project: Project):
-    project.set("encoder", dtype="float32")
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
+def test_the_disk_is_computed_from_the_models_shapes(project: Project, dtype: str, size: int):
+    project.set("encoder", dtype=dtype)
     project.annotate("v.jsonl", *(f"v{n}" for n in range(10_000)))
     project.set("data", max_missing=1.0)
     clips = 3 * (2 + 10_000)
-    frames, images = clips * 32 * 32 * 3, clips * (4 * 4 + 1) * 64 * 4
+    frames, images = clips * 32 * 32 * 3, clips * (4 * 4 + 1) * 64 * size
     found = project.examine()["disk"].found
     assert f"frames {in_words(frames)}, activations {in_words(images)}, queries " in found
 
@@ -166,6 +167,17 @@ def test_frames_that_do_not_fit_the_model(project: Project):
     found = project.examine()["model"]
     assert found.state == "problem"
     assert found.remedy == "-S frames.size=32 -S frames.resize=shortest"
+
+
+def test_a_model_whose_images_cannot_be_made(project: Project):
+    path = project.folder / "model" / "open_clip_config.json"
+    path.write_text(path.read_text().replace('"shortest"', '"longest"'))
+    found = project.examine()["model"]
+    assert (found.state, found.remedy) == (
+        "problem",
+        "`hlclip models` lists those that can be used",
+    )
+    assert "resized by 'longest'" in found.found
 
 
 def test_weights_of_another_activation_function(project: Project):

@@ -18,11 +18,11 @@ PATIENCE_SECONDS = 20
 BEFORE = """
 import sys
 from pathlib import Path
-from hlclip.formats import Index, Video, VideoInfo
+from hlclip.formats import Index, Video
 import hlclip.cli
 from hlclip.pipeline import stage
-path, store = Path("v.mkv"), Path("store")
-video = Video("v.mkv", "0" * 64, VideoInfo(4, 32, 32, "ffv1"))
+from hlclip.video import inspect_videos
+store = Path("store")
 header = {"clip_seconds": 2.0, "size": 32, "resize": "shortest", "interpolation": "bicubic"}
 def work():
 """
@@ -31,17 +31,21 @@ WORK = {
     from hlclip.params import FramesParams
     from hlclip.pipeline.frames import make_frames
     params = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
-    index = Index(2.0, {}, {str(n): Video("v.mkv", f"{n:064}", video.info) for n in range(9)}, {})
+    files = {str(n): Path(f"{n}.mkv") for n in range(9)}
+    videos = dict(inspect_videos(files, store / "videos.json"))
+    videos = {vid: Video(str(v.path), v.sha256, v.info) for vid, v in videos.items()}
+    index = Index(2.0, {}, videos, {})
     make_frames(index, params, data_root=Path(), store=store, max_missing=1)
 """,
     "the tokens of one video": """
     from hlclip.highlights.features import token_parts
     from hlclip.store import Store
-    next(token_parts(path, video, encoder=None, frames=header, images=Store(store, "images", {})))
+    ((_, video),) = inspect_videos({"0": Path("0.mkv")}, store / "videos.json")
+    next(token_parts(video, encoder=None, frames=header, images=Store(store, "images", {})))
 """,
     "pictures": """
     from hlclip.highlights.pictures import pictures
-    pictures(path, range(9), clip_seconds=2.0, height=20)
+    pictures(Path("0.mkv"), range(9), clip_seconds=2.0, height=20)
 """,
 }
 STAGE, COMMAND = "stage.run(work)", "hlclip.cli.app = lambda **_: work(); hlclip.cli.main()"
@@ -58,7 +62,9 @@ STAGE, COMMAND = "stage.run(work)", "hlclip.cli.app = lambda **_: work(); hlclip
 def test_a_signal_ends_a_run_that_waits_for_ffmpeg(
     tmp_path: Path, kind: str, how: str, number: signal.Signals
 ) -> None:
-    numbered_film(tmp_path / "v.mkv", constant(10, 4))
+    film = numbered_film(tmp_path / "v.mkv", constant(10, 4)).read_bytes()
+    for number_of_film in range(9):  # nine contents, so none waits for another's frames
+        (tmp_path / f"{number_of_film}.mkv").write_bytes(film + bytes([number_of_film]))
     stand_in = tmp_path / "bin" / "ffmpeg"
     stand_in.parent.mkdir()
     stand_in.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec sleep 1000\n")

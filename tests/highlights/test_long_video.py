@@ -3,19 +3,20 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hlclip.formats.manifests import Video
 from hlclip.highlights import features
 from hlclip.highlights.features import token_parts
 from hlclip.model import Encoder, encoder_header, image_header, load_encoder
 from hlclip.store.store import Store, StoreError
+from hlclip.system.files import file_state
 from hlclip.video.container import VideoError
-from hlclip.video.files import inspect_videos
+from hlclip.video.files import VideoChangedError, VideoFile, inspect_videos
 from hlclip.video.frames import extract_frames, frames_header, stream_frames
 from tests.films import copy, ffmpeg
 from tests.models import save_model, tiny_config
@@ -51,15 +52,15 @@ def images(tmp_path: Path, encoder: Encoder) -> Store:
     return Store(tmp_path / "store", "images", header)
 
 
-def inspect(path: Path, tmp_path: Path) -> Video:
-    ((_, video),) = inspect_videos({"v": path}, path.parent, tmp_path / "videos.json")
-    assert isinstance(video, Video)
-    return video
+def inspect(path: Path, tmp_path: Path) -> VideoFile:
+    ((_, file),) = inspect_videos({"v": path}, tmp_path / "videos.json")
+    assert isinstance(file, VideoFile)
+    return file
 
 
 def parts_of(path: Path, encoder: Encoder, images: Store) -> Iterator[NDArray[np.floating]]:
-    video = inspect(path, images.folder.parent)
-    return token_parts(path, video, encoder=encoder, frames=HEADER, images=images)
+    file = inspect(path, images.folder.parent)
+    return token_parts(file, encoder=encoder, frames=HEADER, images=images)
 
 
 def files(store: Store) -> list[Path]:
@@ -146,11 +147,34 @@ def test_the_end_of_a_broken_video_is_an_error_in_parts_too(
 ) -> None:
     monkeypatch.setattr(features, "PART_CLIPS", 50)
     path = copy(long_film, tmp_path / "v.mkv")
-    video = inspect(path, tmp_path)
+    file = inspect(path, tmp_path)
     path.write_bytes(b"no video any more")
+    file = replace(file, state=file_state(path))  # as if it had been so when it was hashed
     with pytest.raises(VideoError, match="not readable as a video"):
-        list(token_parts(path, video, encoder=encoder, frames=HEADER, images=images))
+        list(token_parts(file, encoder=encoder, frames=HEADER, images=images))
     assert files(images) == []
+
+
+@pytest.mark.parametrize("most", [50, 300], ids=["in parts", "whole"])
+def test_a_video_replaced_after_it_was_hashed_leaves_nothing_under_its_key(
+    tmp_path: Path,
+    long_film: Path,
+    encoder: Encoder,
+    images: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    monkeypatch.setattr(features, "PART_CLIPS", most)
+    path = copy(long_film, tmp_path / "v.mkv")
+    file = inspect(path, tmp_path)
+    parts = token_parts(file, encoder=encoder, frames=HEADER, images=images)
+    if most == 50:
+        next(parts)  # is of the film that was hashed
+    before = files(images)
+    slow_film(path, 300)
+    with pytest.raises(VideoChangedError, match="changed while it was read"):
+        list(parts)
+    assert files(images) == before
 
 
 @pytest.mark.slow

@@ -2,22 +2,43 @@
 
 import doctest
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from hlclip.cli import app
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video
-from hlclip.formats.safetensors_file import CheckpointError, read_facts
-from hlclip.highlights import moments, scorer
+from hlclip.formats.safetensors_file import (
+    CheckpointError,
+    read_arrays,
+    read_facts,
+    write_arrays,
+)
+from hlclip.highlights import features, moments, scorer
+from hlclip.highlights.features import FeatureExtractor, load_feature_extractor
 from hlclip.highlights.scorer import Scorer, load_scorer
-from hlclip.model import EncoderError, build_tail, load_encoder, load_tail, save_tail
+from hlclip.model import (
+    Encoder,
+    EncoderError,
+    Tail,
+    build_tail,
+    load_encoder,
+    load_tail,
+    save_tail,
+    stored_tokens,
+)
 from hlclip.params import EncoderParams, FramesParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
@@ -25,7 +46,7 @@ from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import VideoError, probe
 from tests.damage import DAMAGES, of_another_key
-from tests.films import film
+from tests.films import copy, film
 from tests.models import save_model, tiny_config
 
 QUERIES = ["a red dog runs", "people talk"]
@@ -56,6 +77,7 @@ def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pretrained": "none",
         "weights": encoder.fingerprint(),
         "cached_blocks": 2,
+        "dtype": "float16",
         "clip_seconds": 2.0,
         "train": {"blocks": 2},
     }
@@ -64,7 +86,9 @@ def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
+def pipeline(
+    model: str, video: Path, store: Path, *, dtype: str = "float16"
+) -> tuple[Manifest, Manifest]:
     """What the stages put into the store for a data set of this video."""
     sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
     rows = [
@@ -75,7 +99,7 @@ def pipeline(model: str, video: Path, store: Path) -> tuple[Manifest, Manifest]:
     size = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")
     frames = make_frames(index, size, data_root=video.parent, store=store, max_missing=0)
     params = EncoderParams.model_validate(
-        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": "float16", "batch": 25}
+        {"model": model, "pretrained": None, "cached_blocks": 2, "dtype": dtype, "batch": 25}
     )
     return make_activations(index, frames, params, store=store)
 
@@ -89,10 +113,11 @@ def cosines(
     tail = build_tail(encoder)
     if checkpoint:
         load_tail(checkpoint, tail, weights=encoder.fingerprint())
-    tokens = torch.from_numpy(Store(store, "images", images.header).read(images.items["v"]))
+    dtype = str(images.header["dtype"])
+    tokens = stored_tokens(Store(store, "images", images.header).read(images.items["v"]), dtype)
     scores = []
     for query in QUERIES:
-        words = torch.from_numpy(Store(store, "texts", texts.header).read(texts.items[query]))
+        words = stored_tokens(Store(store, "texts", texts.header).read(texts.items[query]), dtype)
         with torch.inference_mode():
             scores.append(
                 tail(
@@ -138,6 +163,87 @@ def test_features_that_overflow_are_refused_and_not_kept(
         load_scorer(tmp_path / "huge.safetensors", store=tmp_path).score(video, QUERIES)
     kept = list(tmp_path.glob("features/*/*.h5"))
     assert len(kept) == (len(QUERIES) if tower == "visual.proj" else 0)  # queries come first
+
+
+def with_facts(checkpoint: Path, path: Path, **changes: object) -> Path:
+    """A copy of a checkpoint with other facts; None removes one."""
+    facts, arrays = read_arrays(checkpoint)
+    facts = {name: value for name, value in (facts | changes).items() if value is not None}
+    write_arrays(path, arrays, facts)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_checkpoint_knows_the_precision_of_its_cache(
+    dtype: str, model: str, video: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    exact = with_facts(checkpoint, tmp_path / "exact.safetensors", dtype=dtype)
+    manifests = pipeline(model, video, tmp_path, dtype=dtype)
+    stored = files(tmp_path)
+    scores = matrix(load_scorer(exact, store=tmp_path), video)
+    assert files(tmp_path) == stored  # nothing was encoded twice
+    expected = cosines(model, manifests, tmp_path, exact)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    matrix(load_scorer(exact, dtype="float16", store=tmp_path), video)
+    assert len(files(tmp_path)) == 2 * len(stored)
+
+
+def test_a_checkpoint_that_does_not_know_its_cache_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    path = with_facts(checkpoint, tmp_path / "old.safetensors", dtype=None)
+    with pytest.raises(CheckpointError, match=r"no field 'dtype'.*\n`dvc repro train`"):
+        load_scorer(path, store=tmp_path)
+
+
+def outlier_model(folder: Path, size: float) -> str:
+    """A model of whose tokens one channel is `size`, as in the residual stream of large models.
+
+    As there, the norms that read the stream make little of that channel and more of the others.
+    """
+    model = save_model(folder, tiny_config())
+    path = folder / "open_clip_model.safetensors"
+    weights = load_file(path)
+    weights["visual.ln_pre.bias"][3] = size
+    weights["positional_embedding"][:, 3] = size
+    for name in weights:
+        if name.endswith(("ln_1.weight", "ln_2.weight", "ln_post.weight", "ln_final.weight")):
+            weights[name] *= size / 8
+            weights[name][3] = 0
+    save_file(weights, path)
+    return model
+
+
+@pytest.mark.parametrize("size", [1e2, 1e3, 6e4])
+def test_outliers_pass_through_the_cache(size: float, video: Path, tmp_path: Path) -> None:
+    model = outlier_model(tmp_path / "model", size)
+    exact = matrix(load_scorer(model=model, dtype="float32", store=tmp_path / "float32"), video)
+    half = matrix(load_scorer(model=model, store=tmp_path / "float16"), video)
+    tokens = {}
+    for dtype in ("float32", "float16"):
+        (path,) = (tmp_path / dtype).glob("images/*/*.h5")
+        with h5py.File(path) as file:
+            dataset: Any = file["data"]
+            tokens[dtype] = dataset[()]
+    assert tokens["float32"].max() == pytest.approx(size, rel=0.05)
+    np.testing.assert_array_equal(tokens["float16"], tokens["float32"].astype(np.float16))
+    # From 1e4 on, float16 rounds that channel by more than the others hold in this narrow model.
+    if size <= 1e3:
+        assert np.abs(half - exact).max() < 0.1 * np.ptp(exact, axis=1).min()
+
+
+def test_tokens_that_do_not_fit_into_float16_are_refused_with_the_option(
+    video: Path, tmp_path: Path
+) -> None:
+    model = outlier_model(tmp_path / "model", 1e5)
+    arguments = ["highlight", str(video), "a dog", "--model", model, "--out", str(tmp_path)]
+    environment = {"HLCLIP_STORE": str(tmp_path / "store")}
+    refused = CliRunner().invoke(app, arguments, env=environment)
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith("into float16, which ends at 65,504\n--dtype bfloat16\n")
+    for dtype in ("bfloat16", "float32"):
+        wider = [*arguments, "--dtype", dtype]
+        assert CliRunner().invoke(app, wider, env=environment).exit_code == 0
 
 
 def test_the_pipeline_finds_what_scoring_left(model: str, video: Path, tmp_path: Path) -> None:
@@ -201,6 +307,66 @@ def test_a_model_that_changes_under_a_scorer_is_an_error(video: Path, tmp_path: 
     save_model(tmp_path / "model", tiny_config(), seed=1)
     with pytest.raises(HlclipError, match=r"files of the model have changed meanwhile\nrun again"):
         scorer.score(video, ["a dog"])
+
+
+def test_a_video_replaced_while_the_model_loads_is_refused(
+    model: str, video: Path, tmp_path: Path
+) -> None:
+    """Otherwise the tokens of one film lie under the key of another, and are served for ever."""
+    path = copy(video, tmp_path / "v.mp4")
+    other = film(tmp_path / "other.mp4", "-vf", "negate", seconds=62)
+    expected = matrix(load_scorer(model=model, store=tmp_path / "reference"), video)
+    loaded = load_feature_extractor(None, model, None, device="cpu", dtype=None)
+
+    def load() -> FeatureExtractor:
+        copy(other, path)
+        return loaded
+
+    store = tmp_path / "store"
+    with pytest.raises(VideoError, match=r"v\.mp4: changed while it was read"):
+        Scorer(loaded.facts, load, store=store).score(path, [])
+    copy(video, path)
+    again = matrix(load_scorer(model=model, store=store), path)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_checkpoint_replaced_while_it_is_loaded_is_refused(
+    model: str, checkpoint: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise features of the old checkpoint lie under the key of the new one."""
+    path = copy(checkpoint, tmp_path / "train.safetensors")
+
+    def train(encoder: Encoder) -> Tail:
+        facts = read_facts(checkpoint)
+        save_tail(path, build_tail(encoder).train_only(2, "all").trained(), facts)
+        return build_tail(encoder)
+
+    with monkeypatch.context() as context:
+        context.setattr(features, "build_tail", train)
+        with pytest.raises(HlclipError, match="files of the model have changed meanwhile"):
+            load_scorer(path, store=tmp_path)
+    scores = matrix(load_scorer(path, store=tmp_path), video)
+    np.testing.assert_allclose(
+        scores, matrix(load_scorer(model=model, store=tmp_path), video), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("place", ["a file", "a folder"])
+def test_model_facts_that_cannot_be_written_are_a_warning(
+    model: str, video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    expected = matrix(load_scorer(model=model, store=tmp_path), video)
+    (memory,) = tmp_path.glob("models/*.json")
+    if place == "a folder":
+        memory.unlink()
+        memory.mkdir()
+        (memory / "mine").touch()
+    else:
+        shutil.rmtree(memory.parent)
+        memory.parent.touch()
+    scores = matrix(load_scorer(model=model, store=tmp_path), video)
+    np.testing.assert_array_equal(scores, expected)
+    assert f"{memory}: not saved, the next command loads the model again" in caplog.text
 
 
 def test_damaged_model_facts_are_ignored(model: str, video: Path, tmp_path: Path) -> None:
@@ -278,7 +444,7 @@ def test_a_model_with_other_weights_than_the_checkpoint_is_refused(
 def test_models_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="must name a tag or weights file for 'ViT-B-32'"):
         load_scorer(model="ViT-B-32", store=tmp_path)
-    with pytest.raises(EncoderError, match="no folder /nowhere"):
+    with pytest.raises(HlclipError, match="no folder /nowhere"):
         load_scorer(model="local-dir:/nowhere", store=tmp_path)
 
 
@@ -295,6 +461,48 @@ def test_bad_videos_and_queries_are_named(model: str, tmp_path: Path) -> None:
         scorer.score(short, QUERIES)
     with pytest.raises(HlclipError, match="blank query"):
         scorer.score(short, [" "])
+
+
+def test_a_single_text_is_one_query(model: str, video: Path, tmp_path: Path) -> None:
+    scorer = load_scorer(model=model, device="cpu", store=tmp_path)
+    (curve,) = scorer.score(video, "the sky")
+    (listed,) = scorer.score(video, ["the sky"])
+    assert curve.query == "the sky"
+    np.testing.assert_array_equal(curve.saliency, listed.saliency)
+
+
+@pytest.mark.parametrize("query", [7, b"a dog", "caf\udce9", "a\0 \0d\0"])
+def test_what_is_no_text_is_no_query(
+    query: object, model: str, video: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(model=model, device="cpu", store=tmp_path)
+    with pytest.raises(HlclipError, match="as a query, expected"):
+        scorer.score(video, ["a dog", query])  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "ViT-B-3"}, "open_clip has no model 'ViT-B-3'\nnear it: ViT-B-32"),
+        ({"model": "local-dir:/no/where"}, "model local-dir:/no/where: no folder /no/where"),
+        ({"checkpoint": "none"}, "none: no such checkpoint"),
+    ],
+    ids=["model", "folder", "checkpoint"],
+)
+def test_a_mistyped_name_is_refused_without_torch(
+    arguments: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    code = "import sys; from hlclip import load_scorer\ntry: load_scorer(**{})\n"
+    code += "except ValueError as error: print(error, 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("{}", str(arguments))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HLCLIP_STORE": str(tmp_path)},
+    )
+    assert done.stdout.startswith(message)
+    assert done.stdout.endswith("False\n")
 
 
 def test_the_examples_in_the_docstrings_run(

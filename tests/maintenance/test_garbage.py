@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,10 @@ def test_an_unreadable_manifest_stops_it(project: Path) -> None:
     said = gc("--force", status=2).stderr
     assert f"  {project}: outputs/activations.json, md5" in said
     assert "  refs/tags/v1: outputs/activations.json, md5" in said
-    assert "dvc fetch" in said
+    assert "there is no DVC remote to fetch them from: delete the revision; or" in said
+    git(project, "config", "--file", ".dvc/config", "remote.r.url", "/nowhere")
+    said = gc("--force", status=2).stderr
+    assert "`dvc fetch --all-branches --all-tags --all-commits` gets them from the remote" in said
     assert "--skip-unreadable" in said
     assert "--force would refuse: these manifests cannot be read" in gc().stderr
     assert "refs/tags/v1" in json.loads(gc("--json").output)["unreadable"]
@@ -176,6 +180,13 @@ def test_status_counts(project: Path) -> None:
     damaged.write_bytes(b"")
     (root / "images/notes.txt").write_text("mine")
     (root / "mine").mkdir()
+    # What runs keep to save time is hlclip's.
+    (root / "videos.json").write_text("{}")
+    (root / "models").mkdir()
+    (root / f"models/{'0' * 40}.json").write_text("{}")
+    halves = [root / ".videos.json.abcdefgh.tmp", root / f"models/.{'0' * 40}.abcdefgh.tmp"]
+    for half in halves:
+        half.mkdir()
     content = json.loads(CliRunner().invoke(app, ["store", "status", "--json"]).output)
     assert (content["store"], content["why"]) == (str(root), "the default, in the folder here")
     counts = {kind: (c["files"], c["named"]) for kind, c in content["kinds"].items()}
@@ -185,11 +196,27 @@ def test_status_counts(project: Path) -> None:
     assert content["kinds"]["frames"]["bytes"] == size
     assert content["missing"] == 1
     assert content["foreign"] == [str(root / "images/notes.txt"), str(root / "mine")]
+    assert content["temporary"] == [str(half) for half in halves]
     output = CliRunner().invoke(app, ["store", "status"]).output
     assert "1 items that this workspace names are not in the store" in output
     assert f"not hlclip's: {root / 'mine'}" in output
     assert gc("--force").exit_code == 0
     assert (root / "images/notes.txt").exists()  # what is not hlclip's stays
+    assert (root / f"models/{'0' * 40}.json").exists()
+    assert not [half for half in halves if half.exists()]
+
+
+def test_status_while_a_run_adds_items(tmp_path: Path) -> None:
+    def add() -> None:
+        for n in range(150):
+            put(tmp_path, "images", f"v{n}")
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(add)
+        while not run.done():
+            store_status(tmp_path, [])
+        run.result()
+    assert store_status(tmp_path, []).kinds["images"].files == 150
 
 
 def test_status_says_why_the_store_is_where_it_is(

@@ -74,6 +74,15 @@ def test_tokens_behind_the_pooled_one_are_not_cached(tmp_path: Path):
     assert encoder.text_tokens("dog " * 99).shape == (16, 32)  # truncated, end of text kept
 
 
+def test_a_query_that_is_cut_off_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    encoder = load_encoder(save_model(tmp_path, tiny_config()), None, cached_blocks=2)
+    encoder.text_tokens("dog " * 14)  # the context of 16 tokens has two marks
+    assert caplog.messages == []
+    encoder.text_tokens("dog " * 15)
+    (message,) = caplog.messages
+    assert "the model reads its first 16 tokens" in message
+
+
 def test_openai_weights_need_quick_gelu(tmp_path: Path):
     with pytest.raises(EncoderError, match=r"-S encoder\.model=ViT-B-32-quickgelu"):
         load_encoder("ViT-B-32", "openai", cached_blocks=2)

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 import hlclip.video.ffmpeg_process
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo, write_manifests
-from hlclip.params import FramesParams
+from hlclip.params import DataParams, FramesParams
 from hlclip.pipeline.frames import make_frames
+from hlclip.pipeline.index import build_index
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.store.store import Store
+from hlclip.system.files import sha256_of
 from hlclip.video.container import VideoError, probe
+from hlclip.video.files import VideoChangedError
 from hlclip.video.frames import extract_frames, frames_header
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
@@ -365,7 +368,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Index]:
         for n, vid in enumerate([*vids, "gone"])
     ]
     info = VideoInfo(4.0, 32, 32, "ffv1")
-    videos = {p.stem: Video(p.name, f"sha of {p.name}", info) for p in sorted(root.iterdir())}
+    videos = {p.stem: Video(p.name, sha256_of(p), info) for p in sorted(root.iterdir())}
     return root, Index(2.0, {"val": rows}, videos, {"gone": "no file videos/gone.*"})
 
 
@@ -452,3 +455,37 @@ def test_videos_shorter_than_annotated_are_named(
     made((data[0], index), tmp_path)
     assert "good0: 2 clips decoded, 3 annotated" in caplog.text
     assert "1 of 4 videos are shorter than annotated, 1 longer" in caplog.text
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["hashes kept", "hashes lost"])
+def test_frames_are_of_the_file_that_was_hashed(tmp_path: Path, cached: bool) -> None:
+    """Otherwise the frames of one film lie under the key of another, and are served for ever."""
+    row = Annotation(qid=1, query="q", vid="a", duration=4, relevant_clip_ids=None)
+    (tmp_path / "rows.jsonl").write_text(row.model_dump_json(exclude_none=True) + "\n")
+    data = DataParams(
+        root=str(tmp_path),
+        annotations={"test": "rows.jsonl"},
+        videos="videos",
+        clip_seconds=2.0,
+        max_missing=1.0,
+    )
+    (tmp_path / "videos").mkdir()
+    path, store = tmp_path / "videos/a.mkv", tmp_path / "store"
+    original = numbered_film(tmp_path / "original.mkv", constant(10, 4))
+    other = numbered_film(tmp_path / "other.mkv", constant(10, 4), first=500)
+
+    def index() -> Index:
+        return build_index(data, cache=store / "videos.json" if cached else tmp_path / "none.json")
+
+    def frames(index: Index) -> Manifest:
+        return make_frames(index, SHORTEST, data_root=tmp_path, store=store, max_missing=1.0)
+
+    copy(original, path)
+    before = index()
+    copy(other, path)
+    with pytest.raises(VideoChangedError, match=r"a\.mkv: is no longer the file.*\n`dvc repro`"):
+        frames(before)
+    copy(original, path)
+    manifest = frames(index())
+    pictures = Store(store, "frames", manifest.header).read(manifest.items["a"])
+    assert numbers(pictures) == [9, 29]

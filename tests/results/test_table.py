@@ -133,6 +133,41 @@ def test_an_ablation_compares_on_val_and_names_what_differs():
     assert all(line.paper is None for line in table if line.setting)
 
 
+def encoder(model: str, pretrained: str, resize: str) -> dict[str, str]:
+    frames = {"frames__size": "224", "frames__resize": resize, "frames__interpolation": "bicubic"}
+    return {"encoder__model": model, "encoder__pretrained": pretrained, **frames}
+
+
+def test_encoders_are_compared_with_their_own_weights_and_frames():
+    small = encoder("ViT-B-32-quickgelu", "openai", "shortest")
+    large = encoder("ViT-SO400M-14-SigLIP2", "webli", "squash")
+    other = encoder("ViT-B-32-quickgelu", "metaclip_400m", "shortest")
+    by = ["encoder.model"]
+    table = lines(averaged(seeds(**small) + seeds(**large)[:2] + seeds(**other)[:1], by), by=by)
+    shown = [(line.setting, line.runs) for line in table if line.variant == "HL-CLIP-2"]
+    assert shown == [
+        ("encoder.model=ViT-B-32-quickgelu, encoder.pretrained=metaclip_400m", 1),
+        ("encoder.model=ViT-B-32-quickgelu, encoder.pretrained=openai", 3),
+        ("encoder.model=ViT-SO400M-14-SigLIP2, encoder.pretrained=webli", 2),
+    ]
+    zero_shot = [line.setting for line in table if line.variant == "zero-shot"]
+    assert zero_shot == [setting for setting, _ in shown]
+    # What does not follow from the encoder is kept apart.
+    slower = run("slower", 50.0, train__lr="0.001", **large)
+    assert comparable([*seeds(**small), *seeds(**large), slower], by)[1] == [
+        "slower: train.lr = 0.001, not 0.0003"
+    ]
+
+
+def test_weights_of_one_model_are_compared_with_their_own_frames():
+    shortest = encoder("ViT-H-14-quickgelu", "metaclip_fullcc", "shortest")
+    squashed = encoder("ViT-H-14-quickgelu", "dfn5b", "squash")
+    by = ["encoder.pretrained"]
+    table = lines(averaged(seeds(**shortest) + seeds(**squashed), by), by=by)
+    settings = {line.setting for line in table}
+    assert settings == {"encoder.pretrained=metaclip_fullcc", "encoder.pretrained=dfn5b"}
+
+
 def test_an_unknown_parameter_is_refused():
     with pytest.raises(
         ExperimentsError,

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Item
 from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from hlclip.system.errors import HlclipError
+from hlclip.system.files import write_json
 from tests.damage import DAMAGES
 
 HEADER: dict[str, str | int | float] = {
@@ -307,7 +309,7 @@ def test_a_whole_item_that_is_not_the_manifests_stays(store: Store, item: Item) 
 def test_an_item_that_goes_away_during_a_run(store: Store, item: Item) -> None:
     store.read(item)
     store.path(item.key).unlink()
-    with pytest.raises(StoreError, match=r"No such file.*\n`dvc repro"):
+    with pytest.raises(StoreError, match=r"not in the store\n`dvc repro"):
         store.read(item)
 
 
@@ -319,7 +321,7 @@ def test_what_the_system_will_not_open_stays(store: Store, item: Item) -> None:
         lambda: reopened(store).read(item),
         lambda: store.get_or_make(item.key, no_make),
     ):
-        with pytest.raises(StoreUnreadableError, match="cannot be opened: Is a directory"):
+        with pytest.raises(StoreUnreadableError, match="cannot be read: Is a directory"):
             access()
     path.rmdir()
     aside.rename(path)
@@ -352,6 +354,41 @@ def test_store_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store_root() == tmp_path / "repository" / "elsewhere"
     monkeypatch.setenv("HLCLIP_STORE", "~/elsewhere")
     assert store_root() == Path.home() / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("a file", "a file: is a file"),
+        ("lost", "lost: is a link to /nowhere/disk, no folder"),
+        ("~nobody at all/store", "the store ~nobody at all/store: that user has no home folder"),
+    ],
+)
+def test_a_store_that_cannot_be_a_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "a file").touch()
+    (tmp_path / "lost").symlink_to("/nowhere/disk")
+    monkeypatch.setenv("HLCLIP_STORE", place)
+    with pytest.raises(HlclipError, match=r"\nset HLCLIP_STORE to a folder") as caught:
+        store_root()
+    assert caught.value.reason.endswith(reason)
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    """So that a group can share a store: umask 002, and a folder with setgid."""
+    before = os.umask(0o002)
+    try:
+        Store(tmp_path / "store", "frames", HEADER).get_or_make("ab12", array)
+        write_json(tmp_path / "store/videos.json", {})
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "store").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o664}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o775}
+    assert len(modes) == 7
 
 
 def test_every_field_and_the_content_make_the_key() -> None:
@@ -400,7 +437,7 @@ def test_what_changes_after_it_was_verified_is_noticed(store: Store, item: Item)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match="shorter than its header says"):
         store.read_into(item, into)
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(StoreError, match="not in the store"):
         store.read_into(item, into)
 
 

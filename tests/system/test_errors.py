@@ -67,6 +67,17 @@ def test_what_a_person_can_put_right_has_no_traceback(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.startswith("some/file: No such file or directory\nname a file")
 
 
+def test_text_that_is_not_utf8_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        ("x" * 100 + "caf\udce9").encode()
+    assert print_error(caught.value, status=3) == 3
+    expected = f"got '{'x' * 37}caf\\udce9', expected text in UTF-8\n"
+    assert capsys.readouterr().err == expected + "write or rename it in UTF-8\n"
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "é".encode("ascii")
+    assert print_error(caught.value, status=3) == 1
+
+
 def test_a_traceback_where_it_helps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """A file is whole or not there."""
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -149,6 +151,14 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     stop.set()
     reader.join()
     assert contents_read <= set(contents)
+
+
+def test_a_files_name_that_is_not_utf8_is_kept_in_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_json(tmp_path / "names.json", {name: "ü"})
+    content = (tmp_path / "names.json").read_text(encoding="utf-8")
+    assert content == '{\n "caf\\udce9.mp4": "ü"\n}\n'
+    assert json.loads(content) == {name: "ü"}
 
 
 def test_same_content_same_json(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_pat
     assert facts["chosen"]["epoch"] == int(best["epoch"])
     assert facts["chosen"]["val_mAP"] == float(best["val_mAP"])
     assert facts["train"]["blocks"] == 2
+    assert facts["dtype"] == data.images.header["dtype"]
     assert facts["weights"] == data.images.header["weights"]
+    assert facts["dtype"] == data.images.header["dtype"]
 
 
 def test_the_test_split_is_never_read(data, tmp_path):

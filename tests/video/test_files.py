@@ -12,11 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
 import hlclip.video.files
 from hlclip.formats import Video
 from hlclip.video.container import VideoError, probe
-from hlclip.video.files import DataError, find_videos, inspect_videos
+from hlclip.video.files import (
+    DataError,
+    VideoChangedError,
+    VideoFile,
+    find_videos,
+    indexed_video,
+    inspect_videos,
+    read_hashes,
+)
 from tests.disks import fill, make_read_only, small_disk
 from tests.films import copy, film
 
@@ -42,8 +51,8 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "store" / "videos.json"
 
 
-def inspected(videos: dict[str, Path], cache: Path) -> dict[str, Video | VideoError]:
-    return dict(inspect_videos(videos, next(iter(videos.values())).parent, cache))
+def inspected(videos: dict[str, Path], cache: Path) -> dict[str, VideoFile | VideoError]:
+    return dict(inspect_videos(videos, cache))
 
 
 def swap(path: Path, content: bytes, *, later_ns: int) -> None:
@@ -55,8 +64,11 @@ def swap(path: Path, content: bytes, *, later_ns: int) -> None:
 
 def test_hash_and_facts(videos: dict[str, Path], cache: Path, films: tuple[Path, Path]) -> None:
     sha256 = hashlib.sha256(films[0].read_bytes()).hexdigest()
-    expected = {vid: Video(f"{vid}.mp4", sha256, probe(films[0])) for vid in videos}
-    assert inspected(videos, cache) == expected == inspected(videos, cache)
+    first = inspected(videos, cache)
+    for vid, file in first.items():
+        assert isinstance(file, VideoFile)
+        assert (file.path, file.sha256, file.info) == (videos[vid], sha256, probe(films[0]))
+    assert inspected(videos, cache) == first
 
 
 def test_a_vid_is_a_name_and_no_path(tmp_path: Path) -> None:
@@ -71,24 +83,116 @@ def test_a_vid_is_a_name_and_no_path(tmp_path: Path) -> None:
         find_videos(tmp_path, vids)
 
 
-def test_an_unchanged_file_is_not_read_again(
-    videos: dict[str, Path], cache: Path, films: tuple[Path, Path]
-) -> None:
-    first = inspected(videos, cache)
-    other = films[1].read_bytes()
-    # Only reading the file again would show this change.
-    swap(videos["a"], other, later_ns=0)
-    assert inspected(videos, cache) == first
+def test_an_unchanged_file_is_not_read_again(videos: dict[str, Path], cache: Path) -> None:
+    inspected(videos, cache)
+    content = json.loads(cache.read_bytes())
+    for entry in content["videos"].values():
+        entry["sha256"] = "0" * 64  # only reading the files again would show the real one
+    facts = json.dumps(content["videos"], sort_keys=True).encode()
+    content["digest"] = xxhash.xxh3_128_hexdigest(facts)
+    cache.write_text(json.dumps(content))
+    results = inspected(videos, cache).values()
+    assert [file.sha256 for file in results if isinstance(file, VideoFile)] == ["0" * 64] * 2
 
 
+@pytest.mark.parametrize("later_ns", [0, 1], ids=["modification time kept", "modified later"])
 def test_a_changed_file_is_read_again(
-    videos: dict[str, Path], cache: Path, films: tuple[Path, Path]
+    videos: dict[str, Path], cache: Path, films: tuple[Path, Path], later_ns: int
 ) -> None:
     first = inspected(videos, cache)
-    swap(videos["a"], films[1].read_bytes(), later_ns=1)
-    sha256 = hashlib.sha256(films[1].read_bytes()).hexdigest()
-    expected = {"a": Video("a.mp4", sha256, probe(films[1])), "b": first["b"]}
-    assert inspected(videos, cache) == expected == inspected(videos, cache)
+    swap(videos["a"], films[1].read_bytes(), later_ns=later_ns)
+    second = inspected(videos, cache)
+    file = second["a"]
+    assert isinstance(file, VideoFile)
+    assert file.sha256 == hashlib.sha256(films[1].read_bytes()).hexdigest()
+    assert file.info == probe(films[1])
+    assert second["b"] == first["b"]
+    assert inspected(videos, cache) == second
+
+
+def replaced(path: Path, other: Path) -> None:
+    copy(other, path.with_suffix(".new")).replace(path)
+
+
+def written_over(path: Path, other: Path) -> None:
+    swap(path, other.read_bytes(), later_ns=0)
+
+
+def linked_elsewhere(path: Path, other: Path) -> None:
+    path.unlink()
+    path.symlink_to(other)
+
+
+def removed(path: Path, other: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("change", [replaced, written_over, linked_elsewhere, removed])
+@pytest.mark.parametrize("fails", [False, True], ids=["decoded", "failed"])
+def test_what_is_read_while_a_file_changes_is_refused(
+    videos: dict[str, Path],
+    cache: Path,
+    films: tuple[Path, Path],
+    change: Callable[[Path, Path], None],
+    fails: bool,
+) -> None:
+    file = inspected(videos, cache)["a"]
+    assert isinstance(file, VideoFile)
+    with file.unchanged():
+        pass
+
+    def read() -> None:
+        with file.unchanged():
+            change(file.path, films[1])
+            if fails:
+                raise VideoError("ffmpeg failed: moov atom not found")
+
+    with pytest.raises(VideoChangedError, match="changed while it was read"):
+        read()
+
+
+def test_a_file_that_fails_and_did_not_change_says_why(
+    videos: dict[str, Path], cache: Path
+) -> None:
+    file = inspected(videos, cache)["a"]
+    assert isinstance(file, VideoFile)
+    with pytest.raises(VideoError, match=r"^no frame$"), file.unchanged():
+        raise VideoError("no frame")
+
+
+def test_an_indexed_video_is_hashed_again_only_if_it_may_have_changed(
+    videos: dict[str, Path], cache: Path, films: tuple[Path, Path]
+) -> None:
+    file = inspected(videos, cache)["a"]
+    assert isinstance(file, VideoFile)
+    video = Video("a.mp4", file.sha256, file.info)
+    hashes = read_hashes(cache)
+    path = videos["a"]
+    assert indexed_video(path, video, hashes) == file == indexed_video(path, video, {})
+    path.touch()  # the same content
+    assert indexed_video(path, video, hashes).sha256 == file.sha256
+    swap(path, films[1].read_bytes(), later_ns=0)
+    for known in (hashes, {}):
+        with pytest.raises(VideoChangedError, match="no longer the file that `index` hashed"):
+            indexed_video(path, video, known)
+    path.unlink()
+    with pytest.raises(VideoError, match=r"cannot be read \(No such file"):
+        indexed_video(path, video, hashes)
+
+
+def test_a_cache_that_the_system_does_not_read_now_is_kept(
+    videos: dict[str, Path], cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inspected({"a": videos["a"]}, cache)
+    kept = cache.read_bytes()
+    loop = cache.with_name("loop.json")
+    loop.symlink_to(loop)  # stands for a disk that fails: it is there, and cannot be read
+    with caplog.at_level(logging.WARNING, "hlclip"):
+        results = inspected(videos, loop)
+    assert all(isinstance(file, VideoFile) for file in results.values())
+    assert loop.is_symlink()
+    assert "were not saved" in caplog.text
+    assert cache.read_bytes() == kept
 
 
 def test_what_is_no_video_is_no_entry(videos: dict[str, Path], cache: Path) -> None:
@@ -96,12 +200,12 @@ def test_what_is_no_video_is_no_entry(videos: dict[str, Path], cache: Path) -> N
     videos["b"].write_text("words")
     videos["c"] = videos["b"].with_name("c.mp4")
     results = inspected(videos, cache)
-    assert isinstance(results["a"], Video)
+    assert isinstance(results["a"], VideoFile)
     assert str(results["b"]).startswith("not readable as a video")
     assert str(results["c"]) == "cannot be read (No such file or directory)"
     assert list(json.loads(cache.read_bytes())["videos"]) == [str(videos["a"].resolve())]
     videos["b"].write_bytes(whole)
-    assert isinstance(inspected(videos, cache)["b"], Video)
+    assert isinstance(inspected(videos, cache)["b"], VideoFile)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -186,7 +290,7 @@ from hlclip.video.files import inspect_videos
 hlclip.video.files._SAVE_SECONDS = 0
 folder, cache, prefix, seconds = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 videos = {path.stem: path for path in folder.glob(f"{prefix}*")}
-for vid, result in inspect_videos(videos, folder, cache):
+for vid, result in inspect_videos(videos, cache):
     print(vid, result.sha256, flush=True)
     time.sleep(float(seconds))
 """
@@ -209,7 +313,7 @@ def test_two_runs_at_once(tmp_path: Path, cache: Path, films: tuple[Path, Path])
     assert entries.keys() <= {str(path.resolve()) for path in videos.values()}
     assert len(entries) >= 8
     results = inspected(videos, cache)
-    lines = [f"{vid} {video.sha256}" for vid, video in results.items() if isinstance(video, Video)]
+    lines = [f"{vid} {file.sha256}" for vid, file in results.items() if isinstance(file, VideoFile)]
     assert lines == [line for lines in outputs for line in lines]
 
 

@@ -12,6 +12,7 @@ from hlclip.formats.annotations import Annotation
 from hlclip.formats.manifests import Header, Index, Video
 from hlclip.params import FramesParams
 from hlclip.pipeline.frames import make_frames
+from hlclip.system.files import sha256_of
 from hlclip.video.container import VideoError, probe
 from hlclip.video.frames import extract_frames, frames_header
 from hlclip.video.pyav_frames import (
@@ -233,7 +234,9 @@ def test_the_store_does_not_tell_decoders_apart(tmp_path: Path) -> None:
     (tmp_path / "data/videos").mkdir(parents=True)
     path = h264(tmp_path / "data/videos/a.mp4", seconds=6)
     rows = [Annotation(qid=1, query="q", vid="a", duration=6, relevant_clip_ids=None)]
-    index = Index(2.0, {"test": rows}, {"a": Video("videos/a.mp4", "0" * 64, probe(path))}, {})
+    index = Index(
+        2.0, {"test": rows}, {"a": Video("videos/a.mp4", sha256_of(path), probe(path))}, {}
+    )
     made = [
         make_frames(
             index,
