@@ -135,9 +135,11 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
         lambda: evaluate_splits(
             scores,
             params.pool,
+            params.moments,
             metrics=outputs / "metrics.json",
             predictions=outputs / "predictions",
             plot=outputs / "window.csv",
+            rules=outputs / "moments.csv",
             examples=outputs / "saliency.csv",
         ),
     )

@@ -181,6 +181,18 @@ class PoolParams(_Section):
     """Values beyond the first and last clip: none, zeros, or the end value repeated."""
 
 
+class MomentsParams(_Section):
+    """Moments from the scores of the clips; only `evaluate` reads it."""
+
+    rule: Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks", "best"]
+    """How the scores become windows. `best`: the rule, and the focus of `consensus` (1, 2, 4 or 8),
+    with the highest MR mAP of the pooled scores on val, for each variant; no other split is
+    used."""
+    focus: Annotated[float, Field(ge=0, le=100)]
+    """Of `consensus`: 0 trusts all levels of the curve alike, 8 only those near its top, which
+    gives shorter windows. Unused by the other rules and by `best`."""
+
+
 class EvaluateParams(_Section):
     """The splits that are scored and measured."""
 
@@ -196,6 +208,7 @@ class Params(_Section):
     encoder: EncoderParams
     train: TrainParams
     pool: PoolParams
+    moments: MomentsParams
     evaluate: EvaluateParams
 
     @property
@@ -224,6 +237,11 @@ class Params(_Section):
             raise ValueError(
                 "pool.window is best, which is chosen on val: add val to evaluate.splits or give "
                 "pool.window as a number"
+            )
+        if self.moments.rule == "best" and "val" not in self.evaluate.splits:
+            raise ValueError(
+                "moments.rule is best, which is chosen on val: add val to evaluate.splits or name "
+                "a rule, such as consensus"
             )
         if len(set(self.evaluate.splits)) != len(self.evaluate.splits):
             raise ValueError(f"evaluate.splits repeats a split: {self.evaluate.splits}")

@@ -1,4 +1,4 @@
-"""evaluate: saliency pooling, official metrics, submission files."""
+"""evaluate: saliency pooling, moments, official metrics, submission files."""
 
 from pathlib import Path
 
@@ -13,9 +13,11 @@ def main() -> None:
     evaluate_splits(
         scores_input(params),
         params.pool,
+        params.moments,
         metrics=Path("metrics.json"),
         predictions=Path("outputs/predictions"),
         plot=Path("outputs/window.csv"),
+        rules=Path("outputs/moments.csv"),
         examples=Path("outputs/saliency.csv"),
     )
 

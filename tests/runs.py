@@ -38,6 +38,7 @@ OUTPUTS = (
     "outputs/score.safetensors",
     "outputs/predictions",
     "outputs/window.csv",
+    "outputs/moments.csv",
     "outputs/saliency.csv",
 )
 GONE = "gone <b>video</b>"
@@ -98,9 +99,11 @@ def finished_run(
     evaluate_splits(
         splits,
         params.pool,
+        params.moments,
         metrics=folder / "metrics.json",
         predictions=outputs / "predictions",
         plot=outputs / "window.csv",
+        rules=outputs / "moments.csv",
         examples=outputs / "saliency.csv",
     )
     facts = {"weights": "none", "train": made_by.model_dump(exclude={"device"})}

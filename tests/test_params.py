@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from hlclip.evaluation.moments import OVERLAPS
 from hlclip.params import ParamsError, load_params
 
 FILE = Path(__file__).parent.parent / "params.yaml"
@@ -69,6 +70,13 @@ def test_the_repositorys_own_file_loads() -> None:
     params = load_params(FILE)
     loaded = dict(walk(params.model_dump()))
     assert loaded == KEYS  # every key, no other, and each value as it stands there
+
+
+@pytest.mark.parametrize("rule", [*OVERLAPS, "best"])
+def test_every_rule_for_moments_is_a_value(tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(json.dumps(changed((("moments", "rule"), rule))))
+    assert load_params(file).moments.rule == rule
 
 
 @pytest.mark.parametrize("key", KEYS, ids=dotted)
@@ -133,6 +141,8 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("encoder", "batch"), 10**23
     yield ("encoder", "cached_blocks"), 10**23
     yield ("pool", "window"), 0
+    yield ("moments", "rule"), "otsu"
+    yield ("moments", "focus"), 101
 
 
 @pytest.mark.parametrize(("key", "wrong"), list(wrong_values()), ids=str)
@@ -161,6 +171,10 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
         (
             [(("pool", "window"), "best"), (("evaluate", "splits"), ["test"])],
             ["pool.window is best", "evaluate.splits"],
+        ),
+        (
+            [(("moments", "rule"), "best"), (("evaluate", "splits"), ["test"])],
+            ["moments.rule is best", "evaluate.splits"],
         ),
         ([(("encoder", "pretrained"), "openai")], ["encoder: pretrained must be null"]),
         ([(("encoder", "model"), "ViT-B-32")], ["encoder: pretrained must name"]),

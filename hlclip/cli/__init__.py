@@ -19,6 +19,7 @@ from hlclip.cli.doctor import doctor
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
 from hlclip.cli.models import models
+from hlclip.cli.moments import moments
 from hlclip.cli.report import report
 from hlclip.cli.store import store
 from hlclip.cli.table import table
@@ -58,6 +59,7 @@ def hlclip(
     Examples:
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
+      hlclip moments predictions.jsonl -o with_moments.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
       hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
@@ -79,5 +81,5 @@ def hlclip(
 
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-for _function in (demo, doctor, evaluate, highlight, models, report, table):
+for _function in (demo, doctor, evaluate, highlight, models, moments, report, table):
     app.command(cls=Command)(_function)

@@ -36,7 +36,7 @@ def evaluate(
     The figures are percentages and equal those of Moment-DETR's standalone_eval. Like it, hlclip
     fills a short score list with zeros and cuts a long one. It reports how many lists were too
     short or too long. HL is highlight detection: Fair, Good and VeryGood are the lowest rating that
-    counts as a highlight. MR is moment retrieval.
+    counts as a highlight. MR is moment retrieval; it needs relevant_windows of every query.
 
     Both files must have the same qids. A vid or query in PREDICTIONS must be that of ANNOTATIONS;
     the official script compares qids alone.
@@ -56,6 +56,14 @@ def evaluate(
     rows = read_answers(predictions, queries)
     windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
     scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
+    blind = sum(len(of_query) == 0 for of_query in truth.windows)
+    if windows and scores and blind:
+        windows = []
+        echo(
+            f"{blind} of {len(queries)} queries have no relevant_windows in the annotations: "
+            "MR is left out",
+            err=True,
+        )
     metrics = evaluate(truth, scores=scores or None, windows=windows or None)
     if scores:
         excess = [len(row) - clips for row, clips in zip(scores, truth.clips, strict=True)]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Exit, Option, echo
 
@@ -47,6 +47,13 @@ def highlight(
         int | None,
         Option(min=1, metavar="CLIPS", help="Pooling window; odd, 1 for no pooling. Default: 3."),
     ] = None,
+    rule: Annotated[
+        Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"],
+        Option(
+            help="How scores become moments: consensus finds their ends best, peaks finds more "
+            "and shorter ones."
+        ),
+    ] = "consensus",
     out: Annotated[
         Path,
         Option(
@@ -125,7 +132,9 @@ def highlight(
     batches = [queries] if queries else _typed_queries(failed)
     try:
         for vid, curve in _curves(scorer, videos, batches, failed, window=window):
-            moments = hlclip.best_moments(curve, top=top, window=window, min_seconds=min_seconds)
+            moments = hlclip.best_moments(
+                curve, top=top, window=window, min_seconds=min_seconds, rule=rule
+            )
             answer = Answer(len(answers) + 1, vid, curve, moments)
             results.add(answer)
             if not json:

@@ -2,8 +2,10 @@
 
 pooling             saliency pooling (SP)
 metrics             the official highlight metrics
-splits              figures of a whole split, from scores that may be incomplete
+splits              figures of a whole split; the best rule for moments on val
 moment_retrieval    the official moment retrieval metrics
+moments             ranked windows of a query from its saliency
+moment_rules        the rules that find them
 """
 
 from hlclip.evaluation.metrics import (
@@ -15,5 +17,17 @@ from hlclip.evaluation.metrics import (
     pad,
     query_precision,
 )
+from hlclip.evaluation.moment_rules import Rule
+from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
 from hlclip.evaluation.pooling import pool, pool_padded
-from hlclip.evaluation.splits import complete, measure
+from hlclip.evaluation.splits import (
+    MOMENT_METRICS,
+    SETTINGS,
+    Setting,
+    best_setting,
+    compare_settings,
+    complete,
+    find_all_moments,
+    measure,
+    measure_moments,
+)

@@ -1,7 +1,6 @@
 """Moment retrieval as the official script (Moment-DETR's `standalone_eval`) measures it.
 
-HL-CLIP predicts no moments; the submissions of other systems do, and their figures are part of the
-official report.
+HL-CLIP predicts saliency alone; `moments` finds windows in it. Other systems predict windows.
 """
 
 from collections.abc import Sequence

@@ -52,7 +52,14 @@ from hlclip.formats.scores import (
     unpooled,
     write_scores,
 )
-from hlclip.formats.submissions import Prediction, read_answers, read_submission, write_submission
+from hlclip.formats.submissions import (
+    Prediction,
+    copy_with_windows,
+    read_answers,
+    read_submission,
+    saliency_of,
+    write_submission,
+)
 from hlclip.formats.validation import (
     DamagedFileError,
     StaleFileError,

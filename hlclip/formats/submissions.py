@@ -115,6 +115,20 @@ def _read(path: Path) -> dict[int, Prediction]:
     return rows
 
 
+def saliency_of(rows: Sequence[Prediction], path: Path | str) -> list[tuple[float, ...]]:
+    """The saliency scores of the rows of a submission file.
+
+    Raises:
+        SubmissionError: the file has none.
+    """
+    scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores is not None]
+    if len(scores) < len(rows):
+        raise SubmissionError(
+            f"{path}: got rows without pred_saliency_scores, expected one score a clip"
+        )
+    return scores
+
+
 def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
     """Write a submission file, whole or not at all, in the order of `rows`.
 
@@ -129,6 +143,25 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
             content["pred_saliency_scores"] = [float(text) for text in shortest]
         lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(Path(path), "".join(lines).encode())
+
+
+def copy_with_windows(
+    path: Path | str, out: Path | str, windows: Sequence[Sequence[Sequence[float]]]
+) -> None:
+    """Copy a submission file that `read_submission` has read, with other windows in its rows.
+
+    All other keys stay as they are, also those that `Prediction` does not have.
+
+    Args:
+        windows: (start in seconds, end in seconds, confidence) of each row, in file order.
+    """
+    content = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    rows = [json.loads(line) for line in content.split(b"\n") if line.strip()]
+    lines = [
+        json.dumps(row | {"pred_relevant_windows": found}, ensure_ascii=False) + "\n"
+        for row, found in zip(rows, windows, strict=True)
+    ]
+    write_whole(Path(out), "".join(lines).encode())
 
 
 def _require_same_qids(given: Collection[Qid], asked: Collection[Qid]) -> None:

@@ -1,4 +1,4 @@
-"""The best moments of a video: ranges of seconds around the peaks of its saliency."""
+"""The best moments of a video: ranges of seconds with a high saliency."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import pool
+from hlclip.evaluation import Rule, find_clips, pool
 from hlclip.system import HlclipError
 
 WINDOW = 3
@@ -55,50 +55,48 @@ class Moment:
 
 
 def best_moments(
-    curve: Curve, *, top: int = 5, window: int = WINDOW, min_seconds: float = 4.0
+    curve: Curve,
+    *,
+    top: int = 5,
+    window: int = WINDOW,
+    min_seconds: float = 4.0,
+    rule: Rule = "consensus",
 ) -> list[Moment]:
-    """Up to `top` moments that do not overlap, best first.
+    """Up to `top` moments that do not overlap, the highest score first.
 
-    The highest clip of the pooled curve that is still free is the peak of a moment. The moment
-    grows to both sides while clips are at least half as far above the median of the curve as the
-    peak is. Then it grows towards the better neighbour until it lasts `min_seconds`. The clips next
-    to it whose scores only fall belong to the same hill, and none of them is another peak. Peaks
-    below the median are no moments.
+    The rule finds them in the pooled curve, see `hlclip.evaluation.find_clips`. Moments whose best
+    clip is below the median of the curve are left out.
 
     Args:
         window: pooling window in clips, odd; 1 is no pooling.
         min_seconds: shortest moment; a video whose clips are shorter together is one moment.
+        rule: `consensus` finds where a moment begins and ends better than the other rules;
+            `peaks` finds more and shorter moments.
 
     Raises:
-        HlclipError: `top` is below 1, `window` even or below 1, or `min_seconds` not positive.
+        HlclipError: `top` is below 1, `window` even or below 1, `min_seconds` not positive, or a
+            score is not finite.
     """
-    if top < 1:
-        raise HlclipError(f"top is {top}, expected at least 1")
     if not 0 < min_seconds < math.inf:
         raise HlclipError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
     scores = pool(curve.saliency, window)
+    found = find_clips(
+        scores,
+        rule=rule,
+        top=top,
+        overlap=0,
+        clip_seconds=curve.clip_seconds,
+        duration=curve.duration,
+        min_seconds=min_seconds,
+    )
     median = float(np.median(scores))
-    free = np.ones(len(scores), dtype=bool)  # [clips], in no moment
-    candidate = free.copy()  # [clips], may be a peak
-    rising = np.append(scores[:-1] <= scores[1:], False)  # [clips], not above the next clip
-    falling = np.append(False, scores[1:] <= scores[:-1])  # [clips], not above the clip before
     moments: list[Moment] = []
-    while len(moments) < top and candidate.any():
-        peak = int(np.where(candidate, scores, -np.inf).argmax())
-        if scores[peak] < median:
-            break
-        high = free & (scores >= (float(scores[peak]) + median) / 2)
-        clips = _extend(range(peak, peak + 1), high, high)
-        clips = _lengthen(clips, np.where(free, scores, -np.inf), curve, min_seconds)
-        if _seconds(curve, clips) < min(min_seconds, curve.end_seconds(len(scores) - 1)):
-            candidate[clips.start : clips.stop] = False  # too little room between other moments
-            continue
-        free[clips.start : clips.stop] = False
-        hill = _extend(clips, rising, falling)
-        candidate[hill.start : hill.stop] = False
+    for clips, _ in found:
         start, end = clips.start * curve.clip_seconds, curve.end_seconds(clips.stop - 1)
-        moments.append(Moment(start, end, float(scores[peak]), clips))
-    return moments
+        score = float(scores[clips.start : clips.stop].max())
+        if score >= median or not moments:
+            moments.append(Moment(start, end, score, clips))
+    return sorted(moments, key=lambda moment: -moment.score)
 
 
 def clock(seconds: float) -> str:
@@ -109,34 +107,3 @@ def clock(seconds: float) -> str:
     head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
     fraction = f".{rest % 10}" if rest % 10 else ""
     return f"{head}:{rest // 10:02}{fraction}"
-
-
-def _extend(clips: range, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> range:
-    """Extend a range to each side as far as the mask of that side [clips] is true."""
-    first, stop = clips.start, clips.stop
-    while first > 0 and left[first - 1]:
-        first -= 1
-    while stop < len(right) and right[stop]:
-        stop += 1
-    return range(first, stop)
-
-
-def _lengthen(
-    clips: range, scores: NDArray[np.floating], curve: Curve, min_seconds: float
-) -> range:
-    """Extend a range by its better neighbour until it lasts `min_seconds`; -inf is a used clip."""
-    padded = np.pad(scores, 1, constant_values=-np.inf)  # [clips + 2]
-    first, stop = clips.start, clips.stop
-    while _seconds(curve, range(first, stop)) < min_seconds:
-        before, after = padded[first], padded[stop + 1]
-        if before == after == -np.inf:
-            break
-        if before > after:
-            first -= 1
-        else:
-            stop += 1
-    return range(first, stop)
-
-
-def _seconds(curve: Curve, clips: range) -> float:
-    return curve.end_seconds(clips.stop - 1) - clips.start * curve.clip_seconds

@@ -1,14 +1,27 @@
-"""evaluate: saliency pooling, official metrics, submission files, and mAP over the window."""
+"""evaluate: saliency pooling, moments, official metrics, submission files, and plots on val."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import GroundTruth, complete, ground_truth, measure, pool_padded
+from hlclip.evaluation import (
+    MOMENT_METRICS,
+    GroundTruth,
+    Setting,
+    Window,
+    best_setting,
+    compare_settings,
+    complete,
+    find_all_moments,
+    ground_truth,
+    measure,
+    measure_moments,
+    pool_padded,
+)
 from hlclip.formats import (
     ZERO_SHOT,
     Prediction,
@@ -17,9 +30,10 @@ from hlclip.formats import (
     pooled,
     read_scores,
     submission_name,
+    unpooled,
     write_submission,
 )
-from hlclip.params import Params, PoolParams, trains
+from hlclip.params import MomentsParams, Params, PoolParams, trains
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
 
@@ -32,11 +46,15 @@ WINDOWS = range(1, 16, 2)
 
 
 class EvaluateError(HlclipError):
-    """`pool.window` is `best`, which is chosen on val, and val has no ground truth."""
+    """`pool.window` or `moments.rule` is `best`, chosen on val, and val has no ground truth."""
 
 
 Metrics = dict[str, dict[str, dict[str, float]]]
-"""Variant -> level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1` in percent."""
+"""Variant -> level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1` in percent.
+
+Where all queries have `relevant_windows`, also `moments` -> `R1@0.5`, `R1@0.7`, `mAP@0.5`,
+`mAP@0.75`, `mAP`.
+"""
 
 
 def scores_input(params: Params) -> dict[str, SplitScores]:
@@ -67,13 +85,17 @@ def scores_input(params: Params) -> dict[str, SplitScores]:
 def evaluate_splits(
     splits: dict[str, SplitScores],
     pool: PoolParams,
+    moments: MomentsParams,
     *,
     metrics: Path,
     predictions: Path,
     plot: Path,
+    rules: Path,
     examples: Path,
 ) -> dict[str, Metrics]:
     """Measure each variant without and with saliency pooling; reads scores only, no video.
+
+    Highlights are measured where a split has ratings, moments where it has windows, too.
 
     Every row of a split counts. A row without video scores 0 everywhere; a clip without frame (the
     video ends before its annotation) gets its query's lowest score. So the submission files cover
@@ -84,6 +106,8 @@ def evaluate_splits(
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
             other files in it are removed.
         plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
+        rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
+            the pooled scores.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
 
     Returns:
@@ -98,6 +122,12 @@ def evaluate_splits(
     compared = _compare_windows(splits["val"], truths["val"], pool) if "val" in truths else {}
     variants = next(iter(splits.values())).cosines
     windows = {name: _choose_window(name, compared, pool) for name in variants}
+    rules_compared = (
+        _compare_rules(splits["val"], truths["val"], pool, windows)
+        if "val" in truths and _has_windows(splits["val"])
+        else {}
+    )
+    settings = {name: _choose_setting(rules_compared.get(name, {}), moments) for name in variants}
     measured: dict[str, Metrics] = {}
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
@@ -107,18 +137,16 @@ def evaluate_splits(
         for name in variants:
             matrices[name] = _pooled(scores, name, pool, 1)
             matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
-        for name, matrix in matrices.items():
-            lines = zip(scores.rows, matrix.tolist(), scores.clips, strict=True)
-            answers = (
-                Prediction(qid=row.qid, query=row.query, vid=row.vid, pred_saliency_scores=line[:n])
-                for row, line, n in lines
-            )
-            submissions.append(predictions / submission_name(split, name))
-            write_submission(submissions[-1], answers)
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val":
                 example_lines += example_rows(scores, truths[split], matrices)
+        for name, matrix in matrices.items():
+            found = find_all_moments(scores.rows, list(matrix), settings[unpooled(name)])
+            if split in truths and _has_windows(scores):
+                measured[split][name]["moments"] = measure_moments(truths[split], found)
+            submissions.append(predictions / submission_name(split, name))
+            write_submission(submissions[-1], _answers(scores, matrix, found))
         without_video = int((scores.lengths == 0).sum())
         counts = {"queries": len(scores.rows), "without video": without_video}
         written[split] = counts | measured.get(split, {})
@@ -126,13 +154,40 @@ def evaluate_splits(
     if pool.window == "best":
         written["window"] = windows
         log.info("windows chosen on val: %s", windows)
+    if moments.rule == "best":
+        written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
+        log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
     write_json(metrics, written)
     windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
     write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
+    lines = [
+        ("val", name, str(setting), *figures.values())
+        for name, compared_on_val in rules_compared.items()
+        for setting, figures in compared_on_val.items()
+    ]
+    write_table(rules, [("split", "variant", "rule", *MOMENT_METRICS), *lines])
     write_table(examples, [COLUMNS, *example_lines])
     if measured:
         log.info("%s", table(measured))
     return measured
+
+
+def _answers(
+    scores: SplitScores, matrix: NDArray[np.float32], found: Sequence[Sequence[Window]]
+) -> Iterator[Prediction]:
+    lines = zip(scores.rows, matrix.tolist(), scores.clips, found, strict=True)
+    for row, line, clips, windows in lines:
+        yield Prediction(
+            qid=row.qid,
+            query=row.query,
+            vid=row.vid,
+            pred_relevant_windows=tuple(windows),
+            pred_saliency_scores=line[:clips],
+        )
+
+
+def _has_windows(scores: SplitScores) -> bool:
+    return all(row.relevant_windows for row in scores.rows)
 
 
 def _remove_others(folder: Path, files: Sequence[Path]) -> None:
@@ -173,6 +228,31 @@ def _choose_window(
             "give pool.window as a number",
         )
     return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
+
+
+def _compare_rules(
+    val: SplitScores, truth: GroundTruth, pool: PoolParams, windows: Mapping[str, int]
+) -> dict[str, dict[Setting, dict[str, float]]]:
+    """Variant -> setting -> moment retrieval metrics of the pooled scores on val."""
+    return {
+        name: compare_settings(val.rows, truth, list(_pooled(val, name, pool, windows[name])))
+        for name in val.cosines
+    }
+
+
+def _choose_setting(
+    compared: Mapping[Setting, Mapping[str, float]], moments: MomentsParams
+) -> Setting:
+    """The rule of params.yaml, or the best on val by MR mAP."""
+    if moments.rule != "best":
+        return Setting(moments.rule, moments.focus)
+    if not compared:
+        raise EvaluateError(
+            "moments.rule is best, which is chosen on val, but not all queries of val have "
+            "relevant_windows",
+            "name a rule as moments.rule, such as consensus",
+        )
+    return best_setting(compared)
 
 
 def table(measured: dict[str, Metrics]) -> str:

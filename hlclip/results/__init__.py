@@ -2,6 +2,7 @@
 
     experiments     finished runs as DVC's experiments record them
     table           the paper's tables: mean and standard deviation over seeds
+    table_text      these tables as text, Markdown, CSV and JSON
     run             the files of a finished run
     page            the report as one HTML page (Altair)
     page_tables     tables of the report
@@ -20,4 +21,5 @@ from hlclip.results.experiments import (
 )
 from hlclip.results.page_tables import seed_tables
 from hlclip.results.run import read_run
-from hlclip.results.table import as_json, comparable, lines, render
+from hlclip.results.table import comparable, lines
+from hlclip.results.table_text import as_json, render

@@ -23,7 +23,7 @@ from hlclip.formats import (
 from hlclip.system import HlclipError, is_shallow
 
 METRICS = ("mAP", "HIT@1")
-"""The metrics of metrics.json, in percent."""
+"""The highlight metrics of metrics.json, in percent."""
 
 WORKSPACE = "workspace"
 """DVC's name of the working folder, between the revisions of git."""
@@ -47,7 +47,7 @@ _FOLLOWING = {"encoder.model": ("encoder.pretrained", *_FRAMES), "encoder.pretra
 """Parameter -> those that differ with it: a model has its own weights and takes its own frames."""
 
 Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
-"""split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent."""
+"""split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent; or `moments` -> metrics."""
 
 
 class ExperimentsError(HlclipError):

@@ -30,22 +30,27 @@ class Table:
 
 
 def summary(run: Run) -> list[Table]:
-    """mAP and HIT@1 of each variant at each level: a table for each split with ground truth."""
+    """Metrics of each variant: a table for each split with ground truth."""
     levels = list(reversed(LEVELS))
     tables = []
     for split, part in run.splits.items():
         measured = {
-            name: [figures[level][metric] for level in levels for metric in METRICS]
+            name: [
+                *(figures[level][metric] for level in levels for metric in METRICS),
+                *figures.get("moments", {}).values(),
+            ]
             for name, figures in part.figures.items()
         }
         if not measured:
             continue
+        moments = next(iter(part.figures.values())).get("moments", {})
         best = [max(column) for column in zip(*measured.values(), strict=True)]
         tables.append(
             Table(
                 caption=f"{split}: {len(part.scores.rows)} queries, percent",
                 corner="variant",
-                groups={level.replace("VeryGood", "Very Good"): METRICS for level in levels},
+                groups={level.replace("VeryGood", "Very Good"): METRICS for level in levels}
+                | ({"Moments": list(moments)} if moments else {}),
                 rows={
                     name: [Cell(f"{f:.2f}", f == top) for f, top in zip(line, best, strict=True)]
                     for name, line in measured.items()

@@ -11,7 +11,7 @@ import numpy as np
 from dvc.utils.flatten import unflatten
 from numpy.typing import NDArray
 
-from hlclip.evaluation import ground_truth, pad, query_precision
+from hlclip.evaluation import Setting, ground_truth, pad, query_precision
 from hlclip.formats import (
     LOCK_FILE,
     Index,
@@ -61,7 +61,10 @@ class SplitRun:
     precision: dict[str, NDArray[np.float64]]
     """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
     figures: dict[str, dict[str, dict[str, float]]]
-    """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth."""
+    """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth.
+
+    Where moments were measured, also `moments` -> their metrics.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,8 @@ class Run:
     """`zero-shot` first, without SP."""
     windows: dict[str, int]
     """Variant -> pooling window in clips of its SP figures."""
+    rules: dict[str, str]
+    """Variant -> rule for the moments of its predictions, `consensus` with its focus."""
     splits: dict[str, SplitRun]
     history: list[dict[str, float]]
     """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
@@ -109,6 +114,10 @@ def read_run(folder: Path) -> Run:
         params=params,
         variants=variants,
         windows={name: chosen.get(name, params.pool.window) for name in variants},
+        rules={
+            name: str(Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump())))
+            for name in variants
+        },
         splits={
             split: _read_split(split, scores, metrics.get(split, {}), folder)
             for split, scores in splits.items()

@@ -2,20 +2,15 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from tabulate import tabulate
+from dataclasses import dataclass
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.experiments import (
-    METRICS,
     Experiment,
     ExperimentsError,
     check_known,
     following,
 )
-from hlclip.system import as_csv
 
 PAPER = {
     ("val", ZERO_SHOT): {"mAP": 37.01, "HIT@1": 63.03},
@@ -30,12 +25,8 @@ PAPER = {
 PAPER_QUERIES = {"val": 1550, "test": 1542}
 """split -> queries of QVHighlights: the paper's figures are shown for no other data."""
 
-Style = Literal["terminal", "markdown", "csv"]
-
 _NAMED = 5
 """Most names of runs in a message."""
-
-_TITLES = {"val": "Table 2 (val)", "test": "Table 1 (test)"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class Line:
     """Compared encoder, and other compared values that are not the most frequent; may be empty."""
     runs: int
     mean: dict[str, float]
-    """`mAP`, `HIT@1` in percent."""
+    """`mAP`, `HIT@1` and, where moments were measured, `MR R1@0.5` and the like, in percent."""
     sd: dict[str, float] | None
     """Sample standard deviation over the runs; None for one run and for zero-shot."""
     paper: dict[str, float] | None
@@ -158,12 +149,15 @@ def lines(
                     if (experiment.params[key] != usual[key] or key.startswith("encoder."))
                     and (_trained(variant) or not key.startswith("train."))
                 )
-                groups.setdefault((split, variant, setting), []).append(figures[level])
+                moments = {
+                    f"MR {name}": value for name, value in figures.get("moments", {}).items()
+                }
+                groups.setdefault((split, variant, setting), []).append(figures[level] | moments)
     paper = PAPER if level == "VeryGood" and on_qvhighlights(experiments) else {}
     table = []
     for (split, variant, setting), runs in groups.items():
         measured = runs if _trained(variant) else runs[:1]  # zero-shot is the same in every run
-        columns = {metric: [figures[metric] for figures in measured] for metric in METRICS}
+        columns = {metric: [figures[metric] for figures in measured] for metric in measured[0]}
         table.append(
             Line(
                 split,
@@ -184,92 +178,6 @@ def on_qvhighlights(experiments: Sequence[Experiment]) -> bool:
     """Whether the numbers of queries are those of QVHighlights."""
     counts = experiments[0].queries
     return all(counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts)
-
-
-def render(
-    table: Sequence[Line], experiments: Sequence[Experiment], *, style: Style, level: Level
-) -> str:
-    """The table as text; terminal and Markdown end with notes on the figures."""
-    if style == "csv":
-        return _as_csv(table, level)
-    parts = []
-    paper = METRICS if any(line.paper for line in table) else ()
-    for split in dict.fromkeys(line.split for line in table):
-        heads = ["", *METRICS, "runs", *(f"paper: {metric}" for metric in paper)]
-        body = [
-            [
-                line.label,
-                *(line.cell(metric) for metric in METRICS),
-                line.runs,
-                *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in paper),
-            ]
-            for line in table
-            if line.split == split
-        ]
-        title = f"{_TITLES.get(split, split)}, highlights rated >= {level}, in percent"
-        grid = "github" if style == "markdown" else "simple"
-        align = ("left", "left", "left", *["right"] * (len(heads) - 3))
-        parts.append(
-            f"{title}\n\n{tabulate(body, heads, grid, colalign=align, disable_numparse=True)}"
-        )
-    return "\n\n".join([*parts, "\n".join(notes(experiments))])
-
-
-def as_json(
-    table: Sequence[Line],
-    experiments: Sequence[Experiment],
-    *,
-    level: Level,
-    left_out: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The table for other programs: a row for each line, the names of the runs, and the notes.
-
-    Args:
-        left_out: a line for each run that the table leaves out.
-    """
-    return {
-        "level": level,
-        "rows": [asdict(line) for line in table],
-        "runs": [experiment.name for experiment in experiments],
-        "notes": notes(experiments),
-        "left_out": list(left_out),
-    }
-
-
-def notes(experiments: Sequence[Experiment]) -> list[str]:
-    """What a reader must know about the figures."""
-    first = experiments[0]
-    texts = [
-        "± is the standard deviation (n - 1) over runs with different train.seed; zero-shot is "
-        "CLIP before fine-tuning, which the paper calls CLIP."
-    ]
-    if not on_qvhighlights(experiments):
-        counts = ", ".join(f"{n} {split} queries" for split, n in first.queries.items())
-        texts.append(
-            f"These runs are not on QVHighlights ({counts}): the paper's figures are left out."
-        )
-    texts += [
-        f"{missing} of {first.queries[split]} {split} queries have no video: score 0."
-        for split, missing in first.without_video.items()
-        if missing
-    ]
-    others = [experiment.name for experiment in experiments if experiment.code != first.code]
-    if others:
-        texts.append(f"Made by other code than {first.name}: {', '.join(others)}.")
-    return texts
-
-
-def _as_csv(table: Sequence[Line], level: Level) -> str:
-    columns = [name.format(m) for m in METRICS for name in ("{}", "{}_sd", "paper_{}")]
-    rows: list[list[object]] = [["split", "variant", "setting", "level", "runs", *columns]]
-    for line in table:
-        row: list[object] = [line.split, line.variant, line.setting, level, line.runs]
-        for metric in METRICS:
-            row.append(f"{line.mean[metric]:.4f}")
-            row.append(f"{line.sd[metric]:.4f}" if line.sd else "")
-            row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
-        rows.append(row)
-    return as_csv(rows).rstrip("\n")
 
 
 def _trained(variant: str) -> bool:

@@ -134,6 +134,18 @@ def test_windows_alone_are_evaluated(tmp_path: Path, annotations: Path) -> None:
     assert "HL" not in result.stdout
 
 
+def test_windows_without_ground_truth_are_left_out(tmp_path: Path, annotations: Path) -> None:
+    row = {"qid": 1, "pred_relevant_windows": [[0, 2, 1]], "pred_saliency_scores": [0.5, 0.25]}
+    truth = {key: value for key, value in ANNOTATION.items() if key != "relevant_windows"}
+    blind = write(tmp_path / "blind.jsonl", truth)
+    result = run("evaluate", write(tmp_path / "both.jsonl", row), blind)
+    assert result.exit_code == 0
+    assert "1 of 1 queries have no relevant_windows in the annotations: MR" in result.stderr
+    assert result.stdout.startswith("HL-min-Fair-mAP")
+    both = run("evaluate", tmp_path / "both.jsonl", annotations)
+    assert both.stdout.startswith("MR-full-R1@0.5")
+
+
 def test_clip_seconds(tmp_path: Path, predictions: Path) -> None:
     row = ANNOTATION | {"relevant_clip_ids": [3]}
     annotations = write(tmp_path / "annotations.jsonl", row)

@@ -1,4 +1,4 @@
-"""`hlclip report`, `table` and `evaluate` work on a machine where torch cannot be imported."""
+"""`hlclip report`, `table`, `evaluate` and `moments` work where torch cannot be imported."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ DVC_YAML = f"""
 stages:
   everything:
     cmd: "true"
-    params: [data, frames, encoder, train, pool, evaluate]
+    params: [data, frames, encoder, train, pool, moments, evaluate]
     outs: [{", ".join(name for name in OUTPUTS if name != "metrics.json")}]
     metrics: [metrics.json]
 """
@@ -55,6 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "expected"),
     [
         (["evaluate", "outputs/predictions/val-HL-CLIP-2.jsonl", "val.jsonl"], "HL-min-Good-mAP"),
+        (["moments", "outputs/predictions/val-HL-CLIP-2.jsonl", "-o", "m.jsonl"], "wrote m.jsonl"),
         (["table"], "HL-CLIP-2 (SP)"),
         (["report", "--thumbnails", "2"], "outputs/report.html: "),
     ],

@@ -198,8 +198,9 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     expect(page.get_by_text("Up to 4 MB and 2 minutes")).to_be_visible()
     ask(page, footage_dir / "videos/tears_of_steel_battle.webm", f"a robotic arm\n{HOSTILE}")
     moments = page.locator(".moments button")
-    expect(moments).to_have_count(10)
     expect(page.locator("svg.marks")).to_have_count(2)
+    expect(moments.nth(5)).to_be_visible()  # of both queries, which have at most five each
+    assert moments.count() <= 10
     expect(page.get_by_text(HOSTILE, exact=True).last).to_be_visible()  # as text
 
     words = re.fullmatch(

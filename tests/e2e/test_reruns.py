@@ -27,7 +27,7 @@ def test_a_run_makes_everything_that_is_promised(finished: Project):
     assert set(metrics) == {"val", "test"}
     variants = {"zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"}
     assert variants <= set(metrics["val"])
-    assert set(metrics["val"]["HL-CLIP-2"]) == {"Fair", "Good", "VeryGood"}
+    assert set(metrics["val"]["HL-CLIP-2"]) == {"Fair", "Good", "VeryGood", "moments"}
     assert "val.HL-CLIP-2 (SP).VeryGood.mAP" in finished.run("dvc", "metrics", "show")
     videos = sum(map(len, CLIPS.values()))
     assert {kind: len(finished.stored(kind)) for kind in KINDS} == dict.fromkeys(KINDS, videos)
@@ -50,6 +50,9 @@ def test_the_submission_file_measures_as_metrics_json_says(finished: Project, tm
         brief = json.loads(out.read_text())["brief"]
         assert brief["HL-min-VeryGood-mAP"] == metrics["val"][variant]["VeryGood"]["mAP"]
         assert brief["HL-min-Fair-Hit1"] == metrics["val"][variant]["Fair"]["HIT@1"]
+        moments = metrics["val"][variant]["moments"]
+        assert moments == {name: brief[f"MR-full-{name}"] for name in moments}
+        assert list(moments) == ["R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP"]
 
 
 def test_a_second_run_does_nothing(project: Project):
@@ -63,8 +66,26 @@ def test_another_window_runs_evaluate_only(project: Project):
     after = project.outputs()
     changed = {name for name in before if before[name] != after[name]}
     pooled = {n for n in before if n.endswith("-SP.jsonl")}
-    assert changed <= {"metrics.json", "outputs/saliency.csv"} | pooled
+    assert changed <= {"metrics.json", "outputs/saliency.csv", "outputs/moments.csv"} | pooled
     assert any(name.endswith("-SP.jsonl") for name in changed)
+
+
+def test_another_rule_for_moments_runs_evaluate_only(project: Project):
+    before = project.outputs()
+    output = project.run("dvc", "exp", "run", "-S", "moments.rule=histogram")
+    assert stages_run(output) == ["evaluate"]
+    after = project.outputs()
+    changed = {name for name in before if before[name] != after[name]}
+    predictions = {name for name in before if name.endswith(".jsonl")}
+    assert changed <= {"metrics.json"} | predictions
+    assert changed & predictions
+    for name in predictions:
+        rows = [
+            [json.loads(line) for line in outputs[name].splitlines()] for outputs in (before, after)
+        ]
+        for old, new in zip(*rows, strict=True):
+            assert new["pred_saliency_scores"] == old["pred_saliency_scores"]
+            assert new["pred_relevant_windows"]
 
 
 def test_another_number_of_blocks_starts_at_train(project: Project):

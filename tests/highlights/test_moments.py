@@ -1,6 +1,7 @@
 """The best moments of a curve."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hlclip.evaluation.moment_rules import Rule
+from hlclip.evaluation.moments import OVERLAPS
 from hlclip.highlights.moments import Curve, Moment, best_moments, clock
 from hlclip.system.errors import HlclipError
 
@@ -22,23 +25,26 @@ def ranges(moments: list[Moment]) -> list[tuple[float, float]]:
     return [(moment.start_seconds, moment.end_seconds) for moment in moments]
 
 
+peaks = partial(best_moments, rule="peaks")
+
+
 def test_a_moment_reaches_half_way_down_to_the_median() -> None:
     #          median 0, peak 1: clips from 0.5 on belong to it
     scores = [0, 0, 0, 0.4, 0.5, 1, 0.6, 0.3, 0, 0, 0]
-    (moment,) = best_moments(curve(scores), window=1, min_seconds=2)
+    (moment,) = peaks(curve(scores), window=1, min_seconds=2)
     assert moment == Moment(8.0, 14.0, 1.0, range(4, 7))
 
 
 def test_best_first_and_the_slopes_of_a_hill_start_no_other() -> None:
     scores = [0, 0.4, 1, 0.4, 0, 0, 0.3, 2, 0.9, 0, 0, 0]
-    moments = best_moments(curve(scores), window=1, min_seconds=2)
+    moments = peaks(curve(scores), window=1, min_seconds=2)
     assert ranges(moments) == [(14.0, 16.0), (4.0, 6.0)]
     assert [moment.score for moment in moments] == [2.0, 1.0]
 
 
 def test_top() -> None:
     scores = [0, 3, 0, 2, 0, 1, 0]
-    assert ranges(best_moments(curve(scores), top=2, window=1, min_seconds=2)) == [
+    assert ranges(peaks(curve(scores), top=2, window=1, min_seconds=2)) == [
         (2.0, 4.0),
         (6.0, 8.0),
     ]
@@ -47,28 +53,28 @@ def test_top() -> None:
 def test_pooling_comes_first() -> None:
     lone, wide = [0, 0, 0, 1.5, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0]
     scores = curve([*lone, *wide])
-    assert best_moments(scores, top=1, window=1)[0].score == 1.5
-    (moment,) = best_moments(scores, top=1, window=3)
+    assert peaks(scores, top=1, window=1)[0].score == 1.5
+    (moment,) = peaks(scores, top=1, window=3)
     assert moment.score == 1.0
     assert moment.start_seconds >= 14
 
 
 def test_short_moments_grow_towards_the_better_side() -> None:
     scores = [0, 0, 0, 0.1, 1, 0.2, 0.3, 0, 0, 0]
-    (moment,) = best_moments(curve(scores), window=1, top=1, min_seconds=6)
+    (moment,) = peaks(curve(scores), window=1, top=1, min_seconds=6)
     assert ranges([moment]) == [(8.0, 14.0)]
 
 
 def test_a_peak_without_room_is_left_out() -> None:
     scores = [0, 5, 5, 4.9, 5, 5, 0, 0, 0, 0, 0]
-    assert len(best_moments(curve(scores), window=1, min_seconds=2)) == 1
+    assert len(peaks(curve(scores), window=1, min_seconds=2)) == 1
     walls = [9, 9, 0, 1, 0, 9, 9, 0, 0, 0, 0, 0, 0]
-    assert ranges(best_moments(curve(walls), window=1, min_seconds=8)) == [(0.0, 8.0), (10.0, 18.0)]
+    assert ranges(peaks(curve(walls), window=1, min_seconds=8)) == [(0.0, 8.0), (10.0, 18.0)]
 
 
 def test_peaks_below_the_median_are_no_moments() -> None:
     scores = [5, 5, 5, 5, 0, 1, 0]
-    assert ranges(best_moments(curve(scores), window=1)) == [(0.0, 8.0)]
+    assert ranges(peaks(curve(scores), window=1)) == [(0.0, 8.0)]
 
 
 def test_even_scores_are_one_moment() -> None:
@@ -100,13 +106,16 @@ def test_the_last_clip_ends_with_the_video() -> None:
     st.sampled_from([1, 3, 5]),
     st.floats(0.5, 20),
     st.floats(-0.99, 0.99),
+    st.sampled_from(list(OVERLAPS)),
 )
 def test_moments_are_apart_inside_long_enough_and_in_order(
-    scores: list[float], top: int, window: int, min_seconds: float, cut: float
+    scores: list[float], top: int, window: int, min_seconds: float, cut: float, rule: Rule
 ) -> None:
     duration = 2 * len(scores) - cut  # clips are as many as the nearest number that fits
     covered = min(duration, 2 * len(scores))
-    moments = best_moments(curve(scores, duration), top=top, window=window, min_seconds=min_seconds)
+    moments = best_moments(
+        curve(scores, duration), top=top, window=window, min_seconds=min_seconds, rule=rule
+    )
     assert 1 <= len(moments) <= top
     assert [m.score for m in moments] == sorted((m.score for m in moments), reverse=True)
     for moment in moments:
@@ -122,6 +131,7 @@ def test_moments_are_apart_inside_long_enough_and_in_order(
         ({"top": 0}, "top is 0, expected at least 1"),
         ({"window": 4}, "window is 4, expected an odd number"),
         ({"min_seconds": 0}, "min_seconds is 0, expected a positive"),
+        ({"rule": "best"}, "rule is 'best', expected consensus, histogram, "),
         ({"min_seconds": float("nan")}, "min_seconds is nan"),
     ],
 )

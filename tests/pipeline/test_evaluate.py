@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,30 @@ import pytest
 
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.evaluation.pooling import pool
+from hlclip.evaluation.splits import SETTINGS, Setting
 from hlclip.formats.annotations import Annotation
 from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import read_answers, read_submission
 from hlclip.formats.validation import DamagedFileError
-from hlclip.params import PoolParams
+from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours")
+MOMENTS = MomentsParams(rule="consensus", focus=2)
 
 
-def row(qid: int, clips: int, *, blind: bool = False) -> Annotation:
+def row(
+    qid: int,
+    clips: int,
+    *,
+    blind: bool = False,
+    windows: Sequence[Sequence[float]] = ((0, 2),),
+) -> Annotation:
     random = np.random.default_rng(qid)
     truth = {
         "relevant_clip_ids": [0, clips - 1],
         "saliency_scores": random.integers(2, 5, (2, 3)).tolist(),
-        "relevant_windows": [[0, 2]],
+        "relevant_windows": windows,
     }
     known = {} if blind else truth
     facts = {"qid": qid, "query": f"query {qid}", "vid": f"v{qid}", "duration": 2 * clips}
@@ -43,15 +52,29 @@ def scores() -> SplitScores:
     return pack(rows, {"zero-shot": lines, "HL-CLIP-2": {q: -line for q, line in lines.items()}})
 
 
-def run(folder: Path, splits: dict[str, SplitScores], pool: PoolParams = POOL):
+def run(
+    folder: Path,
+    splits: dict[str, SplitScores],
+    pool: PoolParams = POOL,
+    moments: MomentsParams = MOMENTS,
+):
     return evaluate_splits(
         splits,
         pool,
+        moments,
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",
         plot=folder / "window.csv",
+        rules=folder / "moments.csv",
         examples=folder / "saliency.csv",
     )
+
+
+def moved(scores: SplitScores, seed: int) -> SplitScores:
+    """The same queries with other scores."""
+    noise = np.random.default_rng(seed)
+    others = {n: noise.normal(size=m.shape).astype(np.float32) for n, m in scores.cosines.items()}
+    return SplitScores(scores.rows, scores.lengths, others)
 
 
 def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: SplitScores):
@@ -70,8 +93,17 @@ def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: Split
     for variant, name in files.items():
         rows = read_answers(tmp_path / "predictions" / f"{name}.jsonl", scores.rows)
         assert [len(r.pred_saliency_scores or ()) for r in rows] == truth.clips.tolist()
-        brief = evaluate(truth, scores=[r.pred_saliency_scores or () for r in rows])["brief"]
-        for level, figures in measured["val"][variant].items():
+        brief = evaluate(
+            truth,
+            scores=[r.pred_saliency_scores or () for r in rows],
+            windows=[r.pred_relevant_windows or () for r in rows],
+        )["brief"]
+        levels = dict(measured["val"][variant])
+        assert {f"MR-full-{name}": figure for name, figure in levels.pop("moments").items()} == {
+            name: figure for name, figure in brief.items() if name.startswith("MR-full-")
+        }
+        assert written[variant]["moments"] == measured["val"][variant]["moments"]
+        for level, figures in levels.items():
             assert figures["mAP"] == brief[f"HL-min-{level}-mAP"]
             assert figures["HIT@1"] == brief[f"HL-min-{level}-Hit1"]
             assert written[variant][level] == figures
@@ -115,15 +147,7 @@ def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: Spli
 
 def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitScores):
     """Whatever stands in test, windows and the plot are the same: it is not looked at."""
-    noise = np.random.default_rng(1)
-    others = [
-        scores,
-        SplitScores(
-            scores.rows,
-            scores.lengths,
-            {n: noise.normal(size=m.shape).astype(np.float32) for n, m in scores.cosines.items()},
-        ),
-    ]
+    others = [scores, moved(scores, 1)]
     best = PoolParams(window="best", mode="mean", border="neighbours")
     chosen, plots = [], []
     for number, test in enumerate(others):
@@ -150,6 +174,53 @@ def test_the_best_window_needs_ground_truth_on_val(tmp_path: Path):
     blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
     with pytest.raises(EvaluateError, match="val has no ground truth"):
         run(tmp_path, {"val": blind}, PoolParams(window="best", mode="mean", border="neighbours"))
+
+
+def test_the_best_rule_is_chosen_on_val_alone(tmp_path: Path):
+    """Whatever stands in test, the rules and the plot are the same: it is not looked at."""
+    rows = [row(qid, 30, windows=[[2 * qid, 2 * qid + 12]]) for qid in range(1, 9)]
+    random = np.random.default_rng(0)
+    lines: dict[int | str, Any] = {
+        r.qid: (random.normal(size=30) + 2 * (np.arange(30) // 3 == r.qid)).astype(np.float32)
+        for r in rows
+    }
+    val = pack(rows, {"zero-shot": lines, "HL-CLIP-2": {q: -line for q, line in lines.items()}})
+    best = MomentsParams(rule="best", focus=3)
+    chosen, plots = [], []
+    for number, test in enumerate((val, moved(val, 1))):
+        folder = tmp_path / str(number)
+        measured = run(folder, {"test": test, "val": val}, moments=best)
+        chosen.append(json.loads((folder / "metrics.json").read_text())["moments"])
+        plots.append((folder / "moments.csv").read_text())
+        for variant, setting in chosen[-1].items():
+            same = run(
+                tmp_path / "fixed", {"test": test, "val": val}, moments=MomentsParams(**setting)
+            )
+            for name in (variant, f"{variant} (SP)"):
+                assert measured["test"][name]["moments"] == same["test"][name]["moments"]
+                assert measured["val"][name]["moments"] == same["val"][name]["moments"]
+    assert chosen[0] == chosen[1]
+    assert plots[0] == plots[1]
+    table_lines = list(csv.DictReader((tmp_path / "0" / "moments.csv").open()))
+    assert {line["split"] for line in table_lines} == {"val"}
+    for variant, setting in chosen[0].items():
+        figures = {x["rule"]: float(x["mAP"]) for x in table_lines if x["variant"] == variant}
+        assert list(figures) == [str(each) for each in SETTINGS]
+        assert figures[str(Setting(**setting))] == max(figures.values())
+    assert len(set(map(str, chosen[0].values()))) == 2  # the variants have different rules
+
+
+def test_moments_are_measured_where_every_query_has_windows(tmp_path: Path, scores: SplitScores):
+    rows = [*scores.rows[:-1], row(4, 9, windows=[])]
+    some = SplitScores(rows, scores.lengths, scores.cosines)
+    measured = run(tmp_path, {"val": scores, "test": some})
+    assert set(measured["val"]["zero-shot"]) == {"Fair", "Good", "VeryGood", "moments"}
+    assert set(measured["test"]["zero-shot"]) == {"Fair", "Good", "VeryGood"}
+    predictions = read_submission(tmp_path / "predictions" / "test-zero-shot.jsonl")
+    assert all(each.pred_relevant_windows for each in predictions)
+    assert predictions[2].pred_relevant_windows == ((0, 8, 1),)  # the row that has no video
+    with pytest.raises(EvaluateError, match="not all queries of val have relevant_windows"):
+        run(tmp_path, {"val": some}, moments=MomentsParams(rule="best", focus=2))
 
 
 def test_a_split_without_ground_truth_is_predicted_and_not_measured(tmp_path: Path):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hlclip.evaluation import ground_truth, pool_padded, query_precision
 from hlclip.formats import Annotation, SplitScores, pack
-from hlclip.params import PoolParams
+from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.examples import COLUMNS, EXAMPLES, example_rows
 
@@ -100,9 +100,11 @@ def write(folder: Path, scores: SplitScores) -> Path:
     evaluate_splits(
         {"val": scores},
         PoolParams(window=3, mode="mean", border="neighbours"),
+        MomentsParams(rule="consensus", focus=2),
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",
         plot=folder / "window.csv",
+        rules=folder / "moments.csv",
         examples=folder / "saliency.csv",
     )
     return folder / "saliency.csv"

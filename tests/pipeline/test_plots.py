@@ -9,6 +9,7 @@ import vl_convert
 from dvc_render.vega import VegaRenderer
 from ruamel.yaml import YAML
 
+from hlclip.evaluation.splits import SETTINGS
 from hlclip.pipeline.evaluate import WINDOWS
 from hlclip.pipeline.examples import COLUMNS
 from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
@@ -37,6 +38,13 @@ WINDOW_LINES = text(
         for window in WINDOWS
     ]
 )
+MOMENT_LINES = text(
+    [
+        {"split": "val", "variant": variant, "rule": str(setting), "mAP": 40 - number}
+        for variant in ("zero-shot", "HL-CLIP-2")
+        for number, setting in enumerate(SETTINGS)
+    ]
+)
 SALIENCY = text(
     [
         dict(zip(COLUMNS, (example, 1, "a boat", second, series, pooled, 0.5), strict=True))
@@ -53,12 +61,21 @@ DATA = {
         for field in ("val_mAP", "val_HIT@1")
     ],
     "outputs/window.csv": WINDOW_LINES,
+    "outputs/moments.csv": MOMENT_LINES,
     "outputs/saliency.csv": SALIENCY,
 }
 SAYS = {
     "loss": ("Training loss", "epoch", "mean squared error"),
     "validation": ("mAP", "HIT@1", "34.00", "69.00"),
     "outputs/window.csv": ("zero-shot", "HL-CLIP-2", "pooling window (clips)", "39.00"),
+    "outputs/moments.csv": (
+        "zero-shot",
+        "HL-CLIP-2",
+        "MR mAP (%)",
+        "consensus 8",
+        "peaks",
+        "40.00",
+    ),
     "outputs/saliency.csv": ("hard: a boat", "middling: a boat", "easy: a boat", "pooled"),
 }
 

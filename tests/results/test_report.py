@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,25 @@ def test_the_summary_marks_the_best_of_each_column(run: Run):
         f"{first['mAP']:.2f}",
         f"{first['HIT@1']:.2f}",
     ]
+
+
+def test_the_report_names_the_rule_for_moments(run: Run):
+    assert run.rules == {"zero-shot": "consensus 2", "HL-CLIP-2": "consensus 2"}
+    assert "<dt>moments</dt><dd>consensus 2</dd>" in render(run, Thumbnails())
+
+
+def test_the_summary_has_moments_where_they_were_measured(run: Run):
+    val = run.splits["val"]
+    figures = {
+        name: levels | {"moments": {"R1@0.5": 50.0 + n, "mAP": 30.0}}
+        for n, (name, levels) in enumerate(val.figures.items())
+    }
+    measured = replace(run, splits=run.splits | {"val": replace(val, figures=figures)})
+    table, other = summary(measured)
+    assert list(table.groups) == ["Very Good", "Good", "Fair", "Moments"]
+    assert [cell.text for cell in table.rows["zero-shot"][6:]] == ["50.00", "30.00"]
+    assert [row[6].marked for row in table.rows.values()] == [False, False, False, True]
+    assert "Moments" not in other.groups
 
 
 def test_coverage_counts_and_names_missing_videos(run: Run):

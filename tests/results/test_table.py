@@ -12,7 +12,8 @@ import pytest
 from hlclip.formats import LEVELS
 from hlclip.results.experiments import Experiment, ExperimentsError, matching
 from hlclip.results.page_tables import seed_tables
-from hlclip.results.table import as_json, comparable, lines, render
+from hlclip.results.table import comparable, lines
+from hlclip.results.table_text import as_json, render
 
 BASE = {"train.blocks": "2", "train.seed": "0", "train.lr": "0.0003", "pool.window": "3"}
 
@@ -64,6 +65,46 @@ def test_mean_and_standard_deviation_over_seeds():
     assert tuned.paper == {"mAP": 40.00, "HIT@1": 68.99}
     assert table["test", "HL-CLIP-2 (SP)"].paper == {"mAP": 41.94, "HIT@1": 70.60}
     assert table["test", "HL-CLIP-2"].paper is None
+
+
+def with_moments(each: Experiment, base: float, **params: str) -> Experiment:
+    moments = {"R1@0.5": base + 20, "R1@0.7": base, "mAP": base - 5}
+    figures = {
+        split: {name: levels | {"moments": moments} for name, levels in variants.items()}
+        for split, variants in each.figures.items()
+    }
+    params = {key.replace("__", "."): value for key, value in params.items()}
+    return replace(each, figures=figures, params=each.params | params)
+
+
+def test_moments_are_columns_of_table_1():
+    runs = averaged([with_moments(each, 30.0 + n) for n, each in enumerate(seeds())])
+    table = lines(runs)
+    tuned = next(x for x in table if (x.split, x.variant) == ("test", "HL-CLIP-2"))
+    assert tuned.mean["MR R1@0.5"] == 51
+    assert tuned.sd is not None
+    assert tuned.sd["MR mAP"] == 1
+    val, test = render(table, runs, style="markdown", level="VeryGood").split("Table 1 (test)")
+    assert "MR" not in val
+    assert "| MR R1@0.5    | MR R1@0.7    | MR mAP       |" in test
+    assert "| 51.00 ± 1.00 | 31.00 ± 1.00 | 26.00 ± 1.00 |" in test
+    written = csv.DictReader(io.StringIO(render(table, runs, style="csv", level="Fair")))
+    row = next(row for row in written if (row["split"], row["variant"]) == ("test", "HL-CLIP-2"))
+    assert (row["MR mAP"], row["MR mAP_sd"]) == ("26.0000", "1.0000")
+    assert "paper_MR mAP" not in row
+
+
+def test_rules_for_moments_are_compared_on_val():
+    runs = [
+        with_moments(each, 30.0 + n, moments__rule=rule)
+        for n, rule in enumerate(("consensus", "histogram"))
+        for each in seeds()
+    ]
+    table = lines(averaged(runs, ["moments.rule"]), by=["moments.rule"])
+    text = render(table, runs, style="terminal", level="VeryGood")
+    assert "HL-CLIP-2, moments.rule=histogram" in text
+    assert "MR mAP" in text
+    assert "Table 1" not in text
 
 
 def test_zero_shot_is_one_run_whatever_the_seeds():

@@ -24,7 +24,7 @@ from hlclip.model import (
     pretrained_tail,
     save_tail,
 )
-from hlclip.params import PoolParams, TrainParams, load_params
+from hlclip.params import MomentsParams, PoolParams, TrainParams, load_params
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
@@ -326,9 +326,11 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, sc
     evaluate_splits(
         splits,
         PoolParams(window=3, mode="mean", border="neighbours"),
+        MomentsParams(rule="consensus", focus=2),
         metrics=tmp_path / "metrics.json",
         predictions=tmp_path / "predictions",
         plot=tmp_path / "window.csv",
+        rules=tmp_path / "moments.csv",
         examples=tmp_path / "saliency.csv",
     )
     table = json.loads((tmp_path / "metrics.json").read_text())["val"]["HL-CLIP-2"]["VeryGood"]

@@ -1,0 +1,238 @@
+"""Rules that turn the scores of a video's clips into runs of clips, best first; none is trained.
+
+Every rule takes scores from 0 to 1 that are not all equal, and yields as many runs as it has.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rule = Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"]
+
+Scores = NDArray[np.float64]
+
+Runs = NDArray[np.int64]
+"""[runs, 2]: first clip of each run of clips, and the clip after its last."""
+
+Found = Iterator[tuple[tuple[int, int], float]]
+"""Runs (first clip, clip after the last) with their confidence, best first."""
+
+_MOST_RUNS = 2000
+"""Candidates that are compared with each other, the heaviest; a 150-second video has under 100."""
+
+
+def consensus(scores: Scores, overlap: float, focus: float) -> Found:
+    """Runs on which many thresholds agree.
+
+    Each of 32 levels of the smoothed curve's range cuts the curve into runs of clips above it. A
+    run is a hypothesis of what a moment is. The weight of a level is its height to the power of
+    `focus` times the variance between the clips above and below it (Otsu's criterion). The weight
+    of a run within its level is its mean times the root of its length, relative to the best run.
+
+    The first result is the run with the highest expected IoU with a hypothesis. Each further one
+    adds most to the IoU that the runs before it reach (greedy maximum coverage): the list neither
+    repeats itself nor misses a peak.
+    """
+    height = scaled(_smoothed(scores, 0.7))
+    levels = (np.arange(32) + 0.5) / 32
+    above = height >= levels[:, None]  # [levels, clips], at least one clip is above each level
+    count = above.sum(axis=1)
+    # Variance between two classes: p (1 - p) (mean above - mean below)^2, and the difference of the
+    # means is (mean above - mean of all) / (1 - p).
+    share = count / len(scores)
+    excess = (above @ height) / count - height.mean()
+    between = share * excess**2 / np.maximum(1 - share, 1 / len(scores))
+
+    level, runs = _runs(above)
+    weight = _means(height, runs) * np.sqrt(runs[:, 1] - runs[:, 0])
+    best = np.zeros(len(levels))
+    np.maximum.at(best, level, weight)
+    weight *= (levels**focus * between / best)[level]
+    if not weight.any():  # smoothing made the curve flat: one run, and nothing below it
+        weight[:] = 1
+    # A run that several levels have in common is one hypothesis with the sum of their weights.
+    runs, same = _distinct(runs)
+    weight = np.bincount(same, weight)
+    if len(runs) > _MOST_RUNS:
+        heaviest = np.sort(np.argsort(-weight, kind="stable")[:_MOST_RUNS])
+        runs, weight = runs[heaviest], weight[heaviest]
+
+    shared = iou(runs, runs)  # [candidates, hypotheses]
+    reached = np.zeros(len(runs))  # [hypotheses], highest IoU with a chosen run
+    free = np.ones(len(runs), dtype=bool)
+    while free.any():
+        gain = np.maximum(shared - reached, 0) @ weight  # [candidates]
+        choice = int(np.where(free, gain, -np.inf).argmax())
+        if gain[choice] <= 0:
+            break
+        yield _pair(runs[choice]), float(gain[choice] / weight.sum())
+        reached = np.maximum(reached, shared[choice])
+        free &= shared[choice] <= overlap
+        free[choice] = False
+
+
+def peaks(scores: Scores, taken: NDArray[np.bool_]) -> Found:
+    """The highest clips, each with its neighbours down to half its height above the median.
+
+    The clips next to a run whose scores only fall belong to the same hill, and none of them is
+    another peak. Clips below the median are no peaks.
+
+    Args:
+        taken: [clips], clips in earlier results, which the caller may change between results.
+    """
+    median = float(np.median(scores))
+    candidate = scores >= median
+    rising = np.append(scores[:-1] <= scores[1:], False)  # [clips], not above the next clip
+    falling = np.append(False, scores[1:] <= scores[:-1])  # [clips], not above the clip before
+    while (candidate := candidate & ~taken).any():
+        peak = int(np.where(candidate, scores, -np.inf).argmax())
+        high = ~taken & (scores >= (scores[peak] + median) / 2)
+        run = _extended((peak, peak + 1), high, high)
+        yield run, float(scores[peak])
+        first, stop = _extended(run, rising, falling)
+        candidate[first:stop] = False
+
+
+def histogram(scores: Scores) -> tuple[Runs, Scores]:
+    """Clips of the highest of ten bins, as many bins as hold eight clips; short gaps are closed."""
+    bins = np.minimum((scores * 10).astype(np.int64), 9)
+    enough = np.flatnonzero(np.bincount(bins, minlength=10)[::-1].cumsum() >= min(8, len(scores)))
+    runs = _joined(_runs((bins >= 9 - enough[0])[None])[1], gap=3)
+    confidence = 0.5 * (runs[:, 1] - runs[:, 0]) / len(scores) + 0.5 * _means(scores, runs)
+    return runs, confidence
+
+
+def threshold(scores: Scores) -> tuple[Runs, Scores]:
+    """Clips above 0.7 of the range of the smoothed curve; short gaps are closed."""
+    height = scaled(_smoothed(scores, 1.0))
+    runs = _joined(_runs((height >= 0.7)[None])[1], gap=2)
+    return runs, _means(height, runs)
+
+
+def thresholds(scores: Scores) -> tuple[Runs, Scores]:
+    """Runs above nine thresholds from the mean to two standard deviations above it."""
+    height = _smoothed(scores, 1.0)
+    # By rounding the mean of a flat curve may be above all its clips.
+    levels = np.minimum(height.mean(), height.max()) + np.arange(0, 2.01, 0.25) * height.std()
+    runs, _ = _distinct(_runs(height >= levels[:, None])[1])
+    length = (runs[:, 1] - runs[:, 0]) / len(scores)
+    return runs, _contrasts(height, runs) * length**0.25
+
+
+def contrast(scores: Scores) -> tuple[Runs, Scores]:
+    """All runs, by their mean minus the mean of the other clips.
+
+    A run of more than 450 clips is no moment. Videos with more clips have too many runs for the
+    memory: those with the highest confidence are compared.
+    """
+    length = np.arange(1, min(len(scores), 450) + 1)
+    runs, confidence = np.zeros((0, 2), np.int64), np.zeros(0)
+    for begin in range(0, len(scores), 1000):
+        first = np.arange(begin, min(begin + 1000, len(scores)))
+        stop = first + length[:, None]  # [lengths, first clips]
+        inside = stop <= len(scores)
+        block = np.stack([np.broadcast_to(first, stop.shape)[inside], stop[inside]], axis=1)
+        runs = np.concatenate([runs, block])
+        confidence = np.concatenate([confidence, _contrasts(scores, block)])
+        if len(runs) > 100_000:
+            best = np.sort(np.argpartition(-confidence, 100_000)[:100_000])
+            runs, confidence = runs[best], confidence[best]
+    return runs, confidence
+
+
+CANDIDATES: dict[Rule, Callable[[Scores], tuple[Runs, Scores]]] = {
+    "histogram": histogram,
+    "thresholds": thresholds,
+    "threshold": threshold,
+    "contrast": contrast,
+}
+"""Rule -> its function: the scores of the clips to runs in any order and their confidences."""
+
+
+def apart(runs: Runs, confidence: Scores, overlap: float) -> Found:
+    """The best runs of which no two have a higher IoU than `overlap` (non-maximum suppression)."""
+    left = confidence.copy()
+    while left[choice := int(left.argmax())] > -np.inf:
+        yield _pair(runs[choice]), float(confidence[choice])
+        left[iou(runs[[choice]], runs)[0] > overlap] = -np.inf
+        left[choice] = -np.inf
+
+
+def scaled(scores: Scores) -> Scores:
+    """Scores as a share of their range, 0..1; 1 where they are all equal."""
+    lowest, highest = scores.min(), scores.max()
+    if highest == lowest:
+        return np.ones(len(scores))
+    return (scores - lowest) / (highest - lowest)
+
+
+def iou(a: Runs, b: Runs) -> Scores:
+    """Intersection over union of each run of `a` with each of `b`, [a, b]."""
+    shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
+    shared = np.maximum(shared, 0)
+    return shared / ((a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared)
+
+
+def _smoothed(scores: Scores, sigma: float) -> Scores:
+    """Gaussian mean over the neighbours that exist; `sigma` in clips."""
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+
+    def total(values: Scores) -> Scores:
+        return np.convolve(values, kernel)[reach : reach + len(values)]
+
+    return total(scores) / total(np.ones(len(scores)))
+
+
+def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Runs]:
+    """Runs of true clips in each row of a mask [rows, clips]: their rows, and the runs."""
+    rows, clips = mask.shape
+    padded = np.zeros((rows, clips + 2), dtype=bool)
+    padded[:, 1:-1] = mask
+    # Starts and ends alternate along a row.
+    row, edge = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    return row[::2], edge.reshape(-1, 2)
+
+
+def _distinct(runs: Runs) -> tuple[Runs, NDArray[np.int64]]:
+    """Each run once, in order of time, and the place of each given run among them."""
+    width = int(runs.max()) + 1
+    keys, place = np.unique(runs[:, 0] * width + runs[:, 1], return_inverse=True)
+    return np.stack(np.divmod(keys, width), axis=1), place
+
+
+def _joined(runs: Runs, gap: int) -> Runs:
+    """Runs in order of time, those with at most `gap` clips between them joined."""
+    apart = runs[1:, 0] - runs[:-1, 1] > gap
+    return np.stack([runs[np.append(True, apart), 0], runs[np.append(apart, True), 1]], axis=1)
+
+
+def _means(scores: Scores, runs: Runs) -> Scores:
+    total = np.append(0.0, scores.cumsum())
+    return (total[runs[:, 1]] - total[runs[:, 0]]) / (runs[:, 1] - runs[:, 0])
+
+
+def _contrasts(scores: Scores, runs: Runs) -> Scores:
+    """Mean of the clips of each run minus the mean of the others; 0 for the whole video."""
+    inside, outside = runs[:, 1] - runs[:, 0], len(scores) - (runs[:, 1] - runs[:, 0])
+    mean = scores.mean()
+    # The mean of the others follows from the mean of all: n mean = inside in + outside out.
+    return (_means(scores, runs) - mean) * (1 + inside / np.maximum(outside, 1)) * (outside > 0)
+
+
+def _extended(
+    run: tuple[int, int], left: NDArray[np.bool_], right: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Extend a run to each side as far as the mask of that side [clips] is true."""
+    first, stop = run
+    while first > 0 and left[first - 1]:
+        first -= 1
+    while stop < len(right) and right[stop]:
+        stop += 1
+    return first, stop
+
+
+def _pair(run: NDArray[np.int64]) -> tuple[int, int]:
+    return int(run[0]), int(run[1])
