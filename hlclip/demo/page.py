@@ -124,7 +124,7 @@ def build_page(
             lambda: ([], _WAITING),
             None,
             [state, status],
-            queue=False,
+            concurrency_limit=None,  # waits for no film; outside the queue nothing is drawn again
             show_progress="hidden",
             api_visibility="private",
         )

@@ -38,9 +38,12 @@ other exception is a bug and shows its traceback.
 import errno
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
+
+from hlclip.system.process import ending_signal
 
 DEBUG = "HLCLIP_DEBUG"
 """Environment variable: if set, every error shows its traceback, as with `hlclip --debug`."""
@@ -141,11 +144,14 @@ def print_error(
     ending: BaseException | None = error
     while ending is not None and not isinstance(ending, (KeyboardInterrupt, SystemExit)):
         ending = ending.__context__
-    if isinstance(ending, KeyboardInterrupt):
+    number = ending_signal()
+    if isinstance(ending, KeyboardInterrupt) or number == signal.SIGINT:
         sys.stderr.write("interrupted; what is finished is kept, the next run goes on from there\n")
         return INTERRUPTED
     if isinstance(ending, SystemExit) and isinstance(ending.code, int):
         return ending.code
+    if number is not None:
+        return 128 + number
     if isinstance(error, HlclipError):
         message = error.message(options)
     elif isinstance(error, ImportError | OSError) and _NO_ROOM.search(str(error)):

@@ -29,10 +29,30 @@ def exit_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _exit)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def ending_signal() -> int | None:
+    """The signal that ends this process, after `exit_on_signals`; None before it comes.
+
+    Whatever error follows is not worth a message: it may be the exit itself. Compiled code, such as
+    pydantic's while a module is imported, turns the exit into an error of its own.
+    """
+    return _received[0] if _received else None
+
+
+_received: list[int] = []
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
+    _received.append(number)
     sys.exit(128 + number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One video file: find, hash, probe, decode to frames.
 
 files             vid to file, hashed and probed once
+refusals          a video that cannot be used; a file that the system refuses to read
 container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 pyav_frames       the same frames with less decoding
@@ -10,8 +11,6 @@ workers           threads that decode, and stop when their caller is interrupted
 
 from hlclip.video.container import (
     CONTAINERS,
-    VideoError,
-    VideoUnreadableError,
     check_plain,
     has_time_stamps,
     is_cover,
@@ -43,4 +42,5 @@ from hlclip.video.frames import (
     stream_frames,
 )
 from hlclip.video.pyav_frames import Filters
+from hlclip.video.refusals import VideoError, VideoUnreadableError
 from hlclip.video.workers import worker_threads

@@ -1,6 +1,5 @@
 """The header of a video file, and which files are opened at all."""
 
-import errno
 import math
 import stat
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from hlclip.formats import VideoInfo
-from hlclip.system import HlclipError, system_remedy
+from hlclip.video.refusals import REFUSALS, VideoError, unreadable
 
 CONTAINERS = (
     "mov,matroska,avi,asf,flv,live_flv,ogg,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,av1,obu,"
@@ -49,34 +48,6 @@ _ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__ < 
 
 _TIMES_JUMP = 0x200
 """libavformat's flag AVFMT_TS_DISCONT."""
-
-
-class VideoError(HlclipError):
-    """A file is not a video that can be used; the message says why."""
-
-
-class VideoUnreadableError(VideoError):
-    """The system refuses to read a file, for now; it may be a whole video.
-
-    A stage ends with it, whatever share of videos may be missing: DVC would never run the stage
-    again for a file that has not changed.
-    """
-
-
-REFUSALS = (
-    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN),
-    *(errno.EMFILE, errno.ENFILE),
-)
-"""Errors of a disk, of a connection to it, or of the limit on open files. libav gives ENOMEM for
-files that claim too much, too, so it is not among them."""
-
-
-def unreadable(error: OSError | FFmpegError) -> VideoError:
-    """The error for a file that the system refuses to open or read."""
-    reason = f"cannot be read ({error.strerror or error})"
-    if error.errno in REFUSALS:
-        return VideoUnreadableError(reason, system_remedy(error.errno))
-    return VideoError(reason)
 
 
 def probe(path: Path) -> VideoInfo:

@@ -17,15 +17,8 @@ from typing import Any, Self, cast
 import ffmpeg
 import imageio_ffmpeg
 
-from hlclip.video.container import (
-    CONTAINERS,
-    MOST_PIXELS,
-    REFUSALS,
-    VideoError,
-    VideoUnreadableError,
-    check_plain,
-    unreadable,
-)
+from hlclip.video.container import CONTAINERS, MOST_PIXELS, check_plain
+from hlclip.video.refusals import REFUSALS, VideoError, VideoUnreadableError, unreadable
 from hlclip.video.workers import work_of_thread
 
 FLOOR_SECONDS = 300.0

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from hlclip.formats import Video, VideoInfo
 from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
-from hlclip.video.container import VideoError, check_plain, probe, unreadable
+from hlclip.video.container import check_plain, probe
+from hlclip.video.refusals import VideoError, unreadable
 from hlclip.video.workers import worker_threads
 
 log = logging.getLogger(__name__)

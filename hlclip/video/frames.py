@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from hlclip.formats import Header
 from hlclip.video.container import (
     MOST_SECONDS,
-    VideoError,
     late_seconds,
     open_video,
     picture_name,
@@ -22,6 +21,7 @@ from hlclip.video.container import (
 )
 from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
 from hlclip.video.pyav_frames import Filters, UnsuitedError, sampled_frames, scaling
+from hlclip.video.refusals import VideoError
 
 log = logging.getLogger(__name__)
 

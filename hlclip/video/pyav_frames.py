@@ -28,11 +28,11 @@ from hlclip.formats import Header
 from hlclip.video.container import (
     MOST_PIXELS,
     MOST_SECONDS,
-    VideoError,
     has_time_stamps,
     open_video,
     video_stream,
 )
+from hlclip.video.refusals import VideoError
 from hlclip.video.workers import work_of_thread
 
 Kind = Literal["idr", "reference", "disposable"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from hlclip.video.container import VideoError
+from hlclip.video.refusals import VideoError
 
 _of_thread = threading.local()
 

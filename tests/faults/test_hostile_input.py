@@ -11,9 +11,10 @@ import pytest
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.pictures import pictures
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
 from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.refusals import VideoError
 from tests.films import constant, copy, ffmpeg, numbered_film, numbers
 from tests.web import Web, serving
 

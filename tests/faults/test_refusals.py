@@ -20,9 +20,10 @@ from hlclip.params import FramesParams
 from hlclip.pipeline.frames import make_frames
 from hlclip.store.store import Store
 from hlclip.system.files import sha256_of
-from hlclip.video.container import VideoUnreadableError, probe
+from hlclip.video.container import probe
 from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.refusals import VideoUnreadableError
 from tests.films import film
 from tests.stored import files, put
 

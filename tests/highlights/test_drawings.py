@@ -10,7 +10,7 @@ from hlclip.highlights.drawings import contact_sheet, plot_curve
 from hlclip.highlights.moments import Curve, best_moments
 from hlclip.highlights.pictures import pictures
 from hlclip.system.errors import HlclipError
-from hlclip.video.container import VideoError
+from hlclip.video.refusals import VideoError
 from tests.films import ffmpeg, film
 
 

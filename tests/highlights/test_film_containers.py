@@ -14,9 +14,9 @@ from hlclip.highlights.film_check import check
 from hlclip.highlights.film_encode import encode
 from hlclip.highlights.moments import Moment
 from hlclip.highlights.output import FILMS
-from hlclip.video.container import VideoError
 from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.refusals import VideoError
 from tests.films import constant, ffmpeg, need_encoder, numbered_film, numbers
 from tests.highlights.test_pictures import CONTAINERS, H264, RATE, SECONDS, SLIDES
 

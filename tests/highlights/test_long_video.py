@@ -15,9 +15,9 @@ from hlclip.highlights.features import token_parts
 from hlclip.model import Encoder, encoder_header, image_header, load_encoder
 from hlclip.store.store import Store, StoreError
 from hlclip.system.files import file_state
-from hlclip.video.container import VideoError
 from hlclip.video.files import VideoChangedError, VideoFile, inspect_videos
 from hlclip.video.frames import extract_frames, frames_header, stream_frames
+from hlclip.video.refusals import VideoError
 from tests.films import copy, ffmpeg
 from tests.models import save_model, tiny_config
 

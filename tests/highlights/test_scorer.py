@@ -44,7 +44,8 @@ from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
 from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
+from hlclip.video.refusals import VideoError
 from tests.damage import DAMAGES, of_another_key
 from tests.films import copy, film
 from tests.models import save_model, tiny_config

@@ -21,9 +21,10 @@ from hlclip.pipeline.index import build_index
 from hlclip.pipeline.missing import TooManyMissingError
 from hlclip.store.store import Store
 from hlclip.system.files import sha256_of
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
 from hlclip.video.files import VideoChangedError
 from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.refusals import VideoError
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
 SHORTEST = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")

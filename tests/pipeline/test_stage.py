@@ -117,6 +117,27 @@ def test_an_error_while_a_signal_ends_it_hides_nothing(
     assert "out" not in left(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_an_exit_that_compiled_code_turns_into_an_error_is_the_exit(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    # As pydantic does while a module is imported: its error does not know of the exit.
+    body = f"""
+        import signal
+        try:
+            signal.raise_signal({number.value})
+        except BaseException:
+            pass
+        raise RuntimeError("Error building a validator: SystemExit")
+    """
+    process = stage(tmp_path, body.strip())
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == status, said
+    assert len(said.splitlines()) == (1 if number == signal.SIGINT else 0), said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_on_its_way_out_changes_nothing(tmp_path: Path, number: signal.Signals) -> None:
     leaving = "import atexit; atexit.register(lambda: (print('out', flush=True), time.sleep(0.3)))"

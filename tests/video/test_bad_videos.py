@@ -24,9 +24,10 @@ from hlclip.pipeline.frames import make_frames
 from hlclip.pipeline.index import build_index
 from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
-from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, VideoError, probe
+from hlclip.video.container import MOST_PIXELS, MOST_SECONDS, probe
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
 from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.refusals import VideoError
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
 PARAMS = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="ffmpeg")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
 from hlclip.video.ffmpeg_process import ffmpeg_executable
 from hlclip.video.frames import extract_frames
+from hlclip.video.refusals import VideoError
 from tests.films import copy, ffmpeg, film, need_encoder
 
 HEADER = {"clip_seconds": 2.0, "size": 32, "resize": "shortest", "interpolation": "bicubic"}

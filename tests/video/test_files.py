@@ -16,7 +16,7 @@ import xxhash
 
 import hlclip.video.files
 from hlclip.formats import Video
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
 from hlclip.video.files import (
     DataError,
     VideoChangedError,
@@ -26,6 +26,7 @@ from hlclip.video.files import (
     inspect_videos,
     read_hashes,
 )
+from hlclip.video.refusals import VideoError
 from tests.disks import fill, make_read_only, small_disk
 from tests.films import copy, film
 

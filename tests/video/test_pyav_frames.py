@@ -13,7 +13,7 @@ from hlclip.formats.manifests import Header, Index, Video
 from hlclip.params import FramesParams
 from hlclip.pipeline.frames import make_frames
 from hlclip.system.files import sha256_of
-from hlclip.video.container import VideoError, probe
+from hlclip.video.container import probe
 from hlclip.video.frames import extract_frames, frames_header
 from hlclip.video.pyav_frames import (
     UnsuitedError,
@@ -23,6 +23,7 @@ from hlclip.video.pyav_frames import (
     read_packets,
     sampled_frames,
 )
+from hlclip.video.refusals import VideoError
 from tests.films import ffmpeg, film, need_encoder, numbered_film
 
 PARAMS = FramesParams(size=32, resize="shortest", interpolation="bicubic", decoder="pyav")
