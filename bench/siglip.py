@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 from torch import Tensor, nn
 
 from bench.pairs import Pair
-from bench.training import FRAMES, ROOT, VIDEOS, Step, full_blocks_step
+from bench.training import FRAMES, VIDEOS, Step, full_blocks_step
+from bench.trunk import trunk_pair
 from hlclip.model import Encoder, build_tail
-from hlclip.params import load_params
 from hlclip.training import Batch
 
 MODEL = "ViT-B-32-SigLIP2-256"
@@ -45,7 +44,16 @@ def cases(folder: Path) -> Iterator[Pair]:
         least_ratio=1.3,
         rounds=7,
     )
-    yield trunk_pair(encoder)
+
+    def forward(images: Tensor) -> Tensor:
+        trunk = model.visual.trunk
+        tokens = trunk.patch_embed(images) + trunk.pos_embed
+        for block in trunk.blocks[:-2]:
+            tokens = block(tokens)
+        return tokens
+
+    case = "SigLIP 2 B/32-256: trunk"
+    yield trunk_pair(encoder, forward, case=case, library="timm", least_ratio=1.0)
 
 
 def random_batch(encoder: Encoder, videos: int, frames: int) -> Batch:
@@ -65,34 +73,3 @@ def with_gradients(pool: nn.Module, tokens: Tensor) -> None:
     pool.requires_grad_(True)
     leaf = tokens.clone().requires_grad_()
     pool(leaf).sum().backward()
-
-
-def trunk_pair(encoder: Encoder) -> Pair:
-    """The trunk against the same blocks of timm, one after another."""
-    size = encoder.preprocess.size
-    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, size, size, 3), dtype=np.uint8)
-    batch = load_params(ROOT / "presets/qvhighlights.yaml").encoder.batch
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1) for v in (encoder.preprocess.mean, encoder.preprocess.std)
-    )
-
-    @torch.inference_mode()
-    def forward() -> Tensor:
-        trunk = encoder.model.visual.trunk
-        images = (torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 - mean) / std
-        tokens = trunk.patch_embed(images) + trunk.pos_embed
-        for block in trunk.blocks[:-2]:
-            tokens = block(tokens)
-        return tokens
-
-    torch.testing.assert_close(
-        encoder.image_tokens(frames, batch=batch), forward(), rtol=1e-4, atol=1e-4
-    )
-    return Pair(
-        f"SigLIP 2 B/32-256: trunk of {FRAMES} frames, float32, batch {batch}",
-        f"timm's forward of the same blocks, batch {FRAMES}",
-        lambda: encoder.image_tokens(frames, batch=batch),
-        forward,
-        least_ratio=1.0,
-        rounds=7,
-    )
