@@ -138,8 +138,8 @@ def colours(vid: str) -> tuple[float, float]:
 def random_weights(path: Path) -> None:
     """Random weights of ViT-B/32's shape, as a checkpoint of OpenAI's would lie on disk."""
     import open_clip  # noqa: PLC0415 (seconds, and only once)
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
+    import torch  # noqa: PLC0415 (seconds, and only once)
+    from safetensors.torch import save_file  # noqa: PLC0415 (imports torch)
 
     torch.manual_seed(0)
     with replacing(path) as temporary:

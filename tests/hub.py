@@ -66,7 +66,7 @@ def hub() -> Iterator[Hub]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Hub  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: Hub  # pyright: ignore[reportIncompatibleVariableOverride] (only a Hub makes it)
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self) -> None:

@@ -143,9 +143,9 @@ def write_lock(folder: Path, params: Params) -> None:
 
 def _md5(path: Path) -> str:
     if path.is_file():
-        return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+        return hashlib.md5(path.read_bytes()).hexdigest()
     files = [{"md5": _md5(file), "relpath": file.name} for file in sorted(path.iterdir())]
-    return hashlib.md5(json.dumps(files).encode()).hexdigest() + ".dir"  # noqa: S324
+    return hashlib.md5(json.dumps(files).encode()).hexdigest() + ".dir"
 
 
 def _row(

@@ -138,7 +138,7 @@ def test_every_dependency_has_a_lower_bound_that_the_makefile_reads() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (pattern,) = re.findall(r"sed -nE 's/(.*)/\\1==\\3/p' pyproject\.toml", makefile)
     read = {name for name, *_ in re.findall(pattern, text, re.MULTILINE)}
-    named = {re.match(r"[\w.-]+", each)[0] for each in ranges}  # pyright: ignore[reportOptionalSubscript]
+    named = {re.findall(r"^[\w.-]+", each)[0] for each in ranges}
     assert read == named - {"hlclip"}
 
 

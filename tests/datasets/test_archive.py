@@ -20,7 +20,7 @@ from hlclip.datasets.archive import ArchiveError, extract_videos, videos_in
 from hlclip.system.disk import DiskError
 
 VIDS = ["j7rJstUseKg_360.0_510.0", "b", "c"]
-CONTENTS = {vid: random.Random(vid).randbytes(200_000) for vid in VIDS}  # noqa: S311
+CONTENTS = {vid: random.Random(vid).randbytes(200_000) for vid in VIDS}
 
 Member = tuple[str, bytes] | tarfile.TarInfo
 
@@ -223,7 +223,7 @@ def test_a_tar_that_was_cut_before_it_was_compressed(archive: Path, folder: Path
 
 def test_any_damaged_byte_of_a_header_is_survived(archive: Path, folder: Path) -> None:
     content = packed([("v/b.mp4", b"b" * 600), ("v/c.mp4", b"c" * 600)])
-    generator = random.Random(0)  # noqa: S311
+    generator = random.Random(0)
     for place in [*range(0, 512, 7), *range(1536, 2048, 7)]:
         damaged = bytearray(content)
         damaged[place] = generator.choice([0, 0x80, 0xFF, damaged[place] ^ 1])
@@ -252,7 +252,7 @@ print(*result.extracted)
 
 def test_a_killed_extraction_goes_on(archive: Path, folder: Path) -> None:
     vids = [f"v{n}" for n in range(300)]
-    content = random.Random(3).randbytes(50_000)  # noqa: S311
+    content = random.Random(3).randbytes(50_000)
     pack(archive, *((f"{vid}.mp4", content) for vid in vids))
     command = [sys.executable, "-c", _SCRIPT, str(archive), str(folder), *vids]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -19,9 +19,9 @@ from hlclip.datasets.download import PATIENT, DownloadError, download
 from hlclip.system.disk import DiskError
 from tests.web import Web, serving
 
-CONTENT = random.Random(1).randbytes(500_000)  # noqa: S311
+CONTENT = random.Random(1).randbytes(500_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-OTHER = random.Random(2).randbytes(500_000)  # noqa: S311
+OTHER = random.Random(2).randbytes(500_000)
 IMPATIENT = Retry(total=2, backoff_factor=0, status_forcelist=(503,))
 
 
@@ -194,7 +194,7 @@ def test_ranges_are_asked_for_with_the_validator(web: Web, path: Path) -> None:
     leave_a_part(web, path)
     fetch(web, path)
     (_, headers), *more = web.requests
-    assert headers["If-Range"] == f'"{hashlib.md5(CONTENT).hexdigest()}"'  # noqa: S324
+    assert headers["If-Range"] == f'"{hashlib.md5(CONTENT).hexdigest()}"'
     assert headers["Accept-Encoding"] == "identity"
     assert more == []
     assert path.read_bytes() == CONTENT

@@ -97,14 +97,14 @@ def test_bad_uploads_are_named_without_their_folder(scorer: Scorer, tmp_path: Pa
 
 def test_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
-    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.7", "example.org")))  # noqa: S104
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.7", "example.org")))
 
 
 def test_a_taken_port_and_an_open_host_are_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         model = f"local-dir:{SAMPLE}"
-        arguments = ["demo", "--model", model, "--host", "0.0.0.0", "--port", port]  # noqa: S104
+        arguments = ["demo", "--model", model, "--host", "0.0.0.0", "--port", port]
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     warning, error, remedy = result.stderr.splitlines()
@@ -283,14 +283,14 @@ def test_made_up_requests_reach_no_other_file(path: str, server: Server) -> None
     if path.startswith("http"):
         assert answer["output"]["error"] == "Only uploaded files are taken."
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"{server.url}gradio_api/file=/etc/passwd")  # noqa: S310
+        urllib.request.urlopen(f"{server.url}gradio_api/file=/etc/passwd")
 
 
 def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[str, Any]:
     """What a page's event brings, asked for without the page."""
     join(server, name, data, session=session)
     stream = f"{server.url}gradio_api/queue/data?session_hash={session}"
-    with urllib.request.urlopen(stream, timeout=60) as lines:  # noqa: S310
+    with urllib.request.urlopen(stream, timeout=60) as lines:
         for line in lines:
             message = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
             if message.get("msg") == "process_completed":
@@ -300,14 +300,14 @@ def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[st
 
 def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
     """Ask for it without waiting for what it brings."""
-    with urllib.request.urlopen(f"{server.url}config") as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{server.url}config") as answer:
         events = json.load(answer)["dependencies"]
     (event,) = (event["id"] for event in events if event["api_name"] == name)
     body = json.dumps({"data": data, "fn_index": event, "session_hash": session}).encode()
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(
         f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
     )
-    urllib.request.urlopen(request).close()  # noqa: S310
+    urllib.request.urlopen(request).close()
 
 
 @pytest.mark.slow
@@ -365,7 +365,8 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_nothing(
     with started(tmp_path) as server:
         video = footage_dir / "videos/tears_of_steel_battle.webm"
         with video.open("rb") as file:
-            answer = requests.post(f"{server.url}gradio_api/upload", files={"files": file})  # noqa: S113
+            url = f"{server.url}gradio_api/upload"
+            answer = requests.post(url, files={"files": file}, timeout=60)
         film = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
         join(server, "find", [film, "a robot"], session="s")
         while not list((tmp_path / "tmp").glob("*/store/images/locks/*")):

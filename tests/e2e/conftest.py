@@ -178,7 +178,7 @@ def whole(
 ) -> tuple[Project, dict[str, float]]:
     """After each stage was run by itself, in order, and the seconds that each took."""
     from tests.e2e.killing import finish  # noqa: PLC0415 (knows Project)
-    from tests.e2e.wholeness import OUTPUTS  # noqa: PLC0415
+    from tests.e2e.wholeness import OUTPUTS  # noqa: PLC0415 (knows Project)
 
     def make() -> tuple[str, str, dict[str, float]]:
         blank: Project = request.getfixturevalue("blank")

@@ -79,7 +79,7 @@ def test_a_stage_whose_disk_fills_up_goes_on_to_the_same_bytes(
             assert kept.items() <= now.items()
             kept = now
             room = max(PAGE, 2 * room) if MANY else DISK // 8
-        print(f"{stage}: without room {len(stops)} times")  # noqa: T201
+        print(f"{stage}: without room {len(stops)} times")
         assert any(place in stop for stop in stops)
         assert kept.items() <= identities(project).items()
         assert project.outputs() == expected

@@ -40,7 +40,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
     project = finished.copy(tmp_path / "project")
     expected = finished.outputs()
     forget(project, stage)
-    toll = Toll(Random(f"{SEED} {stage}"))  # noqa: S311
+    toll = Toll(Random(f"{SEED} {stage}"))
     kept = identities(project)
     kills = max(1, KILLS // 8)
     while sum(toll.inside.values()) < kills and toll.early < 10 * kills:
@@ -56,7 +56,7 @@ def test_a_stage_killed_anywhere_goes_on_to_the_same_bytes(
             forget(project, stage)
             kept = identities(project)
             span *= 0.8  # it was measured on a busier machine
-    print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")  # noqa: T201
+    print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")
     finish(project, stage)
     assert kept.items() <= identities(project).items()
     assert project.outputs() == expected
@@ -74,7 +74,7 @@ def test_dvc_killed_anywhere_goes_on_at_once_to_the_same_bytes(
     project = blank.copy(tmp_path / "project")
     # The stages that import torch take their time: with few kills, the two before them.
     arguments = [*command.split(), *([] if MANY else ["frames"])]
-    toll = Toll(Random(f"{SEED} {command}"))  # noqa: S311
+    toll = Toll(Random(f"{SEED} {command}"))
     kept = identities(project)
     kills = max(2, KILLS // 12)
     while sum(toll.inside.values()) < kills and toll.early < 10 * kills:
@@ -90,7 +90,7 @@ def test_dvc_killed_anywhere_goes_on_at_once_to_the_same_bytes(
     last = dvc(project, *arguments, *([] if command == "repro" else ["--name", "done"]))
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
-    print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")  # noqa: T201
+    print(f"seed {SEED}, kills: {toll.inside}, too late: {toll.early}")
     if "--temp" in command:
         project.run("dvc", "exp", "apply", "done")
     there = whole_outputs(project)

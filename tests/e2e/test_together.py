@@ -88,9 +88,9 @@ def _look_who_holds_the_store() -> None:
         if "outputs" in target.parts:
             try:
                 with hold_alone(Path(".hlclip/store")):
-                    print(f"free: {target}")  # noqa: T201
+                    print(f"free: {target}")
             except HlclipError:
-                print(f"held: {target}")  # noqa: T201
+                print(f"held: {target}")
         replace(source, target)
 
     os.replace = watched
@@ -131,14 +131,14 @@ def test_threads_change_a_score_by_no_more_than_is_said(
         )
     assert np.abs(cosines[0]).max() > 0.01
     difference = np.abs(cosines[0] - cosines[1]).max()
-    print(f"1 and 2 threads: cosines differ by at most {difference:.2g}")  # noqa: T201
+    print(f"1 and 2 threads: cosines differ by at most {difference:.2g}")
     assert difference <= TOLERANCE
 
 
 def _work_with(workers: int) -> None:
     """In a stage's process: as on a machine with so many cores; notes the size of each pool."""
     from hlclip.pipeline import activations  # noqa: PLC0415 (the project's own)
-    from hlclip.training import batches  # noqa: PLC0415
+    from hlclip.training import batches  # noqa: PLC0415 (the project's own)
 
     os.cpu_count = lambda: workers
     activations._IN_FLIGHT = batches.READERS = workers

@@ -203,7 +203,7 @@ def test_a_read_only_store_is_named(disk: Path, capsys: pytest.CaptureFixture[st
 def test_no_permission() -> None:
     # pytest's own temporary folders let no one else in, which would hide what is tested.
     with tempfile.TemporaryDirectory() as outside:
-        os.chmod(outside, 0o755)  # noqa: S103
+        os.chmod(outside, 0o755)  # noqa: S103 (others must be able to enter)
         folder = Path(outside) / "theirs"
         folder.mkdir(mode=0o555)
         me = os.geteuid()

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +58,9 @@ def inspect(path: Path, tmp_path: Path) -> VideoFile:
     return file
 
 
-def parts_of(path: Path, encoder: Encoder, images: Store) -> Iterator[NDArray[np.floating]]:
+def parts_of(
+    path: Path, encoder: Encoder, images: Store
+) -> Generator[NDArray[np.floating], None, None]:
     file = inspect(path, images.folder.parent)
     return token_parts(file, encoder=encoder, frames=HEADER, images=images)
 
@@ -84,7 +86,7 @@ def test_real_footage_streams_alike(footage_dir: Path) -> None:
 def test_a_reader_may_stop_early(long_film: Path) -> None:
     pieces = stream_frames(long_film, HEADER, most=1)
     assert len(next(pieces)) == 1
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
 
 
 def test_parts_are_the_whole(
@@ -113,7 +115,7 @@ def test_an_interrupted_run_continues_with_its_part(
     monkeypatch.setattr(features, "PART_CLIPS", 50)
     expected = next(parts := parts_of(long_film, encoder, images))
     next(parts)
-    parts.close()  # type: ignore[attr-defined]
+    parts.close()
     before = {path: path.stat().st_mtime_ns for path in files(images)}
     assert len(before) == 2
     again = list(parts_of(long_film, encoder, images))

@@ -478,7 +478,7 @@ def test_what_is_no_text_is_no_query(
 ) -> None:
     scorer = load_scorer(model=model, device="cpu", store=tmp_path)
     with pytest.raises(HlclipError, match="as a query, expected"):
-        scorer.score(video, ["a dog", query])  # pyright: ignore[reportArgumentType]
+        scorer.score(video, ["a dog", query])  # pyright: ignore[reportArgumentType] (refused)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ EVERY = [*DAMAGES, a_folder]
 
 def test_two_hundred_random_damages(root: Path, tmp_path: Path) -> None:
     seed = 20240417
-    print(f"seed {seed}")  # noqa: T201
+    print(f"seed {seed}")
     random = np.random.default_rng(seed)
     vids = [f"v{n}" for n in range(60)]
     manifests = put_data_set(root, tmp_path, *vids[:30])  # half of them named

@@ -150,7 +150,7 @@ class Archive(CLIP):
                 delattr(self, name)
             self.register_buffer(name, torch.tensor(1))
 
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] (traced)
         return x
 
 
@@ -216,7 +216,7 @@ class Program(nn.Module):
         return x
 
     @torch.jit.export
-    def __getstate__(self) -> tuple[str, int, bool]:  # pyright: ignore
+    def __getstate__(self) -> tuple[str, int, bool]:  # pyright: ignore[reportIncompatibleMethodOverride] (TorchScript's own)
         return self.makes, self.size, self.training
 
     @torch.jit.export

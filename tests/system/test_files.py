@@ -51,7 +51,7 @@ def test_a_failure_leaves_what_was_there(
     path = tmp_path / "file"
     if existed:
         path.write_text("old")
-    with pytest.raises(error), replacing(path) as temporary:  # noqa: PT012
+    with pytest.raises(error), replacing(path) as temporary:  # noqa: PT012 (the failure comes within the block)
         temporary.write_text("half")
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"] * existed
