@@ -273,7 +273,7 @@ def test_a_pickle_that_would_run_something_is_refused_unrun(
     assert weights_status(TINY, str(path)).place == "nowhere"
     assert not made.exists()
     if kind == "pickled":
-        pickle.loads(path.read_bytes())  # noqa: S301
+        pickle.loads(path.read_bytes())  # noqa: S301 (our own bytes)
         assert made.exists()  # what was kept from happening
 
 
