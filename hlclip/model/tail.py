@@ -71,6 +71,15 @@ class Tail(nn.Module):
         """
         return (images * texts[image_query]).sum(-1)
 
+    def all_cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
+        """Cosine of each frame with every query, float32 [frames, queries].
+
+        Args:
+            images, texts, image_query: as in `cosines`.
+        """
+        with torch.autocast(images.device.type, enabled=False):  # bf16 has 3 digits
+            return images @ texts.T
+
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
         """Make only the last `blocks` blocks of both towers and the chosen heads trainable.
 
