@@ -11,7 +11,7 @@ it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -39,6 +39,12 @@ def _odd_or_best(window: object) -> object:
             f"expected an odd number of clips, 1 or more, or best; got {shown(window)}"
         )
     return window
+
+
+def _odd(clips: int) -> int:
+    if clips % 2 == 0:
+        raise ValueError(f"expected an odd number of clips; got {clips}")
+    return clips
 
 
 Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
@@ -118,10 +124,21 @@ class TrainParams(_Section):
 
     blocks: Annotated[int, Field(ge=0)]
     """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP, unless
-    `encoder.cached_blocks` is 0."""
+    `encoder.cached_blocks` is 0 or there is a temporal head."""
     heads: Literal["frozen", "norm", "pool", "projection", "all"]
     """Which heads train together with the blocks: the final LayerNorms, the pooling head of an
     image tower that pools by attention (`pool`), the projections. docs/weights.md lists them."""
+    temporal: Literal["none", "conv"]
+    """`conv` adds a head that the paper does not have: convolutions over the clips of a video,
+    conditioned on the query, whose result is added to the image features. It trains with the tail,
+    and also where `blocks` is 0. `none` is the paper."""
+    temporal_width: Annotated[int, Field(gt=0, le=4096)]
+    """Channels between the layers of the temporal head; unused by `none`."""
+    temporal_kernel: Annotated[int, Field(gt=0, le=75), AfterValidator(_odd)]
+    """Clips that a convolution reads, odd: 5 are the clip itself and two on each side. Unused by
+    `none`."""
+    temporal_depth: Literal[1, 2]
+    """Number of convolutions, one after another; unused by `none`."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
     scale: Literal["literal", "fixed", "learned"]
@@ -151,7 +168,7 @@ class TrainParams(_Section):
     select: Literal["best", "last"]
     """Chosen epoch: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
     seed: Annotated[int, Field(ge=0)]
-    """Seed of the batch order."""
+    """Seed of the batch order and of a temporal head's initial weights."""
     precision: Literal["auto", "fp32", "bf16"]
     """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
     computed in float32."""
@@ -215,10 +232,13 @@ class Params(_Section):
     def needed_splits(self) -> dict[Split, str]:
         """Splits that need at least one video -> the parameter that needs them, for messages."""
         needed: dict[Split, str] = dict.fromkeys(self.evaluate.splits, "evaluate.splits names it")
-        if self.train.blocks:
+        if trains(self.encoder, self.train):
             if self.train.select == "best" and "val" in self.data.annotations:
                 needed["val"] = "train.select is best, which is chosen on val"
-            needed["train"] = f"train.blocks is {self.train.blocks}"
+            key = "blocks" if self.train.blocks else "heads"
+            if not self.train.blocks and self.train.temporal != "none":
+                key = "temporal"
+            needed["train"] = f"train.{key} is {getattr(self.train, key)}"
         return needed
 
     @model_validator(mode="after")
@@ -230,8 +250,8 @@ class Params(_Section):
             )
         if trains(self.encoder, self.train) and "train" not in self.data.annotations:
             raise ValueError(
-                "data.annotations.train is missing: give it, or set train.blocks to 0 and "
-                "train.heads to frozen (zero-shot)"
+                "data.annotations.train is missing: give it, or set train.blocks to 0, train.heads "
+                "to frozen and train.temporal to none (zero-shot)"
             )
         if self.pool.window == "best" and "val" not in self.evaluate.splits:
             raise ValueError(
@@ -253,7 +273,8 @@ class Params(_Section):
 
 def trains(encoder: EncoderParams, train: TrainParams) -> bool:
     """Whether anything trains; if not, all scores are those of zero-shot CLIP."""
-    return train.blocks > 0 or (encoder.cached_blocks == 0 and train.heads != "frozen")
+    heads_alone = encoder.cached_blocks == 0 and train.heads != "frozen"
+    return train.blocks > 0 or heads_alone or train.temporal != "none"
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
