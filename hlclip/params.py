@@ -11,7 +11,15 @@ it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -137,7 +145,7 @@ class TrainParams(_Section):
     temporal_kernel: Annotated[int, Field(gt=0, le=75), AfterValidator(_odd)]
     """Clips that a convolution reads, odd: 5 are the clip itself and two on each side. Unused by
     `none`."""
-    temporal_depth: Literal[1, 2]
+    temporal_depth: Annotated[int, Field(ge=1, le=2)]
     """Number of convolutions, one after another; unused by `none`."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""

@@ -4,6 +4,8 @@ HL-CLIP scores each clip by itself. This head lets a clip's score depend on the 
 is an extension of the paper.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ class TemporalHead(nn.Module):
     def __init__(self, embedding: int, *, width: int, kernel: int, depth: int, seed: int) -> None:
         super().__init__()
         # Conv1d holds the weights and initialises none: that would draw from torch's global state.
-        self.convolutions = nn.ModuleList(
+        self.convolutions: Any = nn.ModuleList(
             nn.utils.skip_init(nn.Conv1d, width if layer else embedding, width, kernel)
             for layer in range(depth)
         )
