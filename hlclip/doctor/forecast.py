@@ -16,8 +16,8 @@ from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params, trains
 from hlclip.training import (
     Batch,
-    Loss,
     accumulate_gradients,
+    make_loss,
     micro_batch_frames,
     set_up_tail,
 )
@@ -105,8 +105,9 @@ def _step_seconds(
     lengths = torch.full((queries,), length, device=device)
     owner = torch.arange(queries, device=device).repeat_interleave(clips)
     target = torch.rand(queries * clips, device=device)
-    batch = Batch(images, owner, texts, lengths, target)
-    loss = Loss("mse", "literal").to(device)
+    unrelated = ~torch.eye(queries, dtype=torch.bool, device=device)
+    batch = Batch(images, owner, texts, lengths, target, unrelated)
+    loss = make_loss(params.train).to(device)
     optimizer = torch.optim.AdamW(list(tail.trained().values()), lr=1e-9)
     precision = autocast(device, params.train.precision)
     frames = micro_batch_frames(params.train.micro_batch, device)

@@ -106,6 +106,22 @@ class Tail(nn.Module):
         self.names |= {f"temporal.{name}": _TEMPORAL + name for name, _ in head.named_parameters()}
         return self
 
+    def all_cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
+        """Cosine of each frame with every query, float32 [frames, queries].
+
+        Args:
+            images, texts, image_query: as in `cosines`.
+        """
+        if self.temporal is not None:
+            # The head changes the frames for one query of each row at a time. With the same shift
+            # for all rows, neighbouring rows still have different queries.
+            shift = torch.arange(len(texts), device=images.device)
+            queries = (image_query + shift[:, None]) % len(texts)  # [shifts, frames]
+            shifted = torch.stack([self.cosines(images, texts, each) for each in queries])
+            return shifted.T.gather(1, (shift - image_query[:, None]) % len(texts))
+        with torch.autocast(images.device.type, enabled=False):  # bf16 has 3 digits
+            return images @ texts.T
+
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
         """Make only the last `blocks` blocks of both towers and the chosen heads trainable.
 

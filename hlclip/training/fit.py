@@ -20,7 +20,7 @@ from hlclip.params import TrainParams
 from hlclip.system import HlclipError, naming, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.epoch_loss import EpochLoss, diverged
-from hlclip.training.losses import Loss
+from hlclip.training.losses import Loss, make_loss
 from hlclip.training.step import accumulate_gradients, micro_batch_frames
 
 log = logging.getLogger(__name__)
@@ -131,9 +131,7 @@ def fit_tail(
         TrainError: a loss or, after an epoch, a parameter is not finite.
         DeviceError: too little memory.
     """
-    loss = Loss("mse", params.scale, scale_init=params.scale_init, bias_init=params.bias_init).to(
-        device
-    )
+    loss = make_loss(params).to(device)
     trained = tail.trained()
     optimizer = _optimizer(list(trained.values()), loss, params)
     steps = math.ceil(len(queries) / params.batch)

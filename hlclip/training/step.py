@@ -48,23 +48,22 @@ def accumulate_gradients(
     Returns:
         float32 [], the loss, on the batch's device; reading it waits for a GPU.
     """
-    total = len(batch.target)
     with autocast:
         features = tail.text(batch.text_tokens.float(), batch.text_lengths)  # [queries, embedding]
     # The pieces use the features as a leaf, which sums their gradients.
     texts = features.detach().requires_grad_(features.requires_grad)
     sum_of_shares = torch.zeros((), device=batch.target.device)
     sizes = piece_sizes(batch, frames, whole_rows=tail.needs_whole_rows or loss.needs_whole_rows)
-    for tokens, query, target in zip(
-        batch.image_tokens.split(sizes),
-        batch.image_query.split(sizes),
-        batch.target.split(sizes),
-        strict=True,
+    start = 0
+    for tokens, query in zip(
+        batch.image_tokens.split(sizes), batch.image_query.split(sizes), strict=True
     ):
         with autocast:
             images = tail.image_features(tokens)  # [frames of the piece, embedding]
             cosines = tail.cosines(images, texts, query)  # [frames of the piece]
-        share = loss(cosines, target, frames=total)
+            every = tail.all_cosines(images, texts, query) if loss.needs_all_queries else None
+        share = loss(cosines, batch, start, all_cosines=every)
+        start += len(query)
         share.backward()
         sum_of_shares += share.detach()
     if texts.grad is not None:

@@ -31,6 +31,7 @@ def batch(encoder) -> Batch:
         torch.randn(3, 9, encoder.text_width).half(),
         torch.tensor([9, 3, 6]),
         torch.rand(FRAMES),
+        ~torch.eye(3, dtype=torch.bool),
     )
 
 

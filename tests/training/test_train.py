@@ -439,30 +439,7 @@ def test_a_damaged_activation_is_named(data, tmp_path):
         path.write_bytes(whole)
 
 
-def test_learned_scale_trains_and_literal_does_not():
-    cosines, target = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 0.5, 1.0])
-    literal, learned = Loss("mse", "literal"), Loss("mse", "learned")
-    expected = ((cosines - target) ** 2).mean()
-    for loss in (literal, learned):
-        torch.testing.assert_close(loss(cosines, target, frames=3), expected)
-    assert not any(p.requires_grad for p in literal.parameters())
-    optimizer = torch.optim.Adam(learned.parameters(), lr=0.1)
-    for _ in range(500):
-        optimizer.zero_grad()
-        learned(cosines, target, frames=3).backward()
-        optimizer.step()
-    torch.testing.assert_close(learned.scale.detach(), torch.tensor(5.0), atol=0.05, rtol=0)
-
-
-def test_a_fixed_scale_and_bias_regress_and_stay(data, tmp_path):
-    cosines, target = torch.tensor([0.1, 0.3]), torch.tensor([0.0, 1.0])
-    fixed = Loss("mse", "fixed", scale_init=5.0, bias_init=-0.5)
-    torch.testing.assert_close(fixed(cosines, target, frames=2), torch.tensor(0.0))
-    torch.testing.assert_close(
-        Loss("mse", "literal", scale_init=5.0, bias_init=-0.5)(cosines, target, frames=2),
-        ((cosines - target) ** 2).mean(),
-    )
-    assert not any(p.requires_grad for p in fixed.parameters())
+def test_a_fixed_or_learned_scale_and_bias_change_the_loss(data, tmp_path):
     first = {
         scale: losses(data, tmp_path, scale=scale, scale_init=5.0, bias_init=-0.5, epochs=1)[0]
         for scale in ("literal", "fixed", "learned")
