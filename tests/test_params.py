@@ -146,6 +146,12 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("train", "layer_decay"), 1.1
     yield ("train", "contrastive_temperature"), 1e-4
     yield ("train", "select_window"), "best"
+    for name in ("temporal_width", "temporal_kernel", "temporal_depth"):
+        yield ("train", name), 0
+    yield ("train", "temporal_width"), 4097
+    yield ("train", "temporal_kernel"), 4
+    yield ("train", "temporal_kernel"), 77
+    yield ("train", "temporal_depth"), 3
     yield ("pool", "window"), 0
     yield ("moments", "rule"), "otsu"
     yield ("moments", "focus"), 101
