@@ -69,7 +69,8 @@ def _resume(path: Path) -> None:
     weights = torch.nn.Parameter(torch.arange(20_000.0))
     optimizer = torch.optim.AdamW([weights])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    trained, loss = {"w": weights}, Loss("mse", "literal")
+    trained: dict[str, torch.Tensor] = {"w": weights}
+    loss = Loss("mse", "literal")
     average = WeightAverage(trained, 0.0)
     TrainingState(trained, loss, optimizer, schedule, average).save(path)
 

@@ -124,7 +124,7 @@ def test_loss_and_gradients_in_any_pieces_are_those_of_the_plain_formula(encoder
     parameters = dict(tail.named_parameters()) | dict(loss.named_parameters())
     expected = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     largest = max(gradient.abs().max().item() for gradient in expected.values())
-    for frames in (0, 1, 5, 11, 600):
+    for frames in (0, 1, 11):
         tail.zero_grad(set_to_none=True)
         loss.zero_grad(set_to_none=True)
         found = accumulate_gradients(
@@ -164,6 +164,24 @@ def test_gradients_are_the_differences_of_the_loss(name):
                         if loss.needs_all_queries else loss(own, BATCH).item())  # fmt: skip
         difference = (ends[0] - ends[1]) / (2 * step)
         assert every.grad[place].item() == pytest.approx(difference, abs=2e-4), place
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: the GPU path was not run")
+@pytest.mark.parametrize("name", NAMES)
+def test_on_cuda_a_loss_and_its_gradients_are_those_of_the_cpu(name):
+    torch.manual_seed(2)
+    every, found = torch.rand(sum(ROWS), 4) - 0.5, []
+    for device in (CPU, torch.device("cuda")):
+        batch, loss = BATCH.to(device), make(name).to(device)
+        cosines = every.to(device).requires_grad_()
+        own = cosines.gather(1, batch.image_query[:, None])[:, 0]
+        value = loss(own, batch, all_cosines=cosines if loss.needs_all_queries else None)
+        value.backward()
+        assert cosines.grad is not None
+        found.append((value.detach().cpu(), cosines.grad.cpu()))
+    for cpu, cuda in zip(*found, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", NAMES[:3])
