@@ -18,10 +18,11 @@ from hlclip.store import Store, content_key
 from hlclip.training import (
     Batch,
     CachedQueries,
-    Regression,
+    Loss,
     accumulate_gradients,
     load_batches,
     micro_batch_frames,
+    set_up_tail,
 )
 
 MODEL = "ViT-B-32-quickgelu"
@@ -59,6 +60,18 @@ def cases(folder: Path) -> Iterator[Pair]:
                 least_ratio=2.7,
                 rounds=3,
             )
+            plain = load_params(ROOT / "presets/qvhighlights.yaml").train
+            with_head = plain.model_copy(update={"temporal": "conv"})
+            steps = [Step(set_up_tail(build_tail(encoder), each)) for each in (with_head, plain)]
+            for each in steps:  # the pieces of a head are whole videos
+                each.frames = FRAMES
+            yield Pair(
+                "the same step with a temporal head, a video at a time",
+                "without the head, a video at a time",
+                *(lambda step=step: step(batch) for step in steps),
+                least_ratio=1 / 1.05,
+                rounds=5,
+            )
             every = range(len(data.queries))
             # Copies: what is read next overwrites a batch.
             loaded = [
@@ -89,7 +102,7 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         accumulate_gradients(
             self.tail,
-            Regression("literal"),
+            Loss("mse", "literal"),
             batch,
             frames=self.frames,
             autocast=autocast(CPU, "fp32"),

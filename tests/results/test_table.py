@@ -26,6 +26,7 @@ def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Exper
         return {level: {"mAP": base, "HIT@1": base + 30} for level in LEVELS}
 
     tuned = f"HL-CLIP-{settings['train.blocks']}"
+    tuned += "+conv" if settings.get("train.temporal") == "conv" else ""
     variants = {
         "zero-shot": figures(30.0),
         "zero-shot (SP)": figures(31.0),
@@ -94,6 +95,21 @@ def test_moments_are_columns_of_table_1():
     assert "paper_MR mAP" not in row
 
 
+def test_a_temporal_head_never_stands_for_the_papers_model():
+    plain, with_head = seeds(train__temporal="none"), seeds(train__temporal="conv")
+    shown, left_out = comparable([*with_head, *plain])
+    assert {line.variant for line in lines(shown)} == {
+        "zero-shot", "zero-shot (SP)", "HL-CLIP-2+conv", "HL-CLIP-2+conv (SP)"
+    }  # fmt: skip
+    assert all(line.paper is None for line in lines(shown) if "conv" in line.variant)
+    (reason,) = left_out
+    assert reason.endswith("train.temporal = none, not conv")
+    compared = lines(averaged([*plain, *with_head], ["train.temporal"]), by=["train.temporal"])
+    paper = {line.variant: line.paper for line in compared}
+    assert paper["HL-CLIP-2"] == {"mAP": 40.00, "HIT@1": 68.99}
+    assert paper["HL-CLIP-2+conv"] is None
+
+
 def test_rules_for_moments_are_compared_on_val():
     runs = [
         with_moments(each, 30.0 + n, moments__rule=rule)
@@ -105,6 +121,22 @@ def test_rules_for_moments_are_compared_on_val():
     assert "HL-CLIP-2, moments.rule=histogram" in text
     assert "MR mAP" in text
     assert "Table 1" not in text
+
+
+def test_another_loss_never_stands_for_the_papers():
+    """Alone, or as most of the runs that are compared."""
+    paper, centred = seeds(train__loss="mse"), seeds(train__loss="centred")
+    (alone,) = [each for each in lines(averaged(centred)) if each.label.startswith("HL-CLIP-2,")
+                and each.split == "val"]  # fmt: skip
+    assert alone.label == "HL-CLIP-2, train.loss=centred"
+    shown, left_out = comparable([*centred, *paper])
+    assert shown == centred
+    assert [text.endswith("}: train.loss = mse, not centred") for text in left_out] == [True]
+    compared = lines(averaged([*centred, *paper[:2]], ["train.loss"]), by=["train.loss"])
+    figures = {line.label: line.paper for line in compared}
+    assert figures["HL-CLIP-2"] == {"mAP": 40.00, "HIT@1": 68.99}
+    assert figures["HL-CLIP-2, train.loss=centred"] is None
+    assert {line.runs for line in compared if line.variant == "HL-CLIP-2"} == {2, 3}
 
 
 def test_zero_shot_is_one_run_whatever_the_seeds():
