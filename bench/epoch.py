@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.training import FRAMES, MODEL, ROOT, VIDEOS, Cached
 from hlclip.model import Tail, autocast, build_tail, load_encoder, pick_device, untrained_encoder
 from hlclip.params import load_params
-from hlclip.training import Regression, accumulate_gradients, fit_tail, load_batches
+from hlclip.training import Loss, accumulate_gradients, fit_tail, load_batches
 
 TRAIN_ROWS = 7218
 """Of QVHighlights."""
@@ -99,7 +99,7 @@ def _operations(tail: Tail, data: Cached, device: torch.device, precision: torch
     with FlopCounterMode(display=False) as counter:
         accumulate_gradients(
             tail,
-            Regression("literal").to(device),
+            Loss("mse", "literal").to(device),
             batch,
             frames=0,
             autocast=precision,

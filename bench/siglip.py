@@ -65,6 +65,7 @@ def random_batch(encoder: Encoder, videos: int, frames: int) -> Batch:
         texts,
         torch.full((videos,), texts.shape[1]),
         torch.rand(videos * frames),
+        ~torch.eye(videos, dtype=torch.bool),
     )
 
 

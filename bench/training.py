@@ -18,7 +18,7 @@ from hlclip.store import Store, content_key
 from hlclip.training import (
     Batch,
     CachedQueries,
-    Regression,
+    Loss,
     accumulate_gradients,
     load_batches,
     micro_batch_frames,
@@ -89,7 +89,7 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         accumulate_gradients(
             self.tail,
-            Regression("literal"),
+            Loss("mse", "literal"),
             batch,
             frames=self.frames,
             autocast=autocast(CPU, "fp32"),

@@ -14,7 +14,7 @@ from tqdm.contrib.concurrent import thread_map
 from hlclip.formats import Annotation
 from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params, trains
-from hlclip.training import Batch, Regression, accumulate_gradients, micro_batch_frames
+from hlclip.training import Batch, accumulate_gradients, make_loss, micro_batch_frames
 from hlclip.video import extract_frames, frames_header
 
 _ENOUGH_FRAMES = 75
@@ -98,17 +98,18 @@ def _step_seconds(
     lengths = torch.full((queries,), length, device=device)
     owner = torch.arange(queries, device=device).repeat_interleave(clips)
     target = torch.rand(queries * clips, device=device)
-    batch = Batch(images, owner, texts, lengths, target)
-    regression = Regression("literal").to(device)
+    unrelated = ~torch.eye(queries, dtype=torch.bool, device=device)
+    batch = Batch(images, owner, texts, lengths, target, unrelated)
+    loss = make_loss(params.train).to(device)
     optimizer = torch.optim.AdamW(list(tail.trained().values()), lr=1e-9)
     precision = autocast(device, params.train.precision)
     frames = micro_batch_frames(params.train.micro_batch, device)
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(tail, regression, batch, frames=frames, autocast=precision)
+        value = accumulate_gradients(tail, loss, batch, frames=frames, autocast=precision)
         optimizer.step()
-        loss.item()  # waits for the device
+        value.item()  # waits for the device
 
     def score() -> None:
         with torch.inference_mode():

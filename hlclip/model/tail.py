@@ -44,9 +44,41 @@ class Tail(nn.Module):
         Returns:
             float32 [frames], -1..1.
         """
-        images = self.image(image_tokens.float())  # [frames, embedding], unit length
+        images = self.image_features(image_tokens)
         texts = self.text(text_tokens.float(), text_lengths)  # [queries, embedding], unit length
+        return self.cosines(images, texts, image_query)
+
+    @property
+    def needs_whole_rows(self) -> bool:
+        """Whether the cosine of a frame depends on the other frames of its video."""
+        return False
+
+    def image_features(self, image_tokens: Tensor) -> Tensor:
+        """What `cosines` needs of frames, [frames, embedding]; `image_tokens` as in `forward`."""
+        return self.image(image_tokens.float())
+
+    def cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
+        """Cosine of each frame with its query.
+
+        Args:
+            images: [frames, embedding], from `image_features`: all frames of a row in order, one
+                row after another. Rows may be cut where `needs_whole_rows` is false.
+            texts: float32 [queries, embedding], unit length.
+            image_query: int64 [frames], index into `texts`; each row has its own query.
+
+        Returns:
+            float32 [frames], -1..1.
+        """
         return (images * texts[image_query]).sum(-1)
+
+    def all_cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
+        """Cosine of each frame with every query, float32 [frames, queries].
+
+        Args:
+            images, texts, image_query: as in `cosines`.
+        """
+        with torch.autocast(images.device.type, enabled=False):  # bf16 has 3 digits
+            return images @ texts.T
 
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
         """Make only the last `blocks` blocks of both towers and the chosen heads trainable.

@@ -2,6 +2,7 @@
 
 fit              epochs of AdamW over the cached activations, and the state between two of them
 epoch_loss       the mean loss of an epoch, and the end of a training that diverges
+losses           what a training minimises
 step             what a tail computes from batches: a training step, and scores
 batches          cached activations and ratings as batches
 token_sources    cached tokens read from disk, or kept in memory between epochs
@@ -9,8 +10,8 @@ token_sources    cached tokens read from disk, or kept in memory between epochs
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
 from hlclip.training.fit import TrainingState, Validate, fit_tail, write_history
+from hlclip.training.losses import Loss, make_loss
 from hlclip.training.step import (
-    Regression,
     TrainError,
     accumulate_gradients,
     micro_batch_frames,

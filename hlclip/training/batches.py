@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlclip.formats import MAX_RATING, Annotation, Index, Manifest
+from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
 from hlclip.model import stored_array
 from hlclip.store import Store
 from hlclip.training.token_sources import Location, TokenSource, choose_source
@@ -36,6 +36,8 @@ class Batch:
     """int64 [queries]: tokens of each query before the padding."""
     target: Tensor
     """float32 [frames], 0..1; zeros where there is no ground truth."""
+    unrelated: Tensor
+    """bool [queries, queries]: whether two rows differ in their video and in their query."""
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; a copy from pinned memory may not have finished yet."""
@@ -114,6 +116,7 @@ class CachedQueries:
             _pad(text_tokens.split(lengths)),
             torch.tensor(lengths),
             torch.cat([self._targets(row)[:n] for row, n in zip(rows, frames, strict=True)]),
+            _differ(images) & _differ(texts),
         )
 
     def _targets(self, row: Annotation) -> Tensor:
@@ -165,6 +168,12 @@ def load_batches(
                 for tensor in vars(batch).values():
                     tensor.record_stream(torch.cuda.current_stream(device))
             yield batch
+
+
+def _differ(items: Sequence[Item]) -> Tensor:
+    """bool [items, items]: whether the contents of two items differ."""
+    digests = np.array([item.digest for item in items])
+    return torch.from_numpy(digests[:, None] != digests)
 
 
 def _pad(queries: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import xxhash
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from hlclip.formats import find_not_finite
@@ -20,7 +20,8 @@ from hlclip.params import TrainParams
 from hlclip.system import HlclipError, naming, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.epoch_loss import EpochLoss, diverged
-from hlclip.training.step import Regression, accumulate_gradients, micro_batch_frames
+from hlclip.training.losses import Loss, make_loss
+from hlclip.training.step import accumulate_gradients, micro_batch_frames
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class TrainingState:
 
     trained: dict[str, Tensor]
     """open_clip's parameter name -> the tail's trainable parameter, changed in place."""
-    regression: nn.Module
+    loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +64,7 @@ class TrainingState:
         """Write the state, whole or not at all."""
         saved = vars(self) | {
             "trained": {name: tensor.detach() for name, tensor in self.trained.items()},
-            "regression": self.regression.state_dict(),
+            "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.last_epoch,
         }
@@ -87,7 +88,7 @@ class TrainingState:
         with torch.no_grad():
             for name, tensor in self.trained.items():
                 tensor.copy_(saved["trained"][name])
-        self.regression.load_state_dict(saved["regression"])
+        self.loss.load_state_dict(saved["loss"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.last_epoch = saved["schedule"]
         self.history = saved["history"]
@@ -118,17 +119,15 @@ def fit_tail(
         TrainError: a loss or, after an epoch, a parameter is not finite.
         DeviceError: too little memory.
     """
-    regression = Regression(
-        params.scale, scale_init=params.scale_init, bias_init=params.bias_init
-    ).to(device)
+    loss = make_loss(params).to(device)
     trained = tail.trained()
-    optimizer = _optimizer(list(trained.values()), regression, params)
+    optimizer = _optimizer(list(trained.values()), loss, params)
     steps = math.ceil(len(queries) / params.batch)
     total_steps = steps * params.epochs
     schedule = _schedule(optimizer, params, total_steps)
     piece = micro_batch_frames(params.micro_batch, device)
     precision = autocast(device, params.precision)
-    state = TrainingState(trained, regression, optimizer, schedule)
+    state = TrainingState(trained, loss, optimizer, schedule)
     if resume is not None:
         try:
             state.load(resume)
@@ -147,19 +146,19 @@ def fit_tail(
             for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
                 with within_memory(*_memory_taken(piece or len(batch.target), params)):
-                    loss = accumulate_gradients(
-                        tail, regression, batch, frames=piece, autocast=precision
+                    value = accumulate_gradients(
+                        tail, loss, batch, frames=piece, autocast=precision
                     )
                     lr = optimizer.param_groups[0]["lr"]
                     optimizer.step()
                 schedule.step()
-                losses.add(loss, len(batch.target))
+                losses.add(value, len(batch.target))
                 if bar.update():  # true when the bar was drawn, which is seldom
                     bar.set_postfix(loss=f"{losses.mean_read():.4f}", refresh=False)
-            loss = losses.mean()
+            mean = losses.mean()
             _check_finite(state, params, epoch)
             quality = validate(tail) if validate is not None else (None, None)
-            line = (epoch, loss, lr, *quality)
+            line = (epoch, mean, lr, *quality)
             state.history.append(dict(zip(HISTORY, line, strict=True)))
             log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
             _choose(state, params)
@@ -186,7 +185,7 @@ def _choose(state: TrainingState, params: TrainParams) -> None:
 
 def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None:
     """Refuse weights that a finite loss led out of the range of float32."""
-    weights = state.trained | dict(state.regression.named_parameters())
+    weights = state.trained | dict(state.loss.named_parameters())
     problem = find_not_finite({n: p.detach().cpu().numpy() for n, p in weights.items()})
     if problem:
         raise diverged(f"after epoch {epoch} {problem}", params)
@@ -226,14 +225,12 @@ def _schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
-def _optimizer(
-    weights: list[Tensor], regression: Regression, params: TrainParams
-) -> torch.optim.AdamW:
+def _optimizer(weights: list[Tensor], loss: Loss, params: TrainParams) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices, not on biases, norms and scales.
 
     It is fused into one kernel on CUDA; on the CPU fusing would only change the rounding.
     """
-    learned = [p for p in regression.parameters() if p.requires_grad]
+    learned = [p for p in loss.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         [
             {"params": [p for p in weights if p.ndim >= 2], "weight_decay": params.weight_decay},

@@ -5,49 +5,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn, tensor
+from torch import Tensor
 from tqdm import tqdm
 
 from hlclip.formats import SplitScores, pack
 from hlclip.model import Tail, within_memory
 from hlclip.system import HlclipError
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-
-Scale = Literal["literal", "fixed", "learned"]
+from hlclip.training.losses import Loss
 
 
 class TrainError(HlclipError):
     """There is nothing to train on, or training diverged."""
-
-
-class Regression(nn.Module):
-    """Mean squared error of scale * cosine + bias against the target.
-
-    Scale and bias change the gradients, but no ranking within a query and so no metric.
-
-    Args:
-        scale: `literal` is scale 1 and bias 0, as in the paper; `fixed` keeps the given values;
-            `learned` starts from them and trains them.
-        scale_init, bias_init: values for `fixed` and `learned`.
-    """
-
-    def __init__(self, scale: Scale, *, scale_init: float = 1.0, bias_init: float = 0.0) -> None:
-        super().__init__()
-        if scale == "literal":
-            scale_init, bias_init = 1.0, 0.0
-        self.scale = nn.Parameter(tensor(scale_init), requires_grad=scale == "learned")
-        self.bias = nn.Parameter(tensor(bias_init), requires_grad=scale == "learned")
-
-    def forward(self, cosines: Tensor, target: Tensor) -> Tensor:
-        """Mean over all frames.
-
-        Args:
-            cosines: float32 [frames], -1..1.
-            target: float32 [frames], 0..1.
-        """
-        return F.mse_loss(self.scale * cosines + self.bias, target)
 
 
 def micro_batch_frames(micro_batch: int | Literal["auto"], device: torch.device) -> int:
@@ -59,48 +29,66 @@ def micro_batch_frames(micro_batch: int | Literal["auto"], device: torch.device)
 
 def accumulate_gradients(
     tail: Tail,
-    regression: Regression,
+    loss: Loss,
     batch: Batch,
     *,
     frames: int,
     autocast: torch.autocast,
 ) -> Tensor:
-    """Add the gradients of the batch's mean loss to `.grad`, in pieces that fit a CPU's caches.
+    """Add the gradients of the batch's loss to `.grad`, in pieces that fit a CPU's caches.
 
-    The mean is over all frames of the batch, so the gradients equal those of the whole batch up to
-    the order of float32 additions; a single piece gives the same bits. The text tail runs once.
+    The gradients equal those of the whole batch up to the order of float32 additions; a single
+    piece gives the same bits. The text tail runs once.
 
     Args:
-        tail, regression: on the batch's device.
-        frames: frames of a piece; 0 for all at once.
+        tail, loss: on the batch's device.
+        frames: most frames of a piece; 0 for all at once. Where the tail or the loss needs whole
+            rows, a piece has as many whole rows as fit, and at least one.
 
     Returns:
         float32 [], the loss, on the batch's device; reading it waits for a GPU.
     """
-    total = len(batch.target)
     with autocast:
         features = tail.text(batch.text_tokens.float(), batch.text_lengths)  # [queries, embedding]
     # The pieces use the features as a leaf, which sums their gradients.
     texts = features.detach().requires_grad_(features.requires_grad)
-    loss = torch.zeros((), device=batch.target.device)
-    size = frames or total
-    for tokens, query, target in zip(
-        batch.image_tokens.split(size),
-        batch.image_query.split(size),
-        batch.target.split(size),
-        strict=True,
+    sum_of_shares = torch.zeros((), device=batch.target.device)
+    sizes = piece_sizes(batch, frames, whole_rows=tail.needs_whole_rows or loss.needs_whole_rows)
+    start = 0
+    for tokens, query in zip(
+        batch.image_tokens.split(sizes), batch.image_query.split(sizes), strict=True
     ):
         with autocast:
-            images = tail.image(tokens.float())  # [frames of the piece, embedding]
-            cosines = (images * texts[query]).sum(-1)  # [frames of the piece]
-        # mean over the batch = sum over pieces of (mean over the piece) * (its share of frames)
-        share = regression(cosines, target) * (len(target) / total)
+            images = tail.image_features(tokens)  # [frames of the piece, embedding]
+            cosines = tail.cosines(images, texts, query)  # [frames of the piece]
+            every = tail.all_cosines(images, texts, query) if loss.needs_all_queries else None
+        share = loss(cosines, batch, start, all_cosines=every)
+        start += len(query)
         share.backward()
-        loss += share.detach()
+        sum_of_shares += share.detach()
     if texts.grad is not None:
         # The summed gradient, [queries, embedding], passes once through the text tail.
         features.backward(texts.grad)
-    return loss
+    return sum_of_shares
+
+
+def piece_sizes(batch: Batch, frames: int, *, whole_rows: bool) -> list[int]:
+    """Frames of each piece of a batch, at most `frames`; 0 makes one piece.
+
+    Args:
+        whole_rows: no piece ends within a row. Then a longer row is a piece of its own.
+    """
+    total = len(batch.target)
+    if not frames or frames >= total:
+        return [total]  # without counting rows, for which the CPU would wait for a GPU
+    if not whole_rows:
+        return [min(frames, total - start) for start in range(0, total, frames)]
+    sizes = [0]
+    for row in torch.unique_consecutive(batch.image_query, return_counts=True)[1].tolist():
+        if sizes[-1] and sizes[-1] + row > frames:
+            sizes.append(0)
+        sizes[-1] += row
+    return sizes
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from hlclip.store import Store, content_key
 from hlclip.training import (
     Batch,
     CachedQueries,
-    Regression,
+    Loss,
     accumulate_gradients,
     token_sources,
 )
@@ -66,7 +66,7 @@ def step(data: CachedData) -> tuple[Tensor, float, Tensor]:
     with torch.no_grad():
         cosines = tail(batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths)
     loss = accumulate_gradients(
-        tail, Regression("literal"), batch, frames=0, autocast=autocast(CPU, "fp32")
+        tail, Loss("mse", "literal"), batch, frames=0, autocast=autocast(CPU, "fp32")
     )
     gradients = [p.grad.flatten() for p in tail.trained().values() if p.grad is not None]
     return cosines, loss.item(), torch.cat(gradients)

@@ -83,6 +83,12 @@ def by_hand(data: CachedData) -> list[Batch]:
                             for row, video in zip(rows, tokens, strict=True)
                         ]
                     ),
+                    torch.tensor(
+                        [
+                            [a.vid != b.vid and a.query.lower() != b.query.lower() for b in rows]
+                            for a in rows
+                        ]
+                    ),
                 )
             )
     return expected

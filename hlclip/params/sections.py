@@ -1,58 +1,23 @@
-"""The keys of `params.yaml`, with units and allowed values.
-
-`params.yaml` is complete: nothing has a default in code, so the file (and `dvc params diff`) shows
-everything that a result depends on. Parameter objects stop at the stage modules; engines take
-plain values.
-
-The sets of values are listed here and not imported: every stage depends on this module and on what
-it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit of a metric.
-"""
+"""The sections of `params.yaml` but `train`, and the whole of it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hlclip.formats import problems_of, shown
+from hlclip.formats import problems_of
+from hlclip.params.train import TrainParams
+from hlclip.params.values import Count, Decoder, PathText, Positive, Section, Share, Split, Window
 from hlclip.system import HlclipError
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-# Beyond these bounds a number, its square or a product of two leaves the range of float32 or int64.
-Count = Annotated[int, Field(gt=0, le=10**9)]
-Rate = Annotated[float, Field(ge=1e-30, le=1e30)]
-Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
-PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-Split = Literal["train", "val", "test"]
-Decoder = Literal["ffmpeg", "pyav"]
-
-_WIDEST = 99_999
-"""Most clips of a pooling window: those of the longest video."""
-
-
-def _odd_or_best(window: object) -> object:
-    odd = type(window) is int and 1 <= window <= _WIDEST and window % 2 == 1
-    if not odd and window != "best":
-        raise ValueError(
-            f"expected an odd number of clips, 1 or more, or best; got {shown(window)}"
-        )
-    return window
-
-
-Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
 
 
 class ParamsError(HlclipError):
     """`params.yaml` has missing, unknown, ill-typed or contradictory keys; all are named."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class DataParams(_Section):
+class DataParams(Section):
     """The data set: a folder with QVHighlights rows (jsonl) and `videos/<vid>.<extension>`."""
 
     root: PathText
@@ -73,7 +38,7 @@ class DataParams(_Section):
         return self
 
 
-class FramesParams(_Section):
+class FramesParams(Section):
     """One RGB frame per clip, at its middle."""
 
     size: Annotated[int, Field(gt=0, le=4096)]
@@ -87,7 +52,7 @@ class FramesParams(_Section):
     frame needs. Speed only: the pixels are the same."""
 
 
-class EncoderParams(_Section):
+class EncoderParams(Section):
     """The CLIP model and where its two towers are cut."""
 
     model: Annotated[str, Field(min_length=1)]
@@ -113,63 +78,7 @@ class EncoderParams(_Section):
         return self
 
 
-class TrainParams(_Section):
-    """HL-CLIP's fine-tuning (Eq. 4) of the tail of both towers."""
-
-    blocks: Annotated[int, Field(ge=0)]
-    """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP, unless
-    `encoder.cached_blocks` is 0."""
-    heads: Literal["frozen", "norm", "pool", "projection", "all"]
-    """Which heads train together with the blocks: the final LayerNorms, the pooling head of an
-    image tower that pools by attention (`pool`), the projections. docs/weights.md lists them."""
-    target: Literal["mean", "median", "max", "min"]
-    """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
-    scale: Literal["literal", "fixed", "learned"]
-    """The prediction that regresses the target: `literal`, the cosine itself; `fixed`, scale_init *
-    cosine + bias_init; `learned`, the same with a scale and a bias that train."""
-    scale_init: Scale
-    """Scale of `fixed`, initial scale of `learned`; unused by `literal`."""
-    bias_init: Annotated[float, Field(ge=-1e6, le=1e6)]
-    """Bias of `fixed`, initial bias of `learned`; unused by `literal`."""
-    scale_lr: Rate
-    """Peak learning rate of the `learned` scale and bias. These two numbers move far during
-    training; at the learning rate of the weights they would hardly move."""
-    lr: Rate
-    """Peak learning rate of AdamW."""
-    schedule: Literal["constant", "cosine"]
-    """Learning rate over the steps: constant, or cosine decay to zero."""
-    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
-    """AdamW's decoupled weight decay, on matrices only."""
-    epochs: Count
-    """Passes over the train split."""
-    batch: Count
-    """Queries (each with all clips of its video) per step: N of Eq. 4."""
-    micro_batch: Annotated[int, Field(ge=0, le=10**9)] | Literal["auto"]
-    """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
-    step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
-    into the caches, and 0 on CUDA."""
-    select: Literal["best", "last"]
-    """Chosen epoch: best unpooled VeryGood mAP on val (the earliest of equals), or the last."""
-    seed: Annotated[int, Field(ge=0)]
-    """Seed of the batch order."""
-    precision: Literal["auto", "fp32", "bf16"]
-    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
-    computed in float32."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
-    train and score."""
-
-    @model_validator(mode="after")
-    def _one_name_of_a_training(self) -> "TrainParams":
-        if self.scale == "fixed" and (self.scale_init, self.bias_init) == (1, 0):
-            raise ValueError(
-                "scale is fixed at scale_init 1 and bias_init 0, which is literal: set scale to "
-                "literal, or other values"
-            )
-        return self
-
-
-class PoolParams(_Section):
+class PoolParams(Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
     window: Window
@@ -181,7 +90,7 @@ class PoolParams(_Section):
     """Values beyond the first and last clip: none, zeros, or the end value repeated."""
 
 
-class MomentsParams(_Section):
+class MomentsParams(Section):
     """Moments from the scores of the clips; only `evaluate` reads it."""
 
     rule: Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks", "best"]
@@ -193,14 +102,14 @@ class MomentsParams(_Section):
     gives shorter windows. Unused by the other rules and by `best`."""
 
 
-class EvaluateParams(_Section):
+class EvaluateParams(Section):
     """The splits that are scored and measured."""
 
     splits: Annotated[list[Split], Field(min_length=1)]
     """Splits that are scored; those with ground truth are measured."""
 
 
-class Params(_Section):
+class Params(Section):
     """The whole of `params.yaml`."""
 
     data: DataParams

@@ -1,0 +1,101 @@
+"""The section `train`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hlclip.params.values import Count, Positive, Rate, Scale, Section, odd_window
+
+
+class TrainParams(Section):
+    """HL-CLIP's fine-tuning (Eq. 4) of the tail of both towers."""
+
+    blocks: Annotated[int, Field(ge=0)]
+    """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP, unless
+    `encoder.cached_blocks` is 0."""
+    heads: Literal["frozen", "norm", "pool", "projection", "all"]
+    """Which heads train together with the blocks: the final LayerNorms, the pooling head of an
+    image tower that pools by attention (`pool`), the projections. docs/weights.md lists them."""
+    target: Literal["mean", "median", "max", "min"]
+    """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
+    loss: Literal["mse", "centred", "correlation", "mse+contrastive"]
+    """What is minimised. `mse`: squared error of prediction and target, Eq. 4 of the paper.
+    `centred`: the same after both lose their mean over the clips of the query. `correlation`: 1 -
+    Pearson's correlation over the clips of the query. `mse+contrastive`: `mse`, plus a contrast of
+    clips rated higher with clips rated lower, and of queries with those of other videos."""
+    contrastive_weight: Positive
+    """Weight of the contrast in `mse+contrastive`; unused by the other losses."""
+    contrastive_temperature: Annotated[float, Field(ge=1e-3, le=1e3)]
+    """The contrast is a softmax of cosine / temperature; unused by the other losses."""
+    scale: Literal["literal", "fixed", "learned"]
+    """The prediction that regresses the target: `literal`, the cosine itself; `fixed`, scale_init *
+    cosine + bias_init; `learned`, the same with a scale and a bias that train."""
+    scale_init: Scale | Literal["fit"]
+    """Scale of `fixed`, initial scale of `learned`; unused by `literal`. `fit`: scale and bias are
+    the least squares of the targets over the zero-shot cosines of train."""
+    bias_init: Annotated[float, Field(ge=-1e6, le=1e6)]
+    """Bias of `fixed`, initial bias of `learned`; unused by `literal` and by `scale_init: fit`."""
+    scale_lr: Rate
+    """Peak learning rate of the `learned` scale and bias. These two numbers move far during
+    training; at the learning rate of the weights they would hardly move."""
+    lr: Rate
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "cosine"]
+    """Learning rate over the steps behind the warmup: constant, or cosine decay to zero."""
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    """Share of all steps in which the learning rate rises linearly to its peak; 0 is none."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    """Factor of the learning rate from block to block: the heads train at `lr`, the last block of
+    both towers at `lr * layer_decay`, the one before at `lr * layer_decay^2`. 1 is none."""
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
+    """AdamW's decoupled weight decay, on matrices only."""
+    epochs: Count
+    """Passes over the train split."""
+    batch: Count
+    """Queries (each with all clips of its video) per step: N of Eq. 4."""
+    micro_batch: Annotated[int, Field(ge=0, le=10**9)] | Literal["auto"]
+    """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
+    step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
+    into the caches, and 0 on CUDA."""
+    select: Literal["best", "last"]
+    """Chosen epoch: best VeryGood mAP on val (the earliest of equals), or the last."""
+    select_on: Literal["unpooled", "pooled"]
+    """The scores on val that `train.csv` measures and `best` chooses by: as they are, or after mean
+    pooling over `select_window` clips with border `neighbours`."""
+    select_window: Annotated[int, BeforeValidator(odd_window)]
+    """Clips of the window of `select_on: pooled`, odd; unused by `unpooled`. The section `pool`
+    has its own, so that a change of `pool` trains nothing again."""
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    """Decay per step of a moving average of the weights, which begins at the pretrained weights.
+    Validation, the choice of the epoch and the checkpoint take the average. 0 is none."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the batch order."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
+    computed in float32."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
+    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
+    train and score."""
+
+    @model_validator(mode="after")
+    def _one_name_of_a_training(self) -> "TrainParams":
+        if self.scale == "fixed" and (self.scale_init, self.bias_init) == (1, 0):
+            raise ValueError(
+                "scale is fixed at scale_init 1 and bias_init 0, which is literal: set scale to "
+                "literal, or other values"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_scale_that_matters(self) -> "TrainParams":
+        if self.scale_init == "fit" and self.scale == "literal":
+            raise ValueError(
+                "scale_init is fit, but scale is literal, the cosine itself: set scale to fixed or "
+                "learned, or scale_init to a number"
+            )
+        if self.loss == "correlation" and self.scale != "literal":
+            raise ValueError(
+                f"scale is {self.scale}, but loss is correlation, which no scale or bias changes: "
+                "set scale to literal, or another loss"
+            )
+        return self
