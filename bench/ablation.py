@@ -47,6 +47,10 @@ LOSSES: list[Change] = [
     {"train.lr": 0.001},
     {"train.scale": "learned"},
     {"train.scale": "fixed", "train.scale_init": 5.0, "train.bias_init": -0.75},
+    {"train.loss": "centred"},
+    {"train.loss": "centred", "train.scale": "fixed", "train.scale_init": 5.0},
+    {"train.loss": "correlation"},
+    {"train.loss": "mse+contrastive"},
 ]
 PARAMETERS: list[Change] = [
     {},

@@ -12,10 +12,10 @@ model of the biases.
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
-from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -41,10 +41,11 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def find_biases(model: CLIP, *, pictures: int) -> dict[str, Tensor]:
+def find_biases(model: Any, *, pictures: int) -> dict[str, Tensor]:
     """The biases of both towers' last LayerNorm that move features along two axes.
 
     Args:
+        model: open_clip's model of the sample.
         pictures: number of pictures that the variance is measured on.
 
     Returns:

@@ -1,6 +1,7 @@
 """The sample's second model: the first one with the modality gap of a real CLIP model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -91,7 +92,7 @@ def test_the_ranking_of_clips_hardly_changes(models: list[Encoder], films) -> No
 
 @torch.inference_mode()
 def test_pictures_hardly_vary_along_the_axis_of_the_texts() -> None:
-    model = open_clip.create_model(f"local-dir:{MODEL}")
+    model: Any = open_clip.create_model(f"local-dir:{MODEL}")
     biases = find_biases(model, pictures=100)
     moved = (biases["ln_final.bias"].float() - model.ln_final.bias) @ model.text_projection
     axis = moved / moved.norm()
