@@ -22,6 +22,7 @@ from hlclip.training import (
     accumulate_gradients,
     load_batches,
     micro_batch_frames,
+    set_up_tail,
 )
 
 MODEL = "ViT-B-32-quickgelu"
@@ -58,6 +59,18 @@ def cases(folder: Path) -> Iterator[Pair]:
                 full_blocks_step(encoder, batch),
                 least_ratio=2.7,
                 rounds=3,
+            )
+            plain = load_params(ROOT / "presets/qvhighlights.yaml").train
+            with_head = plain.model_copy(update={"temporal": "conv"})
+            steps = [Step(set_up_tail(build_tail(encoder), each)) for each in (with_head, plain)]
+            for each in steps:  # the pieces of a head are whole videos
+                each.frames = FRAMES
+            yield Pair(
+                "the same step with a temporal head, a video at a time",
+                "without the head, a video at a time",
+                *(lambda step=step: step(batch) for step in steps),
+                least_ratio=1 / 1.05,
+                rounds=5,
             )
             every = range(len(data.queries))
             # Copies: what is read next overwrites a batch.

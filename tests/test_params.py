@@ -140,6 +140,12 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
         yield ("train", name), 10**23
     yield ("encoder", "batch"), 10**23
     yield ("encoder", "cached_blocks"), 10**23
+    for name in ("temporal_width", "temporal_kernel", "temporal_depth"):
+        yield ("train", name), 0
+    yield ("train", "temporal_width"), 4097
+    yield ("train", "temporal_kernel"), 4
+    yield ("train", "temporal_kernel"), 77
+    yield ("train", "temporal_depth"), 3
     yield ("pool", "window"), 0
     yield ("moments", "rule"), "otsu"
     yield ("moments", "focus"), 101

@@ -14,7 +14,13 @@ from tqdm.contrib.concurrent import thread_map
 from hlclip.formats import Annotation
 from hlclip.model import Encoder, autocast, build_tail
 from hlclip.params import Params, trains
-from hlclip.training import Batch, accumulate_gradients, make_loss, micro_batch_frames
+from hlclip.training import (
+    Batch,
+    accumulate_gradients,
+    make_loss,
+    micro_batch_frames,
+    set_up_tail,
+)
 from hlclip.video import extract_frames, frames_header
 
 _ENOUGH_FRAMES = 75
@@ -85,10 +91,11 @@ def _step_seconds(
     rows: Rows, params: Params, encoder: Encoder, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of a training step and of a scoring step, on random activations."""
-    tail = build_tail(encoder).to(device)
-    blocks = min(max(params.train.blocks, 1), encoder.cached_blocks)
-    heads = params.train.heads if trains(params.encoder, params.train) else "all"
-    tail = tail.train_only(blocks, heads)
+    settings = params.train
+    if not trains(params.encoder, settings):  # scoring takes as long, whatever trains
+        blocks = min(1, encoder.cached_blocks)
+        settings = settings.model_copy(update={"blocks": blocks, "heads": "all"})
+    tail = set_up_tail(build_tail(encoder).to(device), settings)
     clips = int(np.median(list(_clips(rows).values())))
     queries = min(params.train.batch, max(map(len, rows.values())))
     tokens, width = encoder.image_shape

@@ -45,6 +45,7 @@ from hlclip.formats.safetensors_file import (
 from hlclip.formats.scores import (
     ZERO_SHOT,
     SplitScores,
+    fine_tuned,
     pack,
     pooled,
     read_scores,

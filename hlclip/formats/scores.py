@@ -18,6 +18,15 @@ _POOLED = " (SP)"
 """Ends the name of a variant whose scores are pooled: SP is saliency pooling."""
 
 
+def fine_tuned(blocks: int, temporal: str) -> str:
+    """Name of a trained variant: `HL-CLIP-2`, with a temporal head `HL-CLIP-2+conv`.
+
+    Args:
+        blocks, temporal: `train.blocks` and `train.temporal` of its training.
+    """
+    return f"HL-CLIP-{blocks}" + ("" if temporal == "none" else f"+{temporal}")
+
+
 def pooled(variant: str) -> str:
     """Name of a variant with saliency pooling: `HL-CLIP-2` becomes `HL-CLIP-2 (SP)`."""
     return variant + _POOLED

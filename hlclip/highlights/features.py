@@ -94,6 +94,24 @@ class FeatureExtractor:
                         features.append(self.tail.image(batch.to(self.device).float()).cpu())
         return _unit_length(torch.cat(features), file.path.name)
 
+    @within_memory()
+    @torch.inference_mode()
+    def in_context(
+        self, features: NDArray[np.float32], text: NDArray[np.float32], name: str
+    ) -> NDArray[np.float32]:
+        """Features of all clips as the temporal head changes them for a query, unit length.
+
+        A video is one piece here, however long it is, so there are no seams.
+
+        Args:
+            features: [clips, embedding] of a video, from `video_features`.
+            text: [1, embedding] of a query, from `text_feature`.
+            name: of the video, for messages.
+        """
+        clips, query = (torch.from_numpy(array).to(self.device) for array in (features, text))
+        one_row = torch.zeros(len(clips), dtype=torch.int64, device=self.device)
+        return _unit_length(self.tail.in_context(clips, query, one_row), name)
+
 
 def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
     """The features as an array; weights that overflow give NaN or 0, which must not be stored."""
@@ -156,6 +174,7 @@ def load_feature_extractor(
         text_header(header, dtype),
         variant,
         clip_seconds,
+        temporal=tail.temporal is not None,
     )
     files = file_states([*_model_files(model, pretrained), *checkpoints])
     # Files that were downloaded meanwhile are not in `before`; in the hub's cache none changes.

@@ -32,6 +32,8 @@ class ModelFacts:
     variant: str
     """Identity of the tail: `zero-shot`, or the sha256 of the checkpoint."""
     clip_seconds: float
+    temporal: bool
+    """The tail has a temporal head: scores are not the cosines of the stored features."""
 
 
 def read_model_facts(store: Path, names: Mapping[str, str | None]) -> ModelFacts | None:

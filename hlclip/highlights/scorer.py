@@ -2,7 +2,8 @@
 
 Frames, trunk, tail and the keys of the store are those of the pipeline, so a video of the data set
 is not encoded twice. A long video is encoded in parts of ten minutes. Features of a video or query
-that was scored before are read from the store, without torch.
+that was scored before are read from the store, without torch. Only a checkpoint with a temporal
+head needs the model for each score, as its head compares all clips of a video for each query.
 """
 
 import re
@@ -34,7 +35,7 @@ class Scorer:
     """Scores the clips of a video for free queries.
 
     `load_scorer` makes one. It holds no open file, and loads the model at the first video or query
-    whose features are not in the store.
+    whose features are not in the store, or at the first score of a temporal head.
 
     >>> scorer = load_scorer("outputs/train.safetensors")
     >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
@@ -47,6 +48,7 @@ class Scorer:
         self, facts: ModelFacts, load_model: "Callable[[], FeatureExtractor]", *, store: Path
     ) -> None:
         self.clip_seconds = facts.clip_seconds
+        self._temporal = facts.temporal
         self._frames_header = facts.frames
         self._load_model = load_model
         self._root = store
@@ -89,8 +91,15 @@ class Scorer:
             raise VideoError(f"{video}: {error}") from error
         # A header may give too short a duration; the last frame is the middle of the last clip.
         duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
+
+        def saliency(text: NDArray[np.float32]) -> NDArray[np.float32]:  # [clips]
+            seen = features
+            if self._temporal:
+                seen = self._load_model().in_context(features, text, str(video))
+            return (seen * text).sum(-1)
+
         return [
-            Curve(path, query, (features * text).sum(-1), duration, self.clip_seconds)
+            Curve(path, query, saliency(text), duration, self.clip_seconds)
             for query, text in zip(queries, texts, strict=True)
         ]
 

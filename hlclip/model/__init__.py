@@ -3,6 +3,7 @@
 encoder         a loaded model's trunk, and what identifies the tokens that it computes
 precision       tokens as arrays of the store: float16, bfloat16 or float32
 tail            the ends of both towers, their training and their checkpoint
+temporal        a head that compares the clips of a video: convolutions over time
 tower_tail      the end of one tower: last blocks, norms, pool, projection
 blocks          attention blocks without the computations that the tail does not need
 pools           average and attention pooling of an image's tokens

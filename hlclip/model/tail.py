@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hlclip.formats import CheckpointError, read_arrays, read_facts, write_arrays
 from hlclip.model.blocks import fuse_activations
 from hlclip.model.encoder import Encoder
 from hlclip.model.loading import load_encoder
+from hlclip.model.temporal import TemporalHead
 from hlclip.model.tower_tail import TowerTail
 from hlclip.model.weight_files import EncoderError
 
 Heads = Literal["frozen", "norm", "pool", "projection", "all"]
+
+_TEMPORAL = "hlclip.temporal."
+"""Begins the names of a temporal head's tensors in a checkpoint; open_clip has no such names."""
 
 
 class Tail(nn.Module):
@@ -29,6 +34,8 @@ class Tail(nn.Module):
         self.text = text
         self.names = names
         """Parameter name in this module -> open_clip's name, which checkpoints use."""
+        self.temporal: TemporalHead | None = None
+        """Only a tail with a head compares the clips of a video; the paper's has none."""
 
     def forward(
         self, image_tokens: Tensor, image_query: Tensor, text_tokens: Tensor, text_lengths: Tensor
@@ -51,11 +58,17 @@ class Tail(nn.Module):
     @property
     def needs_whole_rows(self) -> bool:
         """Whether the cosine of a frame depends on the other frames of its video."""
-        return False
+        return self.temporal is not None
 
     def image_features(self, image_tokens: Tensor) -> Tensor:
-        """What `cosines` needs of frames, [frames, embedding]; `image_tokens` as in `forward`."""
-        return self.image(image_tokens.float())
+        """What `cosines` needs of frames, [frames, embedding]; `image_tokens` as in `forward`.
+
+        Unit features, or, for a temporal head, features before normalisation: to normalise twice
+        would change the last bit.
+        """
+        if self.temporal is None:
+            return self.image(image_tokens.float())
+        return self.image.project(image_tokens.float())
 
     def cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
         """Cosine of each frame with its query.
@@ -69,7 +82,29 @@ class Tail(nn.Module):
         Returns:
             float32 [frames], -1..1.
         """
-        return (images * texts[image_query]).sum(-1)
+        return (self.in_context(images, texts, image_query) * texts[image_query]).sum(-1)
+
+    def in_context(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
+        """Unit features of frames as the temporal head, if any, changes them for their query.
+
+        Args:
+            images, texts, image_query: as in `cosines`. `images` may have any length, for example
+                unit length: the head looks at their direction.
+        """
+        if self.temporal is None:
+            return images
+        return F.normalize(self.temporal(images, texts[image_query], image_query), dim=-1)
+
+    def add_temporal(self, *, width: int, kernel: int, depth: int, seed: int) -> "Tail":
+        """Add a `TemporalHead` with initial weights, which changes no score yet."""
+        norm: Any = self.text.norm
+        weight: Tensor = norm.weight
+        with torch.no_grad():  # both towers end in the same number of channels
+            embedding = self.text(weight.new_zeros(1, 1, len(weight))).shape[-1]
+        head = TemporalHead(embedding, width=width, kernel=kernel, depth=depth, seed=seed)
+        self.temporal = head.to(weight.device)
+        self.names |= {f"temporal.{name}": _TEMPORAL + name for name, _ in head.named_parameters()}
+        return self
 
     def all_cosines(self, images: Tensor, texts: Tensor, image_query: Tensor) -> Tensor:
         """Cosine of each frame with every query, float32 [frames, queries].
@@ -77,13 +112,21 @@ class Tail(nn.Module):
         Args:
             images, texts, image_query: as in `cosines`.
         """
+        if self.temporal is not None:
+            # The head changes the frames for one query of each row at a time. With the same shift
+            # for all rows, neighbouring rows still have different queries.
+            shift = torch.arange(len(texts), device=images.device)
+            queries = (image_query + shift[:, None]) % len(texts)  # [shifts, frames]
+            shifted = torch.stack([self.cosines(images, texts, each) for each in queries])
+            return shifted.T.gather(1, (shift - image_query[:, None]) % len(texts))
         with torch.autocast(images.device.type, enabled=False):  # bf16 has 3 digits
             return images @ texts.T
 
     def train_only(self, blocks: int, heads: Heads) -> "Tail":
         """Make only the last `blocks` blocks of both towers and the chosen heads trainable.
 
-        With 0 blocks nothing trains, except in a tail without blocks, where the heads do.
+        With 0 blocks nothing trains, except in a tail without blocks, where the heads do. A
+        temporal head always trains.
 
         Raises:
             EncoderError: `heads` is `pool`, and no tower has a pooling head.
@@ -101,6 +144,8 @@ class Tail(nn.Module):
                 for name, parameters in tower.heads().items():
                     for parameter in parameters:
                         parameter.requires_grad_(heads in (name, "all"))
+        if self.temporal is not None:
+            self.temporal.requires_grad_(True)
         return self
 
     def trained(self) -> dict[str, Tensor]:
@@ -145,7 +190,7 @@ def save_tail(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> 
     """Write the trained parameters under open_clip's names, whole or not at all.
 
     `open_clip_model.load_state_dict(safetensors.torch.load_file(path), strict=False)` makes the
-    fine-tuned CLIP of a pretrained one.
+    fine-tuned CLIP of a pretrained one. It leaves out the tensors of a temporal head.
 
     Args:
         tensors: open_clip parameter name -> tensor.
@@ -156,7 +201,7 @@ def save_tail(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> 
 
 
 def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
-    """Put a checkpoint's parameters into a tail of the model that was fine-tuned.
+    """Put a checkpoint's parameters, and its temporal head, into a tail of the pretrained model.
 
     Args:
         tail: from `build_tail`; changed in place.
@@ -172,8 +217,12 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
             "the checkpoint was fine-tuned from other weights",
             "name the model and weights that it was fine-tuned from",
         )
-    parameters = {tail.names[name]: p for name, p in tail.named_parameters()}
     _, arrays = read_arrays(path)
+    convolutions = [a for name, a in arrays.items() if name.startswith(_TEMPORAL) and a.ndim == 3]
+    if convolutions:
+        width, _, kernel = convolutions[0].shape
+        tail.add_temporal(width=width, kernel=kernel, depth=len(convolutions), seed=0)
+    parameters = {tail.names[name]: p for name, p in tail.named_parameters()}
     with torch.no_grad():
         for name, array in arrays.items():
             if name not in parameters or parameters[name].shape != array.shape:

@@ -62,6 +62,10 @@ class TowerTail(nn.Module):
         Returns:
             float32 [items, embedding], L2 norm 1.
         """
+        return F.normalize(self.project(tokens, lengths), dim=-1)
+
+    def project(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Features before normalisation, float32 [items, embedding]; arguments of `forward`."""
         blocks, pool = list(self.blocks), self.pool
         position: Tensor | int = 0
         if pool == "last":
@@ -84,7 +88,7 @@ class TowerTail(nn.Module):
             pooled = self.projection(pooled)
         elif self.projection is not None:
             pooled = pooled @ self.projection
-        return F.normalize(pooled.float(), dim=-1)
+        return pooled.float()
 
     def heads(self) -> dict[str, list[Tensor]]:
         """Parameters behind the blocks: `norm`, `pool` (the pooling head) and `projection`."""

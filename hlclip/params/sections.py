@@ -124,10 +124,13 @@ class Params(Section):
     def needed_splits(self) -> dict[Split, str]:
         """Splits that need at least one video -> the parameter that needs them, for messages."""
         needed: dict[Split, str] = dict.fromkeys(self.evaluate.splits, "evaluate.splits names it")
-        if self.train.blocks:
+        if trains(self.encoder, self.train):
             if self.train.select == "best" and "val" in self.data.annotations:
                 needed["val"] = "train.select is best, which is chosen on val"
-            needed["train"] = f"train.blocks is {self.train.blocks}"
+            key = "blocks" if self.train.blocks else "heads"
+            if not self.train.blocks and self.train.temporal != "none":
+                key = "temporal"
+            needed["train"] = f"train.{key} is {getattr(self.train, key)}"
         return needed
 
     @model_validator(mode="after")
@@ -139,8 +142,8 @@ class Params(Section):
             )
         if trains(self.encoder, self.train) and "train" not in self.data.annotations:
             raise ValueError(
-                "data.annotations.train is missing: give it, or set train.blocks to 0 and "
-                "train.heads to frozen (zero-shot)"
+                "data.annotations.train is missing: give it, or set train.blocks to 0, train.heads "
+                "to frozen and train.temporal to none (zero-shot)"
             )
         if self.pool.window == "best" and "val" not in self.evaluate.splits:
             raise ValueError(
@@ -162,7 +165,8 @@ class Params(Section):
 
 def trains(encoder: EncoderParams, train: TrainParams) -> bool:
     """Whether anything trains; if not, all scores are those of zero-shot CLIP."""
-    return train.blocks > 0 or (encoder.cached_blocks == 0 and train.heads != "frozen")
+    heads_alone = encoder.cached_blocks == 0 and train.heads != "frozen"
+    return train.blocks > 0 or heads_alone or train.temporal != "none"
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

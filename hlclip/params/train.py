@@ -12,10 +12,21 @@ class TrainParams(Section):
 
     blocks: Annotated[int, Field(ge=0)]
     """Last blocks that train in each tower: 1 or 2 in the paper; 0 is zero-shot CLIP, unless
-    `encoder.cached_blocks` is 0."""
+    `encoder.cached_blocks` is 0 or there is a temporal head."""
     heads: Literal["frozen", "norm", "pool", "projection", "all"]
     """Which heads train together with the blocks: the final LayerNorms, the pooling head of an
     image tower that pools by attention (`pool`), the projections. docs/weights.md lists them."""
+    temporal: Literal["none", "conv"]
+    """`conv` adds a head that the paper does not have: convolutions over the clips of a video,
+    conditioned on the query, whose result is added to the image features. It trains with the tail,
+    and also where `blocks` is 0. `none` is the paper."""
+    temporal_width: Annotated[int, Field(gt=0, le=4096)]
+    """Channels between the layers of the temporal head; unused by `none`."""
+    temporal_kernel: Annotated[int, Field(le=75), BeforeValidator(odd_window)]
+    """Clips that a convolution reads, odd: 5 are the clip itself and two on each side. Unused by
+    `none`."""
+    temporal_depth: Annotated[int, Field(ge=1, le=2)]
+    """Number of convolutions, one after another; unused by `none`."""
     target: Literal["mean", "median", "max", "min"]
     """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
     loss: Literal["mse", "centred", "correlation", "mse+contrastive"]
@@ -69,7 +80,7 @@ class TrainParams(Section):
     """Decay per step of a moving average of the weights, which begins at the pretrained weights.
     Validation, the choice of the epoch and the checkpoint take the average. 0 is none."""
     seed: Annotated[int, Field(ge=0)]
-    """Seed of the batch order."""
+    """Seed of the batch order and of a temporal head's initial weights."""
     precision: Literal["auto", "fp32", "bf16"]
     """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
     computed in float32."""

@@ -27,6 +27,7 @@ from hlclip.formats import (
     Prediction,
     SplitScores,
     check_origin,
+    fine_tuned,
     pooled,
     read_scores,
     submission_name,
@@ -66,7 +67,7 @@ def scores_input(params: Params) -> dict[str, SplitScores]:
     """
     splits = read_scores(SCORES)
     trained = trains(params.encoder, params.train)
-    tuned = [f"HL-CLIP-{params.train.blocks}"] if trained else []
+    tuned = [fine_tuned(params.train.blocks, params.train.temporal)] if trained else []
     clip_seconds = {row.clip_seconds for scores in splits.values() for row in scores.rows}
     found = {
         "evaluate.splits": list(splits),

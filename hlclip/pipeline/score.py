@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from hlclip.formats import ZERO_SHOT, Index, Manifest, SplitScores, is_fine_tuned, read_facts
+from hlclip.formats import (
+    ZERO_SHOT,
+    Index,
+    Manifest,
+    SplitScores,
+    fine_tuned,
+    is_fine_tuned,
+    read_facts,
+)
 from hlclip.model import load_tail, pick_device, pretrained_tail, within_memory
 from hlclip.params import EncoderParams, Split, TrainParams
 from hlclip.training import CachedQueries, score_queries
@@ -28,12 +36,13 @@ def score_splits(
         params: device and batch are used as in training.
 
     Returns:
-        split -> float32 cosines of `zero-shot` and `HL-CLIP-<blocks>`.
+        split -> float32 cosines of `zero-shot` and of the `fine_tuned` variant.
     """
     device = pick_device(params.device)
     weights = str(images.header["weights"])
     facts = read_facts(checkpoint)
-    tuned = f"HL-CLIP-{facts['train']['blocks']}" if is_fine_tuned(facts) else None
+    trained = facts["train"]
+    tuned = fine_tuned(trained["blocks"], trained["temporal"]) if is_fine_tuned(facts) else None
     tails = {
         variant: pretrained_tail(
             encoder.model, encoder.pretrained, cached_blocks=encoder.cached_blocks, weights=weights

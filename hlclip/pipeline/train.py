@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hlclip.evaluation import complete, ground_truth, measure
-from hlclip.formats import CheckpointError, Index, Manifest, read_facts
+from hlclip.formats import CheckpointError, Index, Manifest, fine_tuned, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
 from hlclip.system import write_whole
@@ -21,6 +21,7 @@ from hlclip.training import (
     Validate,
     fit_tail,
     score_queries,
+    set_up_tail,
     write_history,
 )
 
@@ -78,7 +79,7 @@ def train_tail(
                 cached_blocks=encoder.cached_blocks,
                 weights=str(images.header["weights"]),
             ).to(device)
-            tail.train_only(params.blocks, params.heads)
+            set_up_tail(tail, params)
             cached = partial(CachedQueries, store=store, target=params.target, device=device)
             train = cached(index, "train", images, texts)
             val = cached(index, "val", images, texts) if "val" in index.queries else None
@@ -125,7 +126,7 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     if any(row.saliency_scores is None for row in val.every_row):
         return None
     truth = ground_truth(val.every_row)
-    name = f"HL-CLIP-{params.blocks}"
+    name = fine_tuned(params.blocks, params.temporal)
 
     def validate(tail: Tail) -> tuple[float, float]:
         scores = score_queries({name: tail}, val, device=device, batch=params.batch)

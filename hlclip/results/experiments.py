@@ -16,6 +16,7 @@ from hlclip.formats import (
     ZERO_SHOT,
     DamagedFileError,
     RunLock,
+    fine_tuned,
     flat,
     parse_lock,
     unpooled,
@@ -155,13 +156,15 @@ def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
         return f"its stages are of several runs: {lock.mixed[0]}; `dvc repro` makes one"
     if _as_texts(_params(state)) != _as_texts(lock.params):
         return "params.yaml has changed since; `dvc exp run` runs it"
-    blocks = lock.params.get("train.blocks")
+    blocks = lock.params.get("train.blocks", 0)
+    temporal = lock.params.get("train.temporal", "none")  # absent in revisions without that head
     variants = {unpooled(name) for part in _figures(state).values() for name in part}
-    if variants - {ZERO_SHOT, f"HL-CLIP-{blocks}"} or (blocks and variants == {ZERO_SHOT}):
+    others = variants - {ZERO_SHOT, fine_tuned(blocks, temporal)}
+    if others or (variants == {ZERO_SHOT} and (blocks or temporal != "none")):
         # `dvc commit` and `dvc exp save` write down parameters that did not run.
         return (
-            f"its figures are of {' and '.join(sorted(variants))}, not of train.blocks = {blocks}; "
-            "`dvc repro --force` makes them again"
+            f"its figures are of {' and '.join(sorted(variants))}, not of train.blocks = {blocks}, "
+            f"train.temporal = {temporal}; `dvc repro --force` makes them again"
         )
     if state.rev == WORKSPACE and lock.foreign(repository, [METRICS_FILE]):
         return f"{METRICS_FILE} is not of the run in dvc.lock; {RESTORE}"

@@ -9,7 +9,7 @@ token_sources    cached tokens read from disk, or kept in memory between epochs
 """
 
 from hlclip.training.batches import Batch, CachedQueries, load_batches
-from hlclip.training.fit import TrainingState, Validate, fit_tail, write_history
+from hlclip.training.fit import TrainingState, Validate, fit_tail, set_up_tail, write_history
 from hlclip.training.losses import Loss, make_loss
 from hlclip.training.step import (
     TrainError,

@@ -96,6 +96,18 @@ class TrainingState:
         self.chosen_tensors = saved["chosen_tensors"]
 
 
+def set_up_tail(tail: Tail, params: TrainParams) -> Tail:
+    """Add the temporal head that `params` name, and make exactly what trains trainable."""
+    if params.temporal == "conv":
+        tail.add_temporal(
+            width=params.temporal_width,
+            kernel=params.temporal_kernel,
+            depth=params.temporal_depth,
+            seed=params.seed,
+        )
+    return tail.train_only(params.blocks, params.heads)
+
+
 def fit_tail(
     tail: Tail,
     queries: CachedQueries,
@@ -109,7 +121,7 @@ def fit_tail(
     """Minimise Eq. 4 with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
 
     Args:
-        tail: on `device`, with `train_only` applied; changed in place.
+        tail: on `device`, from `set_up_tail`; changed in place.
         queries: the train split.
         validate: computes the metrics on val after each epoch.
         resume: state file, written after each epoch; if it exists, training resumes from it.

@@ -153,6 +153,80 @@ def test_scores_and_keys_are_the_pipelines(
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def temporal(model: str, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint with a temporal head whose output layer is not zero."""
+    encoder = load_encoder(model, None, cached_blocks=2)
+    tail = build_tail(encoder).add_temporal(width=8, kernel=5, depth=2, seed=0).train_only(2, "all")
+    load_tail(checkpoint, tail, weights=encoder.fingerprint())
+    assert tail.temporal is not None
+    generator = torch.Generator().manual_seed(2)
+    tail.temporal.out.data = torch.randn(tail.temporal.out.shape, generator=generator)
+    path = tmp_path_factory.mktemp("temporal") / "train.safetensors"
+    save_tail(path, tail.trained(), read_facts(checkpoint))
+    return path
+
+
+def test_a_temporal_head_gives_the_scores_of_the_pipeline(
+    model: str,
+    video: Path,
+    checkpoint: Path,
+    temporal: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the tokens were encoded in parts: the head sees no seam."""
+    manifests = pipeline(model, video, tmp_path)
+    expected = cosines(model, manifests, tmp_path, temporal)
+    assert np.abs(expected - cosines(model, manifests, tmp_path, checkpoint)).max() > 0.01
+    first = matrix(load_scorer(temporal, store=tmp_path), video)
+    np.testing.assert_allclose(first, expected, atol=1e-6)
+    again = matrix(load_scorer(temporal, store=tmp_path), video)  # features from the store
+    np.testing.assert_array_equal(again, first)
+    monkeypatch.setattr(features, "PART_CLIPS", 25)
+    parts = matrix(load_scorer(temporal, store=tmp_path / "parts"), video)
+    assert len(list(tmp_path.glob("parts/images/*/*.h5"))) == 2
+    np.testing.assert_allclose(parts, expected, atol=1e-6)
+
+
+def test_a_temporal_head_takes_a_video_of_one_clip(
+    temporal: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    short = film(tmp_path / "short.mp4", seconds=2)
+    with_head, without = (
+        matrix(load_scorer(path, store=tmp_path), short) for path in (temporal, checkpoint)
+    )
+    assert with_head.shape == (2, 1)
+    assert np.abs(with_head - without).min() > 1e-4
+
+
+def test_a_head_changes_no_stored_feature(
+    temporal: Path, checkpoint: Path, video: Path, tmp_path: Path
+) -> None:
+    """The store keeps what the head starts from, so a query adds one item whatever the head."""
+    kept = []
+    for path in (checkpoint, temporal):
+        store = tmp_path / path.parent.name
+        matrix(load_scorer(path, store=store), video)
+        arrays = []
+        for file in sorted(store.glob("features/*/*.h5"), key=lambda file: file.stem[:28]):
+            with h5py.File(file) as content:
+                dataset: Any = content["data"]
+                arrays.append(dataset[()])
+        kept.append(arrays)
+    assert [array.shape for array in kept[0]] == [array.shape for array in kept[1]]
+    for plain, with_head in zip(*kept, strict=True):
+        np.testing.assert_array_equal(plain, with_head)
+
+
+def test_a_head_that_overflows_is_refused(temporal: Path, video: Path, tmp_path: Path) -> None:
+    tensors = load_file(temporal)
+    tensors["hlclip.temporal.out"].fill_(1e38)
+    save_tail(tmp_path / "huge.safetensors", tensors, read_facts(temporal))
+    with pytest.raises(CheckpointError, match=r"v\.mp4: its features have no length"):
+        load_scorer(tmp_path / "huge.safetensors", store=tmp_path).score(video, QUERIES)
+
+
 @pytest.mark.parametrize("tower", ["visual.proj", "text_projection"])
 def test_features_that_overflow_are_refused_and_not_kept(
     model: str, video: Path, checkpoint: Path, tmp_path: Path, tower: str

@@ -86,7 +86,9 @@ def finish(of: Index, params: Params) -> None:
     facts = encoder | {"clip_seconds": of.clip_seconds}
     train = params.train.model_dump(exclude={"device"})
     write_arrays(Path("outputs/train.safetensors"), {}, facts | {"train": train})
-    cosines = {"zero-shot": {0: np.ones(4, np.float32)}, f"HL-CLIP-{params.train.blocks}": {}}
+    tuned = f"HL-CLIP-{params.train.blocks}"
+    tuned += "" if params.train.temporal == "none" else "+conv"
+    cosines = {"zero-shot": {0: np.ones(4, np.float32)}, tuned: {}}
     scores = {split: pack(of.queries[split], cosines) for split in params.evaluate.splits}
     write_scores(Path("outputs/score.safetensors"), scores)
 
@@ -142,6 +144,16 @@ def test_heads_alone_that_train_have_scores_of_their_own(tmp_path: Path) -> None
     with chdir(tmp_path):
         finish(index(), params)
         assert list(scores_input(params)["val"].cosines) == ["zero-shot", "HL-CLIP-0"]
+
+
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_a_temporal_head_has_scores_of_its_own(tmp_path: Path, blocks: int) -> None:
+    params = changed(changed(PARAMS, "train.blocks", blocks), "train.temporal", "conv")
+    with chdir(tmp_path):
+        finish(index(), params)
+        assert list(scores_input(params)["val"].cosines) == ["zero-shot", f"HL-CLIP-{blocks}+conv"]
+        with pytest.raises(StaleFileError, match=r"outputs/score\.safetensors: .*variants is"):
+            scores_input(changed(params, "train.temporal", "none"))
 
 
 def test_a_parameter_that_changes_no_result_is_free(tmp_path: Path) -> None:
@@ -211,6 +223,8 @@ def test_a_checkpoint_of_other_activations_is_named(tmp_path: Path, fact: str) -
     [
         ("test", {}, "evaluate.splits names it"),
         ("train", {}, "train.blocks is 2"),
+        ("train", {"train.blocks": 0, "train.temporal": "conv"}, "train.temporal is conv"),
+        ("train", {"train.blocks": 0, "encoder.cached_blocks": 0}, "train.heads is all"),
         ("val", {"evaluate.splits": ["test"]}, "train.select is best"),
         ("val", {"evaluate.splits": ["test"], "train.select": "last"}, None),
         ("val", {"evaluate.splits": ["test"], "train.blocks": 0}, None),

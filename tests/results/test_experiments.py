@@ -136,9 +136,27 @@ def test_figures_that_were_recorded_under_other_blocks_are_left_out(here: Path):
     figures, (left_out,) = shown()
     assert figures == {"main": 33.5}
     assert left_out == (
-        "workspace: its figures are of HL-CLIP-2, not of train.blocks = 1; `dvc repro --force` "
-        "makes them again"
+        "workspace: its figures are of HL-CLIP-2, not of train.blocks = 1, train.temporal = none; "
+        "`dvc repro --force` makes them again"
     )
+    Path("params.yaml").write_text(PARAMS.replace("blocks: 2", "blocks: 2\n  temporal: conv"))
+    dvc("commit", "--force")
+    figures, (left_out,) = shown()
+    assert figures == {"main": 33.5}
+    assert "are of HL-CLIP-2, not of train.blocks = 2, train.temporal = conv;" in left_out
+
+
+def test_figures_of_a_temporal_head_belong_to_its_parameters(here: Path):
+    with_head = PARAMS.replace("blocks: 2", "blocks: 0\n  temporal: conv")
+    Path("params.yaml").write_text(with_head)
+    Path("evaluate.sh").write_text(EVALUATE.replace("HL-CLIP-2", "HL-CLIP-0+conv"))
+    dvc("repro")
+    runs, unfinished = finished_experiments(Path())
+    assert [run.name for run in runs] == ["workspace", "main"]
+    assert unfinished == []
+    assert comparable(runs)[1] == [
+        "main: train.temporal = absent, not conv"
+    ]  # train.blocks may differ, the head may not
 
 
 def test_a_shallow_clone_is_named(here: Path, monkeypatch: pytest.MonkeyPatch):

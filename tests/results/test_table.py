@@ -26,6 +26,7 @@ def run(name: str, mean_ap: float, *, data: str = "abc", **params: str) -> Exper
         return {level: {"mAP": base, "HIT@1": base + 30} for level in LEVELS}
 
     tuned = f"HL-CLIP-{settings['train.blocks']}"
+    tuned += "+conv" if settings.get("train.temporal") == "conv" else ""
     variants = {
         "zero-shot": figures(30.0),
         "zero-shot (SP)": figures(31.0),
@@ -92,6 +93,21 @@ def test_moments_are_columns_of_table_1():
     row = next(row for row in written if (row["split"], row["variant"]) == ("test", "HL-CLIP-2"))
     assert (row["MR mAP"], row["MR mAP_sd"]) == ("26.0000", "1.0000")
     assert "paper_MR mAP" not in row
+
+
+def test_a_temporal_head_never_stands_for_the_papers_model():
+    plain, with_head = seeds(train__temporal="none"), seeds(train__temporal="conv")
+    shown, left_out = comparable([*with_head, *plain])
+    assert {line.variant for line in lines(shown)} == {
+        "zero-shot", "zero-shot (SP)", "HL-CLIP-2+conv", "HL-CLIP-2+conv (SP)"
+    }  # fmt: skip
+    assert all(line.paper is None for line in lines(shown) if "conv" in line.variant)
+    (reason,) = left_out
+    assert reason.endswith("train.temporal = none, not conv")
+    compared = lines(averaged([*plain, *with_head], ["train.temporal"]), by=["train.temporal"])
+    paper = {line.variant: line.paper for line in compared}
+    assert paper["HL-CLIP-2"] == {"mAP": 40.00, "HIT@1": 68.99}
+    assert paper["HL-CLIP-2+conv"] is None
 
 
 def test_rules_for_moments_are_compared_on_val():
