@@ -47,10 +47,13 @@ LOSSES: list[Change] = [
     {"train.lr": 0.001},
     {"train.scale": "learned"},
     {"train.scale": "fixed", "train.scale_init": 5.0, "train.bias_init": -0.75},
+    {"train.scale": "learned", "train.scale_init": "fit"},
     {"train.loss": "centred"},
     {"train.loss": "centred", "train.scale": "fixed", "train.scale_init": 5.0},
     {"train.loss": "correlation"},
     {"train.loss": "mse+contrastive"},
+    {"train.temporal": "conv"},
+    {"train.temporal": "conv", "train.loss": "correlation"},
 ]
 PARAMETERS: list[Change] = [
     {},
@@ -58,6 +61,9 @@ PARAMETERS: list[Change] = [
     *({"train.heads": heads} for heads in ("frozen", "norm", "projection")),
     *({"train.target": target} for target in ("median", "max", "min")),
     {"train.schedule": "constant"},
+    {"train.warmup": 0.1},
+    {"train.layer_decay": 0.7},
+    {"train.ema": 0.99},
     {"train.select": "last"},
 ]
 TABLES: dict[str, tuple[list[Change], tuple[str, ...]]] = {
