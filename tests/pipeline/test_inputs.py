@@ -69,8 +69,8 @@ def item(key: str) -> Item:
 
 def finish(of: Index, params: Params) -> None:
     """Every file between two stages, as a run of the pipeline leaves them in this folder."""
-    encoder = {"model": "m", "pretrained": "none", "weights": "w"}
-    encoder |= {"cached_blocks": params.encoder.cached_blocks}
+    encoder: dict[str, str | int | float] = {"model": "m", "pretrained": "none", "weights": "w"}
+    encoder["cached_blocks"] = params.encoder.cached_blocks
     header = frames_header(
         **params.frames.model_dump(exclude={"decoder"}), clip_seconds=of.clip_seconds
     )
