@@ -149,7 +149,8 @@ def test_a_sample_that_is_not_drawn_yet_is_no_problem(project: Project):
     stage.parent.mkdir()
     stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
     found = project.examine()
-    assert found["sample"].found == "sample/data is not there yet; the first run draws it"
+    missing = "sample/data, sample/model-gap"
+    assert found["sample"].found == f"not there yet: {missing}; the first run makes it"
     assert not {"annotations train", "videos"} & found.keys()
 
 
@@ -159,9 +160,11 @@ def test_commands_of_dvc_want_the_sample_wherever_the_data_are(project: Project)
     stage.parent.mkdir()
     stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
     said = run("--quick").stdout
-    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` draws it" in said
+    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` makes it" in said
     (stage.parent / "data").mkdir()
-    assert "sample/data" not in run("--quick").stdout
+    assert "not there: sample/model-gap; `dvc checkout`" in run("--quick").stdout
+    (stage.parent / "model-gap").mkdir()
+    assert "not there" not in run("--quick").stdout
 
 
 def test_a_file_with_a_releases_name_must_be_the_release(project: Project):
