@@ -140,6 +140,12 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
         yield ("train", name), 10**23
     yield ("encoder", "batch"), 10**23
     yield ("encoder", "cached_blocks"), 10**23
+    yield ("train", "warmup"), 1.0
+    yield ("train", "ema"), 1.0
+    yield ("train", "layer_decay"), 0.0
+    yield ("train", "layer_decay"), 1.1
+    yield ("train", "contrastive_temperature"), 1e-4
+    yield ("train", "select_window"), "best"
     for name in ("temporal_width", "temporal_kernel", "temporal_depth"):
         yield ("train", name), 0
     yield ("train", "temporal_width"), 4097
@@ -163,6 +169,15 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
     [
         ([(("pool", "window"), 4)], ["pool.window: expected an odd number", "got 4"]),
         ([(("train", "scale"), "fixed")], ["train: scale is fixed", "scale_init 1", "literal"]),
+        (
+            [(("train", "scale_init"), "fit")],
+            ["train: scale_init is fit, but scale is literal", "fixed or learned"],
+        ),
+        (
+            [(("train", "loss"), "correlation"), (("train", "scale"), "learned")],
+            ["train: scale is learned, but loss is correlation", "set scale to literal"],
+        ),
+        ([(("train", "select_window"), 4)], ["train.select_window: expected an odd", "got 4"]),
         ([(("train", "blocks"), 3)], ["train.blocks is 3", "encoder.cached_blocks is 2"]),
         ([(("data", "annotations"), {})], ["data: annotations must name"]),
         (

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hlclip.params.values import Count, Positive, Rate, Scale, Section, odd_window
+from hlclip.params.values import Count, Rate, Scale, Section, odd_window
 
 
 class TrainParams(Section):
@@ -34,7 +34,7 @@ class TrainParams(Section):
     `centred`: the same after both lose their mean over the clips of the query. `correlation`: 1 -
     Pearson's correlation over the clips of the query. `mse+contrastive`: `mse`, plus a contrast of
     clips rated higher with clips rated lower, and of queries with those of other videos."""
-    contrastive_weight: Positive
+    contrastive_weight: Scale
     """Weight of the contrast in `mse+contrastive`; unused by the other losses."""
     contrastive_temperature: Annotated[float, Field(ge=1e-3, le=1e3)]
     """The contrast is a softmax of cosine / temperature; unused by the other losses."""

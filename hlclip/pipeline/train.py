@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation import complete, ground_truth, measure
+from hlclip.evaluation import complete, ground_truth, measure, pool_padded
 from hlclip.formats import CheckpointError, Index, Manifest, fine_tuned, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
@@ -102,6 +102,8 @@ def train_tail(
                 history=history,
             )
             facts |= {"chosen": state.history[state.chosen - 1], "history": state.history}
+            if state.fitted:
+                facts["fitted"] = dict(zip(("scale", "bias"), state.fitted, strict=True))
             save_tail(result, state.chosen_tensors, facts)
             resume.unlink(missing_ok=True)
         write_whole(checkpoint, result.read_bytes())
@@ -122,15 +124,21 @@ def _is_whole(result: Path) -> bool:
 
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
-    """Measures a tail on val, as `score` and `evaluate` do; None without ground truth."""
+    """Measures a tail on val, as `score` and `evaluate` do; None without ground truth.
+
+    `select_on: pooled` has the figures of `pool.window` at `select_window`, with mode `mean` and
+    border `neighbours`.
+    """
     if any(row.saliency_scores is None for row in val.every_row):
         return None
     truth = ground_truth(val.every_row)
     name = fine_tuned(params.blocks, params.temporal)
+    window = params.select_window if params.select_on == "pooled" else 1
 
     def validate(tail: Tail) -> tuple[float, float]:
         scores = score_queries({name: tail}, val, device=device, batch=params.batch)
-        cosines = complete(scores.cosines[name], scores.lengths, scores.clips)
+        cosines = pool_padded(scores.cosines[name], scores.lengths, window=window)
+        cosines = complete(cosines, scores.lengths, scores.clips)
         figures = measure(truth, cosines)["VeryGood"]
         return figures["mAP"], figures["HIT@1"]
 

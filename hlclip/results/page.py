@@ -20,7 +20,7 @@ from hlclip.results.thumbnails import Thumbnails, make_thumbnails
 from hlclip.system import write_whole
 
 TITLES = {
-    "loss": "Training loss (mean squared error)",
+    "loss": "Training loss",
     "val_mAP": "Validation mAP (%)",
     "val_HIT@1": "Validation HIT@1 (%)",
 }

@@ -25,6 +25,9 @@ PAPER = {
 PAPER_QUERIES = {"val": 1550, "test": 1542}
 """split -> queries of QVHighlights: the paper's figures are shown for no other data."""
 
+PAPER_LOSS = {"train.loss": "mse"}
+"""What Eq. 4 fixes: a line of another value names it, and has no figures of the paper."""
+
 _NAMED = 5
 """Most names of runs in a message."""
 
@@ -138,7 +141,9 @@ def lines(
         val before test, zero-shot before HL-CLIP-1 before HL-CLIP-2, each before its SP.
     """
     keys = [*by, *(key for key in following(by) if key.startswith("encoder."))]
+    keys += [key for key in PAPER_LOSS if key not in keys and key in experiments[0].params]
     usual = {key: statistics.mode(each.params[key] for each in experiments) for key in keys}
+    usual |= PAPER_LOSS
     groups: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for experiment in experiments:
         for split in ["val"] if by else experiment.figures:

@@ -3,6 +3,8 @@
 fit              epochs of AdamW over the cached activations, and the state between two of them
 epoch_loss       the mean loss of an epoch, and the end of a training that diverges
 losses           what a training minimises
+optimizer        AdamW, its learning rates, and averaged weights
+least_squares    scale and bias from the zero-shot cosines
 step             what a tail computes from batches: a training step, and scores
 batches          cached activations and ratings as batches
 token_sources    cached tokens read from disk, or kept in memory between epochs

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ from hlclip.params import TrainParams
 from hlclip.system import HlclipError, naming, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.epoch_loss import EpochLoss, diverged
+from hlclip.training.least_squares import fit_scale
 from hlclip.training.losses import Loss, make_loss
-from hlclip.training.step import accumulate_gradients, micro_batch_frames
+from hlclip.training.optimizer import (
+    WeightAverage,
+    copy_tensors,
+    make_optimizer,
+    rate_of_step,
+)
+from hlclip.training.step import accumulate_gradients, micro_batch_frames, piece_sizes
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +39,10 @@ class ResumeError(HlclipError):
 
 
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
-"""Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
-each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
-(None without ground truth). They are those of `metrics.json`: each row of val counts."""
+"""Columns of the history: epoch from 1, mean over the epoch's frames of the loss at the time of
+each step, learning rate of the last step (of the heads, if it differs by layer), and VeryGood
+metrics on val as `select_on` says, in percent (None without ground truth). They are those of
+`metrics.json`: each row of val counts."""
 
 Validate = Callable[[Tail], tuple[float, float]]
 """VeryGood mAP and HIT@1 of a tail, in percent."""
@@ -53,6 +62,10 @@ class TrainingState:
     loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
+    average: WeightAverage
+    """Of `trained`: what is validated and kept."""
+    fitted: tuple[float, float] | None = None
+    """Scale and bias at the start, where they are fitted to the zero-shot cosines."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry per finished epoch."""
     chosen: int = 0
@@ -67,6 +80,7 @@ class TrainingState:
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.last_epoch,
+            "average": {name: tensor.detach() for name, tensor in self.average.tensors.items()},
         }
         content = io.BytesIO()
         torch.save(saved, content)
@@ -85,12 +99,12 @@ class TrainingState:
         if digest != _digest(path, content):  # torch.load does not notice flipped bits
             raise ResumeError(f"{path}: damaged, its bytes do not match its digest")
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        with torch.no_grad():
-            for name, tensor in self.trained.items():
-                tensor.copy_(saved["trained"][name])
+        copy_tensors(self.trained, saved["trained"])
+        copy_tensors(self.average.tensors, saved["average"])
         self.loss.load_state_dict(saved["loss"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.last_epoch = saved["schedule"]
+        self.fitted = saved["fitted"]
         self.history = saved["history"]
         self.chosen = saved["chosen"]
         self.chosen_tensors = saved["chosen_tensors"]
@@ -118,7 +132,7 @@ def fit_tail(
     resume: Path | None = None,
     history: Path | None = None,
 ) -> TrainingState:
-    """Minimise Eq. 4 with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
+    """Minimise `params.loss` with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
 
     Args:
         tail: on `device`, from `set_up_tail`; changed in place.
@@ -131,23 +145,13 @@ def fit_tail(
         TrainError: a loss or, after an epoch, a parameter is not finite.
         DeviceError: too little memory.
     """
-    loss = make_loss(params).to(device)
-    trained = tail.trained()
-    optimizer = _optimizer(list(trained.values()), loss, params)
     steps = math.ceil(len(queries) / params.batch)
     total_steps = steps * params.epochs
-    schedule = _schedule(optimizer, params, total_steps)
+    state = _begin(tail, queries, params, total_steps, device=device, resume=resume)
+    loss, optimizer, average = state.loss, state.optimizer, state.average
     piece = micro_batch_frames(params.micro_batch, device)
+    whole_rows = tail.needs_whole_rows or loss.needs_whole_rows
     precision = autocast(device, params.precision)
-    state = TrainingState(trained, loss, optimizer, schedule)
-    if resume is not None:
-        try:
-            state.load(resume)
-            log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
-        except FileNotFoundError:
-            pass  # the usual case; a check before would race with an equal run that ends
-        except ResumeError as error:
-            log.warning("%s; training begins again", error)
 
     first = len(state.history) + 1
     with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=None) as bar:
@@ -157,19 +161,22 @@ def fit_tail(
             losses, lr = EpochLoss(epoch, params), params.lr
             for batch in load_batches(queries, order, params.batch, device=device):
                 optimizer.zero_grad(set_to_none=True)
-                with within_memory(*_memory_taken(piece or len(batch.target), params)):
+                sizes = piece_sizes(batch, piece, whole_rows=whole_rows)
+                with within_memory(*_memory_taken(max(sizes), piece, params)):
                     value = accumulate_gradients(
                         tail, loss, batch, frames=piece, autocast=precision
                     )
-                    lr = optimizer.param_groups[0]["lr"]
                     optimizer.step()
-                schedule.step()
+                    average.update()
+                lr = params.lr * rate_of_step(state.schedule.last_epoch, total_steps, params)
+                state.schedule.step()
                 losses.add(value, len(batch.target))
                 if bar.update():  # true when the bar was drawn, which is seldom
                     bar.set_postfix(loss=f"{losses.mean_read():.4f}", refresh=False)
             mean = losses.mean()
             _check_finite(state, params, epoch)
-            quality = validate(tail) if validate is not None else (None, None)
+            with average.in_place():
+                quality = validate(tail) if validate is not None else (None, None)
             line = (epoch, mean, lr, *quality)
             state.history.append(dict(zip(HISTORY, line, strict=True)))
             log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
@@ -178,6 +185,38 @@ def fit_tail(
                 state.save(resume)
             if history is not None:
                 write_history(history, state.history)
+    return state
+
+
+def _begin(
+    tail: Tail,
+    queries: CachedQueries,
+    params: TrainParams,
+    total_steps: int,
+    *,
+    device: torch.device,
+    resume: Path | None,
+) -> TrainingState:
+    """The state before the first epoch, or that of the file `resume`."""
+    loss = make_loss(params).to(device)
+    optimizer = make_optimizer(tail, loss, params)
+    rate = partial(rate_of_step, total_steps=total_steps, params=params)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    average = WeightAverage(tail.trained(), params.ema)
+    state = TrainingState(tail.trained(), loss, optimizer, schedule, average)
+    if resume is not None:
+        try:
+            state.load(resume)
+            log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
+            return state
+        except FileNotFoundError:
+            pass  # the usual case; a check before would race with an equal run that ends
+        except ResumeError as error:
+            log.warning("%s; training begins again", error)
+    if params.scale_init == "fit":
+        state.fitted = fit_scale(tail, queries, params, device=device)
+        loss.start(*state.fitted)
+        log.info("zero-shot least squares on train: scale %.4g, bias %.4g", *state.fitted)
     return state
 
 
@@ -192,7 +231,9 @@ def _choose(state: TrainingState, params: TrainParams) -> None:
     best = state.history[state.chosen - 1]["val_mAP"] if state.chosen else None
     if params.select == "last" or best is None or last["val_mAP"] > best:
         state.chosen = last["epoch"]
-        state.chosen_tensors = {n: p.detach().cpu().clone() for n, p in state.trained.items()}
+        state.chosen_tensors = {
+            n: p.detach().cpu().clone() for n, p in state.average.tensors.items()
+        }
 
 
 def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None:
@@ -203,9 +244,14 @@ def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None
         raise diverged(f"after epoch {epoch} {problem}", params)
 
 
-def _memory_taken(frames: int, params: TrainParams) -> tuple[str, int]:
-    """The parameter to lower when a piece of so many frames does not fit, and its value."""
-    if frames > _FEW_FRAMES:
+def _memory_taken(frames: int, most: int, params: TrainParams) -> tuple[str, int]:
+    """The parameter to lower when a piece of so many frames does not fit, and its value.
+
+    Args:
+        most: frames that a piece may have unless a row has more; 0 for no bound.
+    """
+    whole_row = 0 < most < frames
+    if frames > _FEW_FRAMES and not whole_row:
         return "train.micro_batch", frames  # changes no result but for rounding
     return "train.batch", params.batch
 
@@ -222,33 +268,3 @@ def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return torch.randperm(rows, generator=generator).tolist()
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, params: TrainParams, total_steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate of a step, as a share of the first step's."""
-
-    def rate(step: int) -> float:
-        if params.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * step / total_steps))
-        return 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-
-
-def _optimizer(weights: list[Tensor], loss: Loss, params: TrainParams) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices, not on biases, norms and scales.
-
-    It is fused into one kernel on CUDA; on the CPU fusing would only change the rounding.
-    """
-    learned = [p for p in loss.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": params.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-            {"params": learned, "weight_decay": 0.0, "lr": params.scale_lr},
-        ],
-        lr=params.lr,
-        fused=weights[0].is_cuda or None,
-    )

@@ -70,6 +70,12 @@ class Loss(nn.Module):
         """Whether `forward` takes the cosine of each frame with every query of the batch."""
         return self.name == "mse+contrastive"
 
+    @torch.no_grad()
+    def start(self, scale: float, bias: float) -> None:
+        """Put other initial values in place of `scale_init` and `bias_init`."""
+        self.scale.fill_(scale)
+        self.bias.fill_(bias)
+
     def forward(
         self, cosines: Tensor, batch: Batch, start: int = 0, *, all_cosines: Tensor | None = None
     ) -> Tensor:

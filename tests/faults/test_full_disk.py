@@ -31,7 +31,8 @@ from hlclip.store.store import Store
 from hlclip.system.disk import WriteError
 from hlclip.system.errors import print_error
 from hlclip.system.files import replacing, write_json
-from hlclip.training import TrainingState, write_history
+from hlclip.training import Loss, TrainingState, write_history
+from hlclip.training.optimizer import WeightAverage
 from tests.disks import disk_with_quota, exhausted, fill, make_read_only, small_disk
 from tests.films import constant, numbered_film
 
@@ -68,7 +69,9 @@ def _resume(path: Path) -> None:
     weights = torch.nn.Parameter(torch.arange(20_000.0))
     optimizer = torch.optim.AdamW([weights])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    TrainingState({"w": weights}, torch.nn.Linear(1, 1), optimizer, schedule).save(path)
+    trained, loss = {"w": weights}, Loss("mse", "literal")
+    average = WeightAverage(trained, 0.0)
+    TrainingState(trained, loss, optimizer, schedule, average).save(path)
 
 
 def _scores(path: Path) -> None:

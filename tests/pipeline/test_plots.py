@@ -65,7 +65,7 @@ DATA = {
     "outputs/saliency.csv": SALIENCY,
 }
 SAYS = {
-    "loss": ("Training loss", "epoch", "mean squared error"),
+    "loss": ("Training loss", "epoch", "loss (train.loss)"),
     "validation": ("mAP", "HIT@1", "34.00", "69.00"),
     "outputs/window.csv": ("zero-shot", "HL-CLIP-2", "pooling window (clips)", "39.00"),
     "outputs/moments.csv": (

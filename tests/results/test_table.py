@@ -123,6 +123,22 @@ def test_rules_for_moments_are_compared_on_val():
     assert "Table 1" not in text
 
 
+def test_another_loss_never_stands_for_the_papers():
+    """Alone, or as most of the runs that are compared."""
+    paper, centred = seeds(train__loss="mse"), seeds(train__loss="centred")
+    (alone,) = [each for each in lines(averaged(centred)) if each.label.startswith("HL-CLIP-2,")
+                and each.split == "val"]  # fmt: skip
+    assert alone.label == "HL-CLIP-2, train.loss=centred"
+    shown, left_out = comparable([*centred, *paper])
+    assert shown == centred
+    assert [text.endswith("}: train.loss = mse, not centred") for text in left_out] == [True]
+    compared = lines(averaged([*centred, *paper[:2]], ["train.loss"]), by=["train.loss"])
+    figures = {line.label: line.paper for line in compared}
+    assert figures["HL-CLIP-2"] == {"mAP": 40.00, "HIT@1": 68.99}
+    assert figures["HL-CLIP-2, train.loss=centred"] is None
+    assert {line.runs for line in compared if line.variant == "HL-CLIP-2"} == {2, 3}
+
+
 def test_zero_shot_is_one_run_whatever_the_seeds():
     table = {line.variant: line for line in lines(averaged(seeds()))}
     assert table["zero-shot"].runs == 1

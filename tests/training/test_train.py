@@ -32,6 +32,7 @@ from hlclip.store import Store, StoreError
 from hlclip.training import CachedQueries, Loss, TrainError, TrainingState, fit_tail
 from hlclip.training.batches import rating_target
 from hlclip.training.fit import HISTORY
+from hlclip.training.optimizer import WeightAverage
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 
@@ -223,7 +224,8 @@ def test_a_state_that_would_run_something_is_refused_unrun(data, tmp_path):
     tail = build_tail(load_encoder(data.params.model, None, cached_blocks=2)).train_only(2, "all")
     optimizer = torch.optim.SGD(tail.trained().values())
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    hostile = TrainingState(tail.trained(), Loss("mse", "literal"), optimizer, schedule)
+    average = WeightAverage(tail.trained(), 0.0)
+    hostile = TrainingState(tail.trained(), Loss("mse", "literal"), optimizer, schedule, average)
     hostile.history = [{"epoch": Hostile()}]
     hostile.save(state)
     queries = CachedQueries(
@@ -300,15 +302,18 @@ def pixels(encoder, frames) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("vid", "scored"), [("b", 6), ("gone", 0)])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, scored):
+@pytest.mark.parametrize(
+    ("precision", "select_on"), [("fp32", "unpooled"), ("bf16", "unpooled"), ("fp32", "pooled")]
+)
+def test_validation_is_what_evaluate_measures(data, tmp_path, precision, select_on, vid, scored):
     """A clip without frame gets its query's lowest score, and a row without video counts."""
     row = next(row for row in data.index.queries["train"] if row.vid == vid)
     truth = {"relevant_clip_ids": (row.clips - 1,), "saliency_scores": ((4, 4, 4),)}
     row = row.model_copy(update=truth)  # the clip without frame is the highlight
     queries = {**data.index.queries, "val": [*data.index.queries["val"], row]}
     data = replace(data, index=replace(data.index, queries=queries))
-    params = settings(precision=precision, epochs=1, lr=1e-6)  # cosines stay negative
+    # Cosines stay negative.
+    params = settings(precision=precision, select_on=select_on, epochs=1, lr=1e-6)
     train(data, params, tmp_path)
     checkpoint = tmp_path / "tail.safetensors"
     splits = score_splits(
@@ -333,7 +338,8 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, sc
         rules=tmp_path / "moments.csv",
         examples=tmp_path / "saliency.csv",
     )
-    table = json.loads((tmp_path / "metrics.json").read_text())["val"]["HL-CLIP-2"]["VeryGood"]
+    variant = {"unpooled": "HL-CLIP-2", "pooled": "HL-CLIP-2 (SP)"}[select_on]
+    table = json.loads((tmp_path / "metrics.json").read_text())["val"][variant]["VeryGood"]
     chosen = read_facts(checkpoint)["chosen"]
     assert {"mAP": chosen["val_mAP"], "HIT@1": chosen["val_HIT@1"]} == table
 
