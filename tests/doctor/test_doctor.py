@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
 from hlclip.doctor import Finding, examine
+from hlclip.doctor.forecast import forecast_seconds
+from hlclip.formats import Annotation
+from hlclip.model import load_encoder
 from hlclip.params import Params, load_params
 from hlclip.system import in_words
 from tests.films import film
@@ -99,6 +103,17 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.mark.parametrize(("temporal", "trains"), [("none", False), ("conv", True)])
+def test_a_temporal_head_alone_takes_time_to_train(project: Project, temporal: str, trains: bool):
+    project.set("train", blocks=0, temporal=temporal)
+    rows = [Annotation(qid=0, vid="a", query="a cat", duration=6)]
+    params, cpu = project.params(), torch.device("cpu")
+    encoder = load_encoder(params.encoder.model, None, cached_blocks=2)
+    forecast = forecast_seconds([], {"train": rows, "val": rows}, params, encoder, cpu)
+    assert (forecast["train"] > 0) == trains
+    assert forecast["score"] > 0
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
