@@ -65,10 +65,15 @@ def test_the_sample_depends_on_the_code_that_it_imports():
 
 def test_the_lock_of_the_sample_is_of_this_code():
     # Otherwise its videos are drawn again for everyone who clones, and the lock changes.
-    render = YAML(typ="safe", pure=True).load(ROOT / "sample/dvc.lock")["stages"]["render"]
-    locked = {dep["path"]: dep["md5"] for dep in render["deps"]}
-    now = {path: md5(ROOT / path) for path in locked}
-    assert now == locked, "run `dvc repro` and commit sample/dvc.lock"
+    read = YAML(typ="safe", pure=True).load
+    stage = read(ROOT / "sample/dvc.yaml")["stages"]["render"]
+    lock = read(ROOT / "sample/dvc.lock")["stages"]["render"]
+    locked = {dep["path"]: dep["md5"] for dep in lock["deps"]}
+    now = {path: md5(ROOT / path) for path in stage["deps"]}
+    assert (lock["cmd"], locked) == (stage["cmd"], now), (
+        "run `dvc repro` and commit sample/dvc.lock"
+    )
+    assert [out["path"] for out in lock["outs"]] == stage["outs"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
