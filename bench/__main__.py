@@ -6,22 +6,18 @@ python -m bench --update           also renews the table of docs/performance.md
 """
 
 import importlib
-import os
-import platform
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyperf
-import torch
 import typer
 from tabulate import tabulate
 from tqdm import tqdm
 
 from bench.growth import draw_growth, measure_growth
+from bench.pages import machine, replace_table
 from bench.pairs import Measured, measure
 from hlclip.system import replacing
 
@@ -29,7 +25,6 @@ CASES = ("evaluation", "reruns", "trunk", "training", "siglip", "reading", "deco
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results"
 PAGE = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- table: make bench -->\n", "<!-- end of table -->\n"
 
 
 def main(
@@ -58,11 +53,7 @@ def main(
     text = _write(measured, growth)
     typer.echo(text)
     if update:
-        content = PAGE.read_text(encoding="utf-8")
-        before, _, rest = content.partition(BEGIN)
-        after = rest.partition(END)[2]
-        with replacing(PAGE) as path:
-            path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        replace_table(PAGE, "make bench", text)
         if growth:
             draw_growth(growth, ROOT / "docs/growth.svg")
 
@@ -89,12 +80,8 @@ def _write(measured: list[Measured], growth: list[dict[str, Any]]) -> str:
 
 def markdown(measured: list[Measured], growth: list[dict[str, Any]]) -> str:
     """The tables, and on what they were measured."""
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({processor()}), "
-        f"{torch.get_num_threads()} torch threads, Python {platform.python_version()}, "
-        + ", ".join(f"{p} {version(p)}" for p in ("torch", "open_clip_torch", "h5py", "av"))
-        + f", hlclip {version('hlclip')}. Medians; each pair in turns in one process."
-    ]
+    on = machine("open_clip_torch", "h5py", "av")
+    lines = [f"{on}. Medians; each pair in turns in one process."]
     if measured:
         table = [
             (
@@ -120,16 +107,6 @@ def markdown(measured: list[Measured], growth: list[dict[str, Any]]) -> str:
         heads = ("stage", *(f"{count:,} videos" for count in counts))
         lines += ["", tabulate(table, heads, tablefmt="github", disable_numparse=True)]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """Model name where the system tells it."""
-    try:
-        content = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(": ")[1] for line in content.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

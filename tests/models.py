@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.models import register_model
 
 PREPROCESS = {
@@ -87,3 +87,21 @@ def save_model(
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     save_file(built(config, seed=seed).state_dict(), folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"
+
+
+def outlier_model(folder: Path, size: float) -> str:
+    """A model of whose tokens one channel is `size`, as in the residual stream of large models.
+
+    As there, the norms that read the stream make little of that channel and more of the others.
+    """
+    model = save_model(folder, tiny_config())
+    path = folder / "open_clip_model.safetensors"
+    weights = load_file(path)
+    weights["visual.ln_pre.bias"][3] = size
+    weights["positional_embedding"][:, 3] = size
+    for name in weights:
+        if name.endswith(("ln_1.weight", "ln_2.weight", "ln_post.weight", "ln_final.weight")):
+            weights[name] *= size / 8
+            weights[name][3] = 0
+    save_file(weights, path)
+    return model

@@ -1,18 +1,23 @@
 """How pairs are measured and shown; what is measured equals what it is measured against."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bench import epoch
+from bench import ablation, epoch
 from bench.__main__ import markdown
+from bench.pages import replace_table
 from bench.pairs import Measured, Pair, measure
 from bench.siglip import random_batch
 from bench.training import Step, full_blocks_step, naive_step
 from hlclip.model import Encoder, build_tail, load_encoder
+from hlclip.params import load_params
 from hlclip.training.batches import Batch
+from sample.films import Film, plan_film
+from sample.render import render
 from tests.models import built, save_model, small_timm, tiny_config
 
 
@@ -143,3 +148,51 @@ def test_an_epoch_and_what_the_device_can_do(tmp_path, capsys: pytest.CaptureFix
     assert share is not None
     assert 0 <= int(share[1]) <= 100
     assert re.search(r"TFLOP/s, of peak +\| [\d.e-]+ of [\d.e-]+ \(", shown)
+
+
+def test_every_row_of_the_ablation_is_a_valid_run() -> None:
+    base = load_params()
+    for rows, models in ablation.TABLES.values():
+        for row in rows:
+            for model in models:
+                ablation.changed(base, {**row, "encoder.model": model})
+
+
+def test_the_ablation_trains_each_row_with_each_seed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(vid: str, seed: tuple[int, ...], *, seconds: int | None) -> Film:
+        return plan_film(vid, seed, seconds=12)
+
+    monkeypatch.setattr("sample.render.plan_film", short)
+    render(tmp_path / "data", {"train": 3, "val": 2, "test": 2}, workers=1)
+    model = save_model(tmp_path / "tiny", tiny_config())
+    small = {"data.root": str(tmp_path / "data"), "frames.size": 32, "train.epochs": 1}
+    base = ablation.changed(load_params(), {**small, "train.batch": 2})
+    rows: list[ablation.Change] = [{}, {"train.blocks": 1}]
+
+    def measure() -> ablation.Figures:
+        return ablation.measure_rows(base, rows, [model], seeds=[0, 1], store=tmp_path / "store")
+
+    figures = measure()
+    assert list(figures) == ["zero-shot", "none", "`train.blocks=1`"]
+    heads = ["`tiny`, val", "`tiny`, test"]
+    assert all(list(columns) == heads for columns in figures.values())
+    assert [len(figures[name][heads[0]]) for name in figures] == [1, 2, 2]
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/training/*")}
+    assert len(trained) == 4
+    assert measure() == figures
+    assert trained == {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/training/*")}
+
+
+def test_the_ablation_shows_mean_and_standard_deviation(tmp_path: Path) -> None:
+    runs = [{"mAP": 40.0, "HIT@1": 60.0}, {"mAP": 42.0, "HIT@1": 60.0}]
+    text = ablation.markdown({"zero-shot": {"val": runs[:1]}, "none": {"val": runs}}, seeds=2)
+    assert re.search(r"\| zero-shot +\| 40\.00 / 60\.00 +\|", text)
+    assert "41.00 ± 1.41 / 60.00 ± 0.00" in text
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- table: losses -->\nold\n<!-- end of table -->\nb\n")
+    replace_table(page, "losses", text)
+    assert page.read_text() == f"a\n<!-- table: losses -->\n\n{text}\n<!-- end of table -->\nb\n"
+    with pytest.raises(ValueError, match="no line <!-- table: parameters -->"):
+        replace_table(page, "parameters", text)

@@ -14,7 +14,7 @@ from hlclip.cli import app
 from tests.docs import PAGES, ROOT, SHELL, blocks, inline_code, tables
 
 OTHER_PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "sample/README.md")]
-MADE = ("sample/data", "bench/results")
+MADE = ("sample/data", "sample/model-gap", "bench/results")
 """Folders that commands make; git ignores them."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVERYTHING = [block for page in PAGES for block in blocks(page)]

@@ -51,17 +51,19 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
 
 
 def _check_sample(root: Path) -> Check[None]:
-    """Is the bundled sample drawn? DVC asks for it in some commands, wherever the data are."""
-    if _SAMPLE.exists() or not (_SAMPLE.parent / "dvc.yaml").exists():
+    """Is the bundled sample made? DVC asks for it in some commands, wherever the data are."""
+    folders = (_SAMPLE, _SAMPLE.with_name("model-gap"))
+    missing = ", ".join(str(folder) for folder in folders if not folder.exists())
+    if not missing or not (_SAMPLE.parent / "dvc.yaml").exists():
         return
     if _draws_sample(root):
-        yield Finding("sample", "note", f"{_SAMPLE} is not there yet; the first run draws it")
+        yield Finding("sample", "note", f"not there yet: {missing}; the first run makes it")
     else:
         found = (
-            f"{_SAMPLE} is not there: `dvc checkout`, `dvc commit`, `dvc exp apply` and "
+            f"not there: {missing}; `dvc checkout`, `dvc commit`, `dvc exp apply` and "
             "`dvc exp save` end with an error of DVC"
         )
-        yield Finding("sample", "note", found, "`dvc repro sample/dvc.yaml` draws it")
+        yield Finding("sample", "note", found, "`dvc repro sample/dvc.yaml` makes it")
 
 
 def _draws_sample(root: Path) -> bool:

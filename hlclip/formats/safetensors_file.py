@@ -79,7 +79,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 def is_fine_tuned(facts: dict[str, Any]) -> bool:
     """Whether the checkpoint of these facts holds trained tensors; if not, it is zero-shot CLIP's.
 
-    With 0 trained blocks the heads alone may have trained.
+    With 0 trained blocks the heads alone, or a temporal head, may have trained.
     """
     return facts["train"]["blocks"] > 0 or "chosen" in facts
 

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
 from hlclip.doctor import Finding, examine
+from hlclip.doctor.forecast import forecast_seconds
+from hlclip.formats import Annotation
+from hlclip.model import load_encoder
 from hlclip.params import Params, load_params
 from hlclip.system import in_words
 from tests.films import film
@@ -101,6 +105,17 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.parametrize(("temporal", "trains"), [("none", False), ("conv", True)])
+def test_a_temporal_head_alone_takes_time_to_train(project: Project, temporal: str, trains: bool):
+    project.set("train", blocks=0, temporal=temporal)
+    rows = [Annotation(qid=0, vid="a", query="a cat", duration=6)]
+    params, cpu = project.params(), torch.device("cpu")
+    encoder = load_encoder(params.encoder.model, None, cached_blocks=2)
+    forecast = forecast_seconds([], {"train": rows, "val": rows}, params, encoder, cpu)
+    assert (forecast["train"] > 0) == trains
+    assert forecast["score"] > 0
+
+
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
 def test_the_disk_is_computed_from_the_models_shapes(project: Project, dtype: str, size: int):
     project.set("encoder", dtype=dtype)
@@ -149,7 +164,8 @@ def test_a_sample_that_is_not_drawn_yet_is_no_problem(project: Project):
     stage.parent.mkdir()
     stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
     found = project.examine()
-    assert found["sample"].found == "sample/data is not there yet; the first run draws it"
+    missing = "sample/data, sample/model-gap"
+    assert found["sample"].found == f"not there yet: {missing}; the first run makes it"
     assert not {"annotations train", "videos"} & found.keys()
 
 
@@ -159,9 +175,11 @@ def test_commands_of_dvc_want_the_sample_wherever_the_data_are(project: Project)
     stage.parent.mkdir()
     stage.write_text("stages: {render: {cmd: draw, outs: [data]}}\n")
     said = run("--quick").stdout
-    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` draws it" in said
+    assert "`dvc exp save` end with an error of DVC; `dvc repro sample/dvc.yaml` makes it" in said
     (stage.parent / "data").mkdir()
-    assert "sample/data" not in run("--quick").stdout
+    assert "not there: sample/model-gap; `dvc checkout`" in run("--quick").stdout
+    (stage.parent / "model-gap").mkdir()
+    assert "not there" not in run("--quick").stdout
 
 
 def test_a_file_with_a_releases_name_must_be_the_release(project: Project):

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hlclip.cli import app
@@ -48,7 +48,7 @@ from hlclip.video.container import probe
 from hlclip.video.refusals import VideoError
 from tests.damage import DAMAGES, of_another_key
 from tests.films import copy, film
-from tests.models import save_model, tiny_config
+from tests.models import outlier_model, save_model, tiny_config
 
 QUERIES = ["a red dog runs", "people talk"]
 
@@ -269,24 +269,6 @@ def test_a_checkpoint_that_does_not_know_its_cache_is_refused(
     path = with_facts(checkpoint, tmp_path / "old.safetensors", dtype=None)
     with pytest.raises(CheckpointError, match=r"no field 'dtype'.*\n`dvc repro train`"):
         load_scorer(path, store=tmp_path)
-
-
-def outlier_model(folder: Path, size: float) -> str:
-    """A model of whose tokens one channel is `size`, as in the residual stream of large models.
-
-    As there, the norms that read the stream make little of that channel and more of the others.
-    """
-    model = save_model(folder, tiny_config())
-    path = folder / "open_clip_model.safetensors"
-    weights = load_file(path)
-    weights["visual.ln_pre.bias"][3] = size
-    weights["positional_embedding"][:, 3] = size
-    for name in weights:
-        if name.endswith(("ln_1.weight", "ln_2.weight", "ln_post.weight", "ln_final.weight")):
-            weights[name] *= size / 8
-            weights[name][3] = 0
-    save_file(weights, path)
-    return model
 
 
 @pytest.mark.parametrize("size", [1e2, 1e3, 6e4])

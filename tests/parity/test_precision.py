@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hlclip.formats import Annotation
 from hlclip.model import (
+    Encoder,
     EncoderError,
+    Tail,
     autocast,
     build_tail,
     cast_tokens,
@@ -34,7 +37,7 @@ from hlclip.training import (
 )
 from hlclip.training.token_sources import Location
 from tests.cached import CachedData, cached_data
-from tests.models import save_model, tiny_config
+from tests.models import outlier_model, save_model, tiny_config
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -162,6 +165,38 @@ def test_a_model_with_large_activations(tmp_path: Path, model: str) -> None:
     )
     assert (rounded[0] - exact[0]).abs().max() < 2e-3
     assert abs(rounded[1] - exact[1]) < 1e-4
+
+
+@pytest.mark.parametrize("size", [1e2, 1e3, 6e4])
+def test_cosines_with_outlier_channels_are_those_without_a_cache(
+    size: float, tmp_path: Path
+) -> None:
+    """One channel of both towers is `size`; the bounds are those of docs/store.md."""
+    model = outlier_model(tmp_path / "model", size)
+    encoder = load_encoder(model, None, cached_blocks=2)
+    tail = build_tail(encoder).requires_grad_(False)
+    for dtype, bound, share in (
+        ("float32", 1e-6, 0.01),
+        ("float16", 3e-4, 0.02),
+        ("bfloat16", 3e-3, 0.1),
+    ):
+        data = cached_data(tmp_path / dtype, model, dtype=dtype)
+        batch = batch_of(data)
+        assert batch.image_tokens.float().max() == pytest.approx(size, rel=0.05)
+        cached = tail(batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths)
+        rows = [row for row in data.index.queries["train"] if row.vid in data.frames]
+        exact = torch.cat([_without_cache(encoder, tail, data, row) for row in rows])
+        error = (cached - exact).abs().max()
+        assert error < bound
+        if size <= 1e3:
+            assert error < share * exact.std()
+
+
+def _without_cache(encoder: Encoder, tail: Tail, data: CachedData, row: Annotation) -> Tensor:
+    image = encoder.image_tokens(data.frames[row.vid][: row.clips], batch=4)
+    text = encoder.text_tokens(row.query)[None]
+    owner = torch.zeros(len(image), dtype=torch.int64)
+    return tail(image, owner, text, torch.tensor([text.shape[1]]))
 
 
 def test_keys_of_float16_and_float32_are_those_of_earlier_stores() -> None:

@@ -1,8 +1,10 @@
 """Files between stages that are of different runs: each stage refuses them and names the file."""
 
+import json
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from hlclip.formats import (
     write_manifests,
     write_scores,
 )
+from hlclip.model import DeviceError
 from hlclip.params import Params, load_params
 from hlclip.pipeline.evaluate import scores_input
 from hlclip.pipeline.inputs import (
@@ -66,7 +69,8 @@ def item(key: str) -> Item:
 
 def finish(of: Index, params: Params) -> None:
     """Every file between two stages, as a run of the pipeline leaves them in this folder."""
-    encoder = {"weights": "w", "cached_blocks": params.encoder.cached_blocks}
+    encoder: dict[str, str | int | float] = {"model": "m", "pretrained": "none", "weights": "w"}
+    encoder["cached_blocks"] = params.encoder.cached_blocks
     header = frames_header(
         **params.frames.model_dump(exclude={"decoder"}), clip_seconds=of.clip_seconds
     )
@@ -162,6 +166,19 @@ def test_a_parameter_that_changes_no_result_is_free(tmp_path: Path) -> None:
         others = (("train.device", "cuda:3"), ("frames.decoder", "pyav"), ("pool.window", 7))
         for key, value in others:
             read_all(changed(PARAMS, key, value))
+
+
+@pytest.mark.parametrize("stage", ["activations", "train", "score"])
+def test_a_stage_that_computes_takes_the_named_device(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HLCLIP_STORE", str(tmp_path / "store"))
+    params = changed(PARAMS, "train.device", "cuda:99")
+    with chdir(tmp_path):
+        finish(index(), params)
+        Path("params.yaml").write_text(json.dumps(params.model_dump()))
+        with pytest.raises(DeviceError, match="device 'cuda:99' cannot be used"):
+            import_module(f"stages.{stage}").main()
 
 
 @pytest.mark.parametrize(

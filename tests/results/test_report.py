@@ -350,6 +350,14 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path):
     assert "<b>video</b>" not in html
 
 
+def test_a_temporal_head_is_named(run: Run):
+    assert "temporal head" not in Page(render(run, Thumbnails())).text
+    train = run.params.train.model_copy(update={"temporal": "conv", "temporal_depth": 2})
+    with_head = replace(run, params=run.params.model_copy(update={"train": train}))
+    text = Page(render(with_head, Thumbnails())).text
+    assert "temporal head2 convolutions over 5 clips, 128 channels" in text
+
+
 def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
