@@ -97,6 +97,28 @@ def test_another_number_of_blocks_starts_at_train(project: Project):
     assert "HL-CLIP-1" in project.run("dvc", "metrics", "diff")
 
 
+def test_a_temporal_head_goes_through_all_stages_to_own_videos(project: Project):
+    tokens = project.stored("images")
+    output = project.run("dvc", "exp", "run", "-S", "train.temporal=conv", "-S", "train.blocks=0")
+    assert stages_run(output) == ["train", "score", "evaluate"]
+    metrics = json.loads((project.root / "metrics.json").read_text())
+    assert "HL-CLIP-0+conv (SP)" in metrics["test"]
+    hlclip = ("python", "-m", "hlclip")  # the project's own code
+    assert "HL-CLIP-0+conv (SP)" in project.run(*hlclip, "table")
+    project.run(*hlclip, "report")
+    assert "HL-CLIP-0+conv" in (project.root / "outputs/report.html").read_text()
+    predictions = project.root / "outputs/predictions/test-HL-CLIP-0+conv-SP.jsonl"
+    expected = json.loads(predictions.read_text())  # of the only row
+    video = project.data / "videos" / f"{expected['vid']}.mp4"
+    model = f"local-dir:{project.data.parent / 'model'}"
+    tuned = ("--checkpoint", "outputs/train.safetensors", "--model", model)
+    project.run(*hlclip, "highlight", str(video), expected["query"], *tuned)
+    found = json.loads((project.root / "highlights/scores.jsonl").read_text())
+    scores = found["pred_saliency_scores"]
+    assert scores == pytest.approx(expected["pred_saliency_scores"], abs=1e-5)
+    assert project.stored("images") == tokens  # a video of the data set is not encoded again
+
+
 def test_an_added_video_is_the_only_one_decoded_and_encoded(project: Project, tmp_path: Path):
     data = tmp_path / "more data"
     shutil.copytree(project.data, data)
