@@ -1,6 +1,7 @@
 """The files that stages, commands and other programs exchange: one module per format.
 
 annotations         annotation rows in the QVHighlights format
+data_sets           names of data sets and protocols; clips with times of their own
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 scores              cosines of every clip with its query; names of variants
@@ -20,6 +21,7 @@ from hlclip.formats.annotations import (
     Level,
     read_annotations,
 )
+from hlclip.formats.data_sets import RETRIEVAL, ClipTimes, DataSet, Protocol
 from hlclip.formats.manifests import (
     Header,
     Index,
