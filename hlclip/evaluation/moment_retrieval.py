@@ -1,10 +1,12 @@
 """Moment retrieval as the official script (Moment-DETR's `standalone_eval`) measures it.
 
 HL-CLIP predicts saliency alone; `moments` finds windows in it. Other systems predict windows.
+Charades-STA, TACoS and ActivityNet Captions are measured by the same code in the field, with other
+ranges of lengths, recall at lower IoU, and the mean IoU (UniVTG, R2-Tuning).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,27 @@ Windows = NDArray[np.float64]
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Lowest IoU of a correct prediction: 0.5, 0.55, ..., 0.95."""
 
-RANGES = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)}
-"""Range -> seconds: moments longer than the first and at most as long as the second."""
+
+class Convention(NamedTuple):
+    """What the field reports for the moments of a data set."""
+
+    ranges: Mapping[str, tuple[float, float]]
+    """Range -> seconds: moments longer than the first and at most as long as the second."""
+    recalls: tuple[float, ...]
+    """Lowest IoU of a recalled moment."""
+    mean_iou: bool
+    """Also the mean IoU of the first prediction."""
+
+
+QVHIGHLIGHTS = Convention(
+    {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)},
+    THRESHOLDS,
+    mean_iou=False,
+)
+RETRIEVAL = Convention(
+    {**QVHIGHLIGHTS.ranges, "long": (30, np.inf)}, (0.3, *THRESHOLDS), mean_iou=True
+)
+"""Of Charades-STA, TACoS and ActivityNet Captions."""
 
 MAX_PREDICTIONS = 10
 """Predictions of a query that count towards mAP, the first of the submission."""
@@ -40,7 +61,9 @@ def stack(rows: Sequence[NDArray[Any]], *, fill: float = 0) -> NDArray[Any]:
 
 
 def moment_metrics(
-    truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
+    truth: Sequence[Windows],
+    predictions: Sequence[Sequence[Sequence[float]]],
+    convention: Convention = QVHIGHLIGHTS,
 ) -> dict[str, dict[str, Figures]]:
     """MR-mAP and MR-R1 at each IoU threshold, for all moments and by their length.
 
@@ -50,7 +73,7 @@ def moment_metrics(
 
     Returns:
         Percentages by range (`full`, `long`, `middle`, `short`), metric and threshold. A range that
-        holds no moment is left out.
+        holds no moment is left out. The mean IoU is `MR-R1` at `mIoU`.
     """
     if len(truth) != len(predictions):
         raise HlclipError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
@@ -60,7 +83,7 @@ def moment_metrics(
             raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
     seconds = [windows[:, 1] - windows[:, 0] for windows in truth]
     figures: dict[str, dict[str, Figures]] = {}
-    for name, (shortest, longest) in sorted(RANGES.items()):
+    for name, (shortest, longest) in sorted(convention.ranges.items()):
         inside = [w[(s > shortest) & (s <= longest)] for w, s in zip(truth, seconds, strict=True)]
         queries = [query for query, windows in enumerate(inside) if len(windows)]
         if queries:
@@ -70,7 +93,7 @@ def moment_metrics(
             predicted = stack(first, fill=np.nan)
             figures[name] = {
                 "MR-mAP": _mean_average_precision(predicted, moments),
-                "MR-R1": _recall_at_1(predicted, moments),
+                "MR-R1": _recall_at_1(predicted, moments, convention),
             }
     return figures
 
@@ -115,8 +138,8 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
     return correct
 
 
-def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
-    """Share of queries whose first prediction is correct, at each threshold."""
+def _recall_at_1(predicted: Windows, moments: Windows, convention: Convention) -> Figures:
+    """Share of queries whose first prediction is correct, at each threshold; mean IoU."""
     first = predicted[:, :1]
     best = _iou(first, moments).argmax(axis=1)
     moment = moments[np.arange(len(moments)), best]
@@ -125,7 +148,8 @@ def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
     shared = _overlap(first[:, 0], moment)
     hull = np.maximum(first[:, 0, 1], moment[:, 1]) - np.minimum(first[:, 0, 0], moment[:, 0])
     iou = shared / hull
-    return {str(t): percent(np.mean(iou >= t)) for t in THRESHOLDS}
+    recall = {str(t): percent(np.mean(iou >= t)) for t in convention.recalls}
+    return recall | ({"mIoU": percent(iou.mean())} if convention.mean_iou else {})
 
 
 def _iou(a: Windows, b: Windows) -> Windows:
