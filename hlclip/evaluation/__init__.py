@@ -13,6 +13,7 @@ moment_rules        the rules that find them
 """
 
 from hlclip.evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark_of, has_truth
+from hlclip.evaluation.domain_metrics import ALL
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,

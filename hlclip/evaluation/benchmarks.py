@@ -29,12 +29,16 @@ class Benchmark(NamedTuple):
     """Of `domains`: ratings [clips, annotators] -> is the clip a highlight for the annotator?"""
     top: int | None = None
     """Of `domains`: number of best clips of a video that count; None for all."""
+    domains: int = 0
+    """Of `domains`: their number in the data set."""
 
 
 BENCHMARKS = {
     "qvhighlights": Benchmark("QVHighlights", "levels", "VeryGood", "mAP"),
-    "tvsum": Benchmark("TVSum", "domains", ALL, "top-5 mAP", above_median, top=5),
-    "youtube-highlights": Benchmark("YouTube Highlights", "domains", ALL, "mAP", above_zero),
+    "tvsum": Benchmark("TVSum", "domains", ALL, "top-5 mAP", above_median, top=5, domains=10),
+    "youtube-highlights": Benchmark(
+        "YouTube Highlights", "domains", ALL, "mAP", above_zero, domains=6
+    ),
     "charades-sta": Benchmark("Charades-STA", "moments", "moments", "mAP"),
     "tacos": Benchmark("TACoS", "moments", "moments", "mAP"),
     "activitynet": Benchmark("ActivityNet Captions", "moments", "moments", "mAP"),
