@@ -63,7 +63,7 @@ def evaluate(
     windows = [row.pred_relevant_windows for row in rows if row.pred_relevant_windows]
     scores = [row.pred_saliency_scores for row in rows if row.pred_saliency_scores]
     blind = sum(not row.relevant_windows for row in queries)
-    if windows and scores and blind and benchmark.kind != "domains":
+    if windows and scores and blind:
         windows = []
         echo(
             f"{blind} of {len(queries)} queries have no relevant_windows in the annotations: "
