@@ -181,7 +181,10 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
 
 def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
     if not path.exists():
-        raise ReportError(f"{path}: not there", "the report needs a finished run: run `dvc repro`")
+        raise ReportError(
+            f"{path}: not there",
+            "name the folder of a finished run, or run `dvc repro` in this one",
+        )
     try:
         return read(path)
     except HlclipError:

@@ -72,7 +72,7 @@ SAYS = {
         "zero-shot",
         "HL-CLIP-2",
         "MR mAP (%)",
-        "consensus 8",
+        "consensus (focus 8)",
         "peaks",
         "40.00",
     ),

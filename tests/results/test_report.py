@@ -213,8 +213,8 @@ def test_the_summary_marks_the_best_of_each_column(run: Run):
 
 
 def test_the_report_names_the_rule_for_moments(run: Run):
-    assert run.rules == {"zero-shot": "consensus 2", "HL-CLIP-2": "consensus 2"}
-    assert "<dt>moments</dt><dd>consensus 2</dd>" in render(run, Thumbnails())
+    assert run.rules == {"zero-shot": "consensus (focus 2)", "HL-CLIP-2": "consensus (focus 2)"}
+    assert "<dt>moments</dt><dd>consensus (focus 2)</dd>" in render(run, Thumbnails())
 
 
 def test_the_summary_has_moments_where_they_were_measured(run: Run):
