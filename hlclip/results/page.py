@@ -15,6 +15,7 @@ from hlclip.evaluation import RULES
 from hlclip.formats import pooled
 from hlclip.results import page_charts as charts
 from hlclip.results import page_tables as tables
+from hlclip.results.experiments import METRICS
 from hlclip.results.page_queries import FIRST_IOU, HIGHLIGHT_AP, MOMENT_AP, SCALE, pack_split
 from hlclip.results.run import Run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
@@ -72,18 +73,22 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
 
 
 def _headlines(run: Run) -> list[dict[str, Any]]:
-    """VeryGood figures of the last variant with SP on each split, and the gains in them."""
+    """VeryGood figures of the last variant with SP on each split, and what they gain or lose."""
     first, last = run.variants[0], run.variants[-1]
     headlines = []
     for split, part in run.splits.items():
         if not part.figures:
             continue
-        maps = {name: figures["VeryGood"]["mAP"] for name, figures in part.figures.items()}
-        gains = {"from pooling": maps[pooled(last)] - maps[last]}
+        figures = {name: levels["VeryGood"] for name, levels in part.figures.items()}
+        shown = figures[pooled(last)]
+        before = {"from pooling": figures[last]}
         if first != last:
-            gains = {"from fine-tuning": maps[pooled(last)] - maps[pooled(first)], **gains}
-        figures = part.figures[pooled(last)]["VeryGood"]
-        headlines.append({"split": split, "name": pooled(last), **figures, "gains": gains})
+            before = {"from fine-tuning": figures[pooled(first)], **before}
+        gains = {
+            name: {metric: shown[metric] - other[metric] for metric in METRICS}
+            for name, other in before.items()
+        }
+        headlines.append({"split": split, "name": pooled(last), **shown, "gains": gains})
     return headlines
 
 

@@ -278,6 +278,7 @@
     const shown = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
     find("list").replaceChildren(...shown.map((query) => listItem(split, query)));
     drawAgain(true);
+    find("nothing").hidden = found.length > 0;
     find("count").textContent = `${found.length} of ${split.queries.length} queries`;
     find("page").textContent = `Page ${state.page + 1} of ${pages}`;
     find("previous").disabled = state.page === 0;
