@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     """Of `consensus`; the other rules ignore it."""
 
     def __str__(self) -> str:
-        return f"consensus {self.focus:g}" if self.rule == "consensus" else self.rule
+        return f"consensus (focus {self.focus:g})" if self.rule == "consensus" else self.rule
 
 
 Groups = dict[str, dict[str, float]]

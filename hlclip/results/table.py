@@ -10,6 +10,7 @@ from hlclip.results.domains import SD, Columns, columns, mean_of_references, mea
 from hlclip.results.experiments import (
     Experiment,
     ExperimentsError,
+    by_number,
     check_known,
     following,
 )
@@ -209,11 +210,12 @@ def _trained(variant: str) -> bool:
     return not variant.startswith(ZERO_SHOT)
 
 
-def _order(line: Line) -> tuple[int, bool, str, bool, str]:
+def _order(line: Line) -> tuple[int, bool, str, bool, list[tuple[float, str]]]:
     model = unpooled(line.variant) if line.runs and _trained(line.variant) else ""
     sp = line.variant != unpooled(line.variant)
     splits = ("train", "val", "test")
-    return splits.index(line.split), line.runs == 0, model, sp, line.setting
+    values = [by_number(part.partition("=")[2]) for part in line.setting.split(", ") if part]
+    return splits.index(line.split), line.runs == 0, model, sp, values
 
 
 def _differences(*experiments: Experiment, free: Sequence[str]) -> list[str]:

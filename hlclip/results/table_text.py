@@ -26,7 +26,7 @@ def render(
     parts = []
     benchmark = experiments[0].benchmark
     paper = METRICS if any(line.paper for line in table) else ()
-    for split in dict.fromkeys(line.split for line in table):
+    for split in sorted({line.split for line in table}, key=lambda name: _TITLES.get(name, name)):
         lines_of_split = [line for line in table if line.split == split]
         # Table 2 of the paper has no moments; where settings are compared, val stands in for test.
         compared = (
