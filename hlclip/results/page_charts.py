@@ -9,7 +9,6 @@ from typing import Any
 
 import altair as alt
 
-from hlclip.formats import ANNOTATORS, MAX_RATING
 from hlclip.results.page_queries import MOMENTS
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
@@ -76,7 +75,7 @@ def _marked_lines(base: alt.Chart, *, height: int, **mark: Any) -> Spec:
     return chart.properties(width="container", height=height).to_dict()
 
 
-def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
+def saliency(variants: Sequence[str], *, annotators: int, rating_scale: tuple[int, int]) -> Spec:
     """Curves of one query before and after pooling; below them ratings and moments.
 
     The script of the page fills in the width and three data sets for the query that is opened:
@@ -85,11 +84,16 @@ def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
     `rating`; `peaks` with `middle`, `letter` and the pooled score `sp`; `moments` with `start`,
     `end`, and `row`: `truth` or the rank of a prediction. A query without ratings leaves out the
     panel after the variants.
+
+    Args:
+        annotators: 0 if no query has ratings.
+        rating_scale: lowest and highest rating.
     """
     panels = [
         _panel(number, name, last=name == variants[-1]) for number, name in enumerate(variants)
     ]
-    strips = [_ratings(), _moments(len(variants) - 1)] if rated else [_moments(len(variants) - 1)]
+    strips = [_ratings(annotators, rating_scale)] if annotators else []
+    strips.append(_moments(len(variants) - 1))
     chart = alt.vconcat(*panels, *strips, spacing=8).resolve_scale(x="shared")
     return chart.to_dict()
 
@@ -127,7 +131,7 @@ def _panel(number: int, variant: str, *, last: bool) -> alt.LayerChart | alt.Fac
     return alt.layer(*layers, hover).properties(height=110)
 
 
-def _ratings() -> alt.Chart:
+def _ratings(annotators: int, rating_scale: tuple[int, int]) -> alt.Chart:
     return (
         alt.Chart(alt.NamedData("ratings"))
         .mark_rect(color=RATED)
@@ -136,10 +140,10 @@ def _ratings() -> alt.Chart:
             x2="end:Q",
             y=alt.Y("annotator:O")
             .title("rated by")
-            .scale(domain=list(range(1, ANNOTATORS + 1)))
+            .scale(domain=list(range(1, annotators + 1)))
             .axis(ticks=False, domain=False),
             opacity=alt.Opacity("rating:Q")
-            .scale(domain=[0, MAX_RATING], range=[0, 1])
+            .scale(domain=list(rating_scale), range=[0, 1])
             .legend(None),
             tooltip=["annotator:O", "rating:Q"],
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import MAX_RATING, pooled
+from hlclip.formats import pooled
 from hlclip.results.run import Run, SplitRun
 
 SCALE = 30_000
@@ -30,18 +30,20 @@ APART = 2
 def pack_split(run: Run, split: str) -> dict[str, Any]:
     """One split as JSON: lists with an entry for each query, curves and ratings as base64.
 
-    `curves`: variant -> int16 little-endian, the clips of all queries in a row. `ratings`: uint8,
-    three for each clip. `precision`: variant -> VeryGood AP in percent. `orders`: see `orders`,
-    null for NaN. `peaks`: clips of the highest peaks, see `query_peaks`. `favourites`: see
-    `favourite`. `predicted`: the first moments of the last variant with SP, and `annotated`: those
-    of the annotators, null without ground truth; start and end in seconds. `missing`: query -> why
-    it has no video.
+    `curves`: variant -> int16 little-endian, the clips of all queries in a row. `ratings`: uint8
+    above the lowest of the scale, one of each annotator for each clip. `times`: query -> (start,
+    end) of each clip in seconds, where the clips have times of their own. `precision`: variant ->
+    AP in percent. `orders`: see `orders`, null for NaN. `peaks`: clips of the highest peaks, see
+    `query_peaks`. `favourites`: see `favourite`. `predicted`: the first moments of the last variant
+    with SP, and `annotated`: those of the annotators, null without ground truth; start and end in
+    seconds. `missing`: query -> why it has no video.
     """
     part = run.splits[split]
     rows = part.scores.rows
     clips = part.scores.clips
     rated = bool(part.precision)
     ratings = [row.ratings() for row in rows] if rated else []
+    low = rows[0].rating_scale[0]
     return {
         "qids": [str(row.qid) for row in rows],
         "queries": [row.query for row in rows],
@@ -59,9 +61,10 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
             for name, values in orders(run, part).items()
         },
         "curves": {name: _curves(matrix, clips) for name, matrix in part.predictions.items()},
-        "ratings": _base64(np.concatenate(ratings).astype(np.uint8)) if rated else None,
+        "ratings": _base64((np.concatenate(ratings) - low).astype(np.uint8)) if rated else None,
+        "times": {str(query): row.timed_clips for query, row in enumerate(rows) if row.timed_clips},
         "peaks": [query_peaks(run, part, query) for query in range(len(rows))],
-        "favourites": [favourite(each) for each in ratings],
+        "favourites": [favourite(each - low) for each in ratings],
         "predicted": [
             [window[:2] for window in windows[:MOMENTS]]
             for windows in part.windows[pooled(run.variants[-1])]
@@ -73,20 +76,20 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
 def orders(run: Run, part: SplitRun) -> dict[str, NDArray[np.float64]]:
     """The values by which the page sorts queries: name -> [queries], AP and gains in percent.
 
-    NaN where the video is missing. Values of highlights are also NaN where no annotator found a
-    clip very good: then the AP is 0 for all scores.
+    NaN where the video is missing. Values of highlights are also NaN where no annotator has a
+    highlight (at Very Good): then the AP is 0 for all scores.
     """
-    if not part.precision:
-        return {}
     last = run.variants[-1]
     ap = part.precision
     filmed = part.scores.lengths > 0
-    rated = [MAX_RATING in np.array(row.saliency_scores or ()) for row in part.scores.rows]
-    shares = {HIGHLIGHT_AP: ap[pooled(last)]}
-    if len(run.variants) > 1:
-        shares["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
-    shares["gain from pooling"] = ap[pooled(last)] - ap[last]
-    found = {name: np.where(filmed & rated, 100 * each, np.nan) for name, each in shares.items()}
+    found: dict[str, NDArray[np.float64]] = {}
+    if ap:
+        shares = {HIGHLIGHT_AP: ap[pooled(last)]}
+        if len(run.variants) > 1:
+            shares["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
+        shares["gain from pooling"] = ap[pooled(last)] - ap[last]
+        defined = filmed & part.highlights
+        found = {name: np.where(defined, 100 * each, np.nan) for name, each in shares.items()}
     if part.moments:
         precision, iou = part.moments[pooled(last)]
         found[MOMENT_AP] = np.where(filmed, 100 * precision, np.nan)
@@ -124,7 +127,7 @@ def favourite(ratings: NDArray[np.int64]) -> int | None:
     """The clip with the highest sum of ratings, the first of equals; None if all ratings are 0.
 
     Args:
-        ratings: 0..4 [clips, annotators].
+        ratings: above the lowest of the scale [clips, annotators].
     """
     sums = ratings.sum(axis=1)
     return int(sums.argmax()) if sums.any() else None

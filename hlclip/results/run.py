@@ -12,9 +12,14 @@ from dvc.utils.flatten import unflatten
 from numpy.typing import NDArray
 
 from hlclip.evaluation import (
+    Benchmark,
+    Groups,
     Setting,
     Window,
+    benchmark_of,
     ground_truth,
+    has_truth,
+    measure,
     pad,
     query_moments,
     query_precision,
@@ -66,7 +71,10 @@ class SplitRun:
     predictions: dict[str, NDArray[np.float32]]
     """Variant, with and without SP -> scores [queries, clips], 0 beyond a row's last clip."""
     precision: dict[str, NDArray[np.float64]]
-    """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
+    """The same variants -> AP [queries], 0..1, at VeryGood in QVHighlights; empty without
+    ratings."""
+    highlights: NDArray[np.bool_]
+    """[queries]: has some annotator a highlight in the video? Empty without ratings."""
     windows: dict[str, list[tuple[Window, ...]]]
     """The same variants -> moments of each query, best first."""
     moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -74,11 +82,11 @@ class SplitRun:
 
     Empty unless all queries have `relevant_windows`.
     """
-    figures: dict[str, dict[str, dict[str, float]]]
-    """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth.
-
-    Where moments were measured, also `moments` -> their metrics.
-    """
+    figures: dict[str, Groups]
+    """The same variants -> group -> metric -> percent, as in metrics.json; empty without ground
+    truth."""
+    references: dict[str, Groups]
+    """Reference row -> its figures, see `hlclip.evaluation.references`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +107,20 @@ class Run:
     kept_epoch: int | None
     """The epoch whose weights were kept; None when nothing was trained."""
     by_window: dict[str, list[dict[str, Any]]]
-    """split -> a row for each variant and window compared: mAP and HIT@1 in percent."""
+    """split -> a row for each variant and window compared: mAP in percent (the headline metric of
+    the data set) and, of QVHighlights, HIT@1."""
     index: Index
     frames: Manifest
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What the figures are of."""
+        return benchmark_of(next(iter(self.splits.values())).scores.rows)
+
+    @property
+    def protocol(self) -> str:
+        """How a data set with domains was split; empty if there is one way only."""
+        return next(iter(self.splits.values())).scores.rows[0].protocol or ""
 
 
 def read_run(folder: Path) -> Run:
@@ -184,23 +203,33 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
                 raise ReportError(f"{path}: not a moment for each query", _EVALUATE)
     precision: dict[str, NDArray[np.float64]] = {}
     moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    if all(row.saliency_scores is not None for row in scores.rows):
+    highlights = np.zeros(0, bool)
+    expected: list[tuple[str, str, str, float]] = []  # variant, group, metric, figure
+    if has_truth(scores.rows):
         truth = ground_truth(scores.rows)
-        precision = {name: query_precision(truth, m) for name, m in predictions.items()}
+        group, metric = truth.benchmark.group, truth.benchmark.metric
+        if truth.labels.size:
+            precision = {name: query_precision(truth, m) for name, m in predictions.items()}
+            highlights = np.asarray(truth.labels[:, -1].any(axis=(1, 2)))
+            for name, matrix in predictions.items():
+                expected.append((name, group, metric, measure(truth, matrix)[group][metric]))
         if all(row.relevant_windows for row in scores.rows):
             moments = {name: query_moments(truth.windows, each) for name, each in windows.items()}
-    found = [("VeryGood", name, each) for name, each in precision.items()]
-    found += [("moments", name, each) for name, (each, _) in moments.items()]
-    for group, name, each in found:
-        figure = metrics.get(name, {}).get(group, {}).get("mAP")
-        if figure is None or abs(100 * each.mean() - figure) > 0.01:
+            for name, (each, _) in moments.items():
+                expected.append((name, "moments", "mAP", 100 * float(each.mean())))
+    for name, group, metric, value in expected:
+        figure = metrics.get(name, {}).get(group, {}).get(metric)
+        if figure is None or abs(value - figure) > 0.01:
             raise ReportError(
-                f"{folder / METRICS_FILE}: {split} {name} {group} mAP is {figure}, but its "
-                f"predictions give {100 * each.mean():.2f}",
+                f"{folder / METRICS_FILE}: {split} {name} {group} {metric} is {figure}, but its "
+                f"predictions give {value:.2f}",
                 _EVALUATE,
             )
-    figures = {name: metrics[name] for name in precision}
-    return SplitRun(scores, predictions, precision, windows, moments, figures)
+    figures = {name: metrics[name] for name in (precision or moments)}
+    references = metrics.get("references", {})
+    return SplitRun(
+        scores, predictions, precision, highlights, windows, moments, figures, references
+    )
 
 
 def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
@@ -227,7 +256,7 @@ def _read_by_window(path: Path) -> dict[str, list[dict[str, Any]]]:
     columns = {"variant": str, "window": int, "mAP": float, "HIT@1": float}
     by_split: dict[str, list[dict[str, Any]]] = {}
     for row in _read_csv(path):
-        values = {name: convert(row[name]) for name, convert in columns.items()}
+        values = {name: convert(row[name]) for name, convert in columns.items() if row[name]}
         by_split.setdefault(row["split"], []).append(values)
     return by_split
 

@@ -373,7 +373,7 @@ def test_charts_are_valid(run: Run, rated: bool):
     specs = [
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
         charts.over_windows(run.by_window["val"], run.variants, run.windows),
-        charts.saliency(run.variants, rated=rated),
+        charts.saliency(run.variants, annotators=3 if rated else 0, rating_scale=(0, 4)),
     ]
     for spec in specs:
         assert vl_convert.vegalite_to_svg(spec).startswith("<svg")

@@ -30,8 +30,14 @@
 
   function ratingsOf(split, query, clip) {
     if (split.ratings === null) return null;
-    const at = 3 * (split.starts[query] + clip);
-    return Array.from(split.ratings.subarray(at, at + 3));
+    const at = data.annotators * (split.starts[query] + clip);
+    const given = split.ratings.subarray(at, at + data.annotators);
+    return Array.from(given, (value) => value + data.lowest);
+  }
+
+  function timesOf(split, query, clip) {
+    const times = split.times[query];
+    return times ? times[clip] : [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
   }
 
   function curveOf(split, query, variant) {
@@ -97,13 +103,13 @@
 
   function saliencySpec(split, query, width) {
     const spec = structuredClone(data.saliency);
-    if (split.ratings === null && data.rated) spec.vconcat.splice(data.variants.length, 1);
+    if (split.ratings === null && data.annotators) spec.vconcat.splice(data.variants.length, 1);
     for (const panel of spec.vconcat) panel.width = Math.max(width - 62, 120);
     const pairs = data.variants.map((name) =>
       [curveOf(split, query, name), curveOf(split, query, name + SP)]);
     const clips = [], ratings = [];
     for (let clip = 0; clip < split.clips[query]; clip += 1) {
-      const [start, end] = [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
+      const [start, end] = timesOf(split, query, clip);
       const row = { start, end, middle: (start + end) / 2, time: `${clock(start)} to ${clock(end)}` };
       pairs.forEach(([raw, pooled], n) => {
         row[`raw${n}`] = raw[clip];
@@ -145,7 +151,7 @@
     const sources = split.thumbnails[query] || {};
     return marked.map(({ clip, label }) => {
       const item = document.createElement("li");
-      const at = clock(clip * data.clipSeconds);
+      const at = clock(timesOf(split, query, clip)[0]);
       if (sources[clip]) {
         const picture = document.createElement("img");
         picture.src = sources[clip];
@@ -170,16 +176,16 @@
     if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
     if (!reason) parts.push(`first moment ${span(split.predicted[query][0])}`);
     if (precision.length && split.orders[data.orders.highlights][query] === null && !reason) {
-      parts.push("no annotator rated a clip very good, so AP is 0 by definition");
+      parts.push("no annotator has a highlight here, so AP is 0 by definition");
     }
     return parts.join(" · ");
   }
 
   function describe(split, query) {
     const peaks = split.peaks[query].map((clip) =>
-      `${clock(clip * data.clipSeconds)}${sayRatings(split, query, clip)}`);
+      `${clock(timesOf(split, query, clip)[0])}${sayRatings(split, query, clip)}`);
     return `Saliency curves of ${data.variants.join(" and ")} before and after pooling` +
-      (split.ratings === null ? "." : ", with the ratings of three annotators.") +
+      (split.ratings === null ? "." : `, with the ratings of ${data.annotators} annotators.`) +
       (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "") +
       ` Its moments, best first: ${split.predicted[query].map(span).join("; ")}.` +
       (annotated(split, query).length
@@ -240,7 +246,7 @@
       || direction * (values[a] - values[b]) || direction * (tie[a] - tie[b]) || a - b);
   }
 
-  const measured = splits.find((split) => split.orders[data.orders.highlights]);
+  const measured = splits.find((split) => Object.keys(split.orders).length);
   if (measured) {
     for (const place of document.querySelectorAll("[data-order]")) {
       const { order } = place.dataset;
