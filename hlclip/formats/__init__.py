@@ -64,8 +64,11 @@ from hlclip.formats.submissions import (
 )
 from hlclip.formats.validation import (
     DamagedFileError,
+    Number,
+    Row,
     StaleFileError,
     check_origin,
     problems_of,
+    read_rows,
     shown,
 )
