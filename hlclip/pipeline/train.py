@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation import complete, ground_truth, measure
+from hlclip.evaluation import FOCUS, Setting, complete, ground_truth, has_truth, headline
 from hlclip.formats import Annotation, CheckpointError, Index, Manifest, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
@@ -131,16 +131,15 @@ def _is_whole(result: Path) -> bool:
 
 def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
     """Measures a tail on val, as `score` and `evaluate` do; None without ground truth."""
-    if any(row.saliency_scores is None for row in val.every_row):
+    if not has_truth(val.every_row):
         return None
     truth = ground_truth(val.every_row)
     name = f"HL-CLIP-{params.blocks}"
 
-    def validate(tail: Tail) -> tuple[float, float]:
+    def validate(tail: Tail) -> tuple[float, float | None]:
         scores = score_queries({name: tail}, val, device=device, batch=params.batch)
         cosines = complete(scores.cosines[name], scores.lengths, scores.clips)
-        figures = measure(truth, cosines)["VeryGood"]
-        return figures["mAP"], figures["HIT@1"]
+        return headline(val.every_row, truth, cosines, Setting("consensus", FOCUS))
 
     return validate
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hlclip.formats import LEVELS
+from hlclip.results.domains import SD, columns
 from hlclip.results.experiments import METRICS, WORKSPACE, Experiment
 from hlclip.results.run import Run
 from hlclip.results.table import comparable, lines
@@ -28,9 +29,20 @@ class Table:
     rows: Mapping[str, Sequence[Cell]]
     """Head of the row -> a cell for each column."""
 
+    def transposed(self) -> "Table":
+        """The same with a row for each column, for narrow screens."""
+        heads = [
+            f"{group} {name}".strip() for group, names in self.groups.items() for name in names
+        ]
+        columns = zip(*self.rows.values(), strict=True)
+        rows = dict(zip(heads, columns, strict=True))
+        return Table(self.caption, "metric", {"": list(self.rows)}, rows)
+
 
 def summary(run: Run) -> list[Table]:
     """Metrics of each variant: a table for each split with ground truth."""
+    if run.benchmark.kind != "levels":
+        return _other_summary(run)
     levels = list(reversed(LEVELS))
     tables = []
     for split, part in run.splits.items():
@@ -57,6 +69,38 @@ def summary(run: Run) -> list[Table]:
                 },
             )
         )
+    return tables
+
+
+def _other_summary(run: Run) -> list[Table]:
+    """The same for other data sets than QVHighlights, with the reference rows of each."""
+    named = ", ".join(part for part in (run.benchmark.title, run.protocol) if part)
+    tables = []
+    for split, part in run.splits.items():
+        measured = {
+            name: columns(run.benchmark, groups, "VeryGood")
+            for name, groups in part.figures.items()
+        }
+        if not measured:
+            continue
+        heads = list(next(iter(measured.values())))
+        best = {head: max(figures[head] for figures in measured.values()) for head in heads}
+        rows = {
+            name: [Cell(f"{figures[head]:.2f}", figures[head] == best[head]) for head in heads]
+            for name, figures in measured.items()
+        }
+        for name, groups in part.references.items():
+            found = columns(run.benchmark, groups, "VeryGood")
+            rows[name] = _texts(
+                *(
+                    f"{found[head]:.2f} ± {found[head + SD]:.2f}"
+                    if head + SD in found
+                    else f"{found[head]:.2f}"
+                    for head in heads
+                )
+            )
+        caption = f"{named}, {split}: {len(part.scores.rows)} queries, percent"
+        tables.append(Table(caption, "variant", {named: heads}, rows))
     return tables
 
 
@@ -100,15 +144,19 @@ def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
 
     alike = [each for each in experiments if setting(each) == setting(workspace)]
     averages = lines(comparable(alike)[0])
+    benchmark = workspace.benchmark
+    levels = benchmark.kind == "levels"
+    metrics = METRICS if levels else (benchmark.metric,)
+    of = "Very Good" if levels else benchmark.group
     return [
         Table(
-            caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
+            caption=f"{split}, {of}: mean ± standard deviation over seeds, percent",
             corner="variant",
-            groups={"": [*METRICS, "runs"]},
+            groups={"": [*metrics, "runs"]},
             rows={
-                line.label: _texts(*(line.cell(metric) for metric in METRICS), line.runs)
+                line.label: _texts(*(line.cell(metric) for metric in metrics), line.runs)
                 for line in averages
-                if line.split == split
+                if line.split == split and line.runs
             },
         )
         for split in workspace.figures

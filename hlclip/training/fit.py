@@ -32,10 +32,11 @@ class ResumeError(HlclipError):
 HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean squared error over the epoch's frames at the time of
 each step, learning rate of the last step, and VeryGood metrics on val without pooling, in percent
-(None without ground truth). They are those of `metrics.json`: each row of val counts."""
+(None without ground truth). They are those of `metrics.json`: each row of val counts. Of other data
+sets than QVHighlights val_mAP is the headline metric, and val_HIT@1 is None."""
 
-Validate = Callable[[Tail], tuple[float, float]]
-"""VeryGood mAP and HIT@1 of a tail, in percent."""
+Validate = Callable[[Tail], tuple[float, float | None]]
+"""Headline metric (VeryGood mAP) and HIT@1 of a tail, in percent."""
 
 _DIGEST_BYTES = 16
 
@@ -161,7 +162,7 @@ def fit_tail(
             quality = validate(tail) if validate is not None else (None, None)
             line = (epoch, loss, lr, *quality)
             state.history.append(dict(zip(HISTORY, line, strict=True)))
-            log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
+            log.info("epoch %2d: loss %.4f, val mAP %s, HIT@1 %s", *line[:2], *quality)
             _choose(state, params)
             if resume is not None:
                 state.save(resume)

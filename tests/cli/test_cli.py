@@ -193,7 +193,7 @@ def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
     def broken(*_: object, **__: object) -> None:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr("hlclip.evaluation.evaluate", broken)
+    monkeypatch.setattr("hlclip.evaluation.report", broken)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 1
     assert "Traceback (most recent call last)" in result.stderr
