@@ -120,7 +120,7 @@ def find_all_moments(
     """
     return [
         _find_timed(row, np.asarray(line)[: row.clips], setting)
-        if row.timed_clips
+        if row.clips_apart
         else find_moments(
             np.asarray(line)[: row.clips],
             rule=setting.rule,

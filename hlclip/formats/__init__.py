@@ -21,7 +21,7 @@ from hlclip.formats.annotations import (
     Level,
     read_annotations,
 )
-from hlclip.formats.data_sets import RETRIEVAL, ClipTimes, DataSet, Protocol
+from hlclip.formats.data_sets import RETRIEVAL, Clips, ClipTimes, DataSet, Protocol
 from hlclip.formats.manifests import (
     Header,
     Index,
@@ -65,8 +65,11 @@ from hlclip.formats.submissions import (
 )
 from hlclip.formats.validation import (
     DamagedFileError,
+    Number,
+    Row,
     StaleFileError,
     check_origin,
     problems_of,
+    read_rows,
     shown,
 )

@@ -27,7 +27,7 @@ from pydantic import (
     model_serializer,
 )
 
-from hlclip.formats.data_sets import RETRIEVAL, ClipTimes, DataSet, Protocol, check_clip_times
+from hlclip.formats.data_sets import RETRIEVAL, Clips, DataSet, Protocol, check_clip_times
 from hlclip.formats.validation import Number, Row, read_rows, shown
 from hlclip.system import HlclipError
 
@@ -75,9 +75,11 @@ class Annotation(Row):
     """Subject of the video, where the data set's figures are means over domains."""
     duration: Annotated[Number, Field(gt=0)]
     """Seconds. Only this: the span in a `vid` is 150 s even where the video is shorter."""
-    own_clip_seconds: Annotated[Number, Field(gt=0)] | None = Field(None, alias="clip_seconds")
+    own_clip_seconds: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, alias="clip_seconds"
+    )
     """Length of this video's clips, where it is not that of the data set."""
-    own_clips: tuple[_Window, ...] | None = Field(None, alias="clips")
+    own_clips: tuple[_Window, ...] | None = Field(default=None, alias="clips")
     """(start, end) of each clip in seconds, where the clips have times of their own."""
     rating_scale: tuple[_Integer, _Integer] = (0, MAX_RATING)
     """Lowest and highest rating; in QVHighlights 0 (very bad) .. 4 (very good)."""
@@ -212,13 +214,11 @@ class Annotation(Row):
         return int(_count_clips(vars(self), self._clip_seconds))
 
     @property
-    def timed_clips(self) -> ClipTimes | None:
-        """(start, end) of each clip in seconds where they are not those of `clip_seconds`."""
-        if self.own_clips is not None:
-            return self.own_clips
-        if self.own_clip_seconds in (None, self._clip_seconds):
+    def clips_apart(self) -> Clips | None:
+        """The clips of this video where they are not those of the data set."""
+        if self.own_clip_seconds == self._clip_seconds:
             return None
-        return tuple((start, end) for start, end in self.clip_times().tolist())
+        return self.own_clips or self.own_clip_seconds
 
     def clip_times(self) -> NDArray[np.float64]:
         """Start and end of each clip in seconds, [clips, 2]."""

@@ -26,8 +26,11 @@ the epoch on val and reports the figure of that epoch on val.
 ClipTimes = tuple[tuple[float, float], ...]
 """(start, end) of each clip of a video in seconds, in order of time; clips may overlap."""
 
-MOST_TIMED_CLIPS = 5_000
-"""Of one video whose clips have times of their own: ffmpeg compares each picture with all times."""
+Clips = float | ClipTimes
+"""What the clips of a video are: all of one length in seconds, or of given times."""
+
+MOST_TIMED_CLIPS = 2_000
+"""Of one video whose clips have times of their own: ffmpeg's command line names each of them."""
 
 
 def check_clip_times(clips: ClipTimes, duration: float = np.inf) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hlclip.evaluation import FOCUS, Setting, complete, ground_truth, has_truth, headline
-from hlclip.formats import CheckpointError, Index, Manifest, read_facts
+from hlclip.formats import Annotation, CheckpointError, Index, Manifest, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
 from hlclip.system import write_whole
@@ -52,7 +52,8 @@ def train_tail(
     `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
 
     Raises:
-        TrainError: no row of the train split has a video, or the loss is not finite.
+        TrainError: no row of the train split has a video, one has no ground truth, or the loss is
+            not finite.
         EncoderError: the weights are not those that made the cache.
         StoreError: cached activations are missing or damaged.
     """
@@ -84,6 +85,14 @@ def train_tail(
             val = cached(index, "val", images, texts) if "val" in index.queries else None
             if len(train) == 0:
                 raise TrainError("no row of the train split has a cached video to train on")
+            blind = [row.qid for row in train.rows if not (_rated(row) or row.relevant_windows)]
+            if blind:
+                raise TrainError(
+                    f"{len(blind)} of {len(train)} rows of train have neither saliency_scores nor "
+                    f"relevant_windows to train on, first qid {blind[0]!r}",
+                    "add them, or do not train",
+                    settings={"train.blocks": "0"},
+                )
             if train.absent:
                 log.warning("train: %d rows without video are left out", train.absent)
             validate = _validator(val, params, device) if val else None
@@ -135,6 +144,10 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     return validate
 
 
+def _rated(row: Annotation) -> bool:
+    return row.saliency_scores is not None
+
+
 def _result_key(
     index: Index,
     images: Manifest,
@@ -159,4 +172,6 @@ def _result_key(
         device.type,
         TRAINING_VERSION,
     ]
+    if not all(map(_rated, index.queries["train"])):
+        facts.append("targets from windows")  # version 2 trained such rows to 0
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]

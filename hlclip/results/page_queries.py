@@ -62,7 +62,11 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
         },
         "curves": {name: _curves(matrix, clips) for name, matrix in part.predictions.items()},
         "ratings": _base64((np.concatenate(ratings) - low).astype(np.uint8)) if rated else None,
-        "times": {str(query): row.timed_clips for query, row in enumerate(rows) if row.timed_clips},
+        "times": {
+            str(query): row.clip_times().tolist()
+            for query, row in enumerate(rows)
+            if row.clips_apart
+        },
         "peaks": [query_peaks(run, part, query) for query in range(len(rows))],
         "favourites": [favourite(each - low) for each in ratings],
         "predicted": [

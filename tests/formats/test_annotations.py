@@ -293,18 +293,19 @@ def test_a_row_may_have_clips_annotators_and_a_scale_of_its_own(tmp_path: Path) 
     (row,) = read_annotations(write(tmp_path / "a.jsonl", RATED))
     assert (row.dataset, row.protocol, row.domain) == ("tvsum", "zero-shot", "VT")
     assert (row.clips, row.annotators, row.rating_scale) == (4, 2, (1, 5))
-    assert row.timed_clips == ((0, 3.5), (1.5, 5), (5, 7), (6, 10))
+    assert row.clips_apart == ((0, 3.5), (1.5, 5), (5, 7), (6, 10))
     np.testing.assert_array_equal(row.clip_times(), RATED["clips"])
     np.testing.assert_array_equal(row.ratings(), [[1, 1], [5, 1], [1, 1], [2, 3]])
     assert row.ratings().dtype == np.int64
 
 
-def test_a_length_of_clips_of_its_own_gives_times_unless_it_is_that_of_the_data_set() -> None:
+def test_a_row_may_have_a_length_of_clips_of_its_own() -> None:
     row = Annotation.model_validate(ROW | {"duration": 11, "clip_seconds": 2.5})
     assert row.clips == 4
-    assert row.timed_clips == ((0, 2.5), (2.5, 5), (5, 7.5), (7.5, 10))
+    assert row.clips_apart == 2.5
+    np.testing.assert_array_equal(row.clip_times()[-2:], [[5, 7.5], [7.5, 10]])
     same = Annotation.model_validate(ROW | {"clip_seconds": 2})
-    assert same.timed_clips is None
+    assert same.clips_apart is None
     np.testing.assert_array_equal(same.clip_times()[-1], [8, 10])
 
 
