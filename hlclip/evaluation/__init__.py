@@ -5,7 +5,7 @@ benchmarks          what is measured on each data set
 metrics             the official highlight metrics of QVHighlights; ground truth
 domain_metrics      the highlight metrics of TVSum and YouTube Highlights
 splits              figures of a whole split; the best rule for moments on val
-references          what random scores and the annotators reach
+reference_rows      what random scores and the annotators reach
 reports             figures of a submission file
 moment_retrieval    the official moment retrieval metrics
 moments             ranked windows of a query from its saliency
@@ -27,7 +27,7 @@ from hlclip.evaluation.moment_retrieval import query_moments
 from hlclip.evaluation.moment_rules import RULES, Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
 from hlclip.evaluation.pooling import pool, pool_padded
-from hlclip.evaluation.references import SEEDS, references
+from hlclip.evaluation.reference_rows import SEEDS, references
 from hlclip.evaluation.reports import report
 from hlclip.evaluation.splits import (
     MOMENT_METRICS,

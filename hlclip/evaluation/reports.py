@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from hlclip.evaluation.domain_metrics import ALL
 from hlclip.evaluation.metrics import check_scores, evaluate, ground_truth, pad
 from hlclip.evaluation.moments import FOCUS
-from hlclip.evaluation.references import references
+from hlclip.evaluation.reference_rows import references
 from hlclip.evaluation.splits import Setting, complete, measure
 from hlclip.system import HlclipError
 

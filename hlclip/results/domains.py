@@ -9,7 +9,7 @@ from hlclip.formats import Level
 from hlclip.results.experiments import Experiment
 
 SD = " sd"
-"""Ends the name of a column that has a standard deviation (`hlclip.evaluation.references`)."""
+"""Ends the name of a column that has a standard deviation (`hlclip.evaluation.reference_rows`)."""
 
 Columns = dict[str, float]
 

@@ -81,7 +81,7 @@ class Experiment:
     protocol: str = ""
     """How a data set with domains was split; empty if there is one way only."""
     references: Figures = field(default_factory=dict)
-    """split -> reference row -> figures, see `hlclip.evaluation.references`."""
+    """split -> reference row -> figures, see `hlclip.evaluation.reference_rows`."""
 
     @property
     def benchmark(self) -> Benchmark:

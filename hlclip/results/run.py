@@ -86,7 +86,7 @@ class SplitRun:
     """The same variants -> group -> metric -> percent, as in metrics.json; empty without ground
     truth."""
     references: dict[str, Groups]
-    """Reference row -> its figures, see `hlclip.evaluation.references`."""
+    """Reference row -> its figures, see `hlclip.evaluation.reference_rows`."""
 
 
 @dataclass(frozen=True, eq=False)

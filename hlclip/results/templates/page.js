@@ -137,6 +137,10 @@
 
   function sayRatings(split, query, clip) {
     const given = ratingsOf(split, query, clip);
+    if (given !== null && given.length > 5) {
+      const mean = given.reduce((sum, rating) => sum + rating, 0) / given.length;
+      return `, rated ${mean.toFixed(1)} on average`;
+    }
     return given === null ? "" : `, rated ${given.join(",\u00a0")}`;
   }
 
