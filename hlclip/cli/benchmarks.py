@@ -12,7 +12,7 @@ from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
-    from hlclip.datasets import Benchmark, Conversion, ConversionStatus
+    from hlclip.datasets import Conversion, ConversionStatus, PublishedData
 
 TITLES = {
     "tvsum": "TVSum",
@@ -73,13 +73,13 @@ def _command(name: str) -> Callable[..., None]:
     return convert
 
 
-def _benchmark(name: str) -> "Benchmark":
-    from hlclip.datasets import BENCHMARKS
+def _benchmark(name: str) -> "PublishedData":
+    from hlclip.datasets import PUBLISHED
 
-    return next(benchmark for benchmark in BENCHMARKS if benchmark.name == name)
+    return next(benchmark for benchmark in PUBLISHED if benchmark.name == name)
 
 
-def _convert(benchmark: "Benchmark", root: Path, *, check: bool, json: bool) -> None:
+def _convert(benchmark: "PublishedData", root: Path, *, check: bool, json: bool) -> None:
     from hlclip.datasets import conversion_status, write_conversion
 
     conversion = benchmark.convert(root / "published", lambda vid: _duration(root, vid))
@@ -97,7 +97,7 @@ def _convert(benchmark: "Benchmark", root: Path, *, check: bool, json: bool) -> 
 
 
 def _lines(
-    benchmark: "Benchmark", root: Path, conversion: "Conversion", status: "ConversionStatus"
+    benchmark: "PublishedData", root: Path, conversion: "Conversion", status: "ConversionStatus"
 ) -> list[str]:
     lines = [f"{root}: {benchmark.title}, from {', '.join(path.name for path in conversion.read)}"]
     folders = Counter((name.split("/")[0], state) for name, state in status.annotations.items())

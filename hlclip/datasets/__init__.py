@@ -16,9 +16,9 @@ from hlclip.datasets.activitynet import ACTIVITYNET
 from hlclip.datasets.archive import extract_videos, videos_in
 from hlclip.datasets.charades_sta import CHARADES_STA
 from hlclip.datasets.conversion import (
-    Benchmark,
     Conversion,
     ConversionStatus,
+    PublishedData,
     conversion_status,
     write_conversion,
 )
@@ -36,4 +36,4 @@ from hlclip.datasets.tacos import TACOS
 from hlclip.datasets.tvsum import TVSUM
 from hlclip.datasets.youtube_highlights import YOUTUBE_HIGHLIGHTS
 
-BENCHMARKS = (TVSUM, YOUTUBE_HIGHLIGHTS, CHARADES_STA, TACOS, ACTIVITYNET)
+PUBLISHED = (TVSUM, YOUTUBE_HIGHLIGHTS, CHARADES_STA, TACOS, ACTIVITYNET)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hlclip.datasets.conversion import LIGHTHOUSE, Benchmark, Conversion, Durations
+from hlclip.datasets.conversion import LIGHTHOUSE, Conversion, Durations, PublishedData
 from hlclip.datasets.retrieval import convert_retrieval
 
 FILES = {"train": "activitynet_train_release.jsonl", "test": "activitynet_val_release.jsonl"}
@@ -15,7 +15,7 @@ def _convert(published: Path, _: Durations) -> Conversion:
     return convert_retrieval(published, names or FILES, "activitynet")
 
 
-ACTIVITYNET = Benchmark(
+ACTIVITYNET = PublishedData(
     name="activitynet",
     title="ActivityNet Captions",
     annotations=f"{', '.join(FILES.values())} or one of both from {LIGHTHOUSE} data/activitynet",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hlclip.datasets.conversion import LIGHTHOUSE, Benchmark, Conversion, Durations
+from hlclip.datasets.conversion import LIGHTHOUSE, Conversion, Durations, PublishedData
 from hlclip.datasets.retrieval import convert_retrieval
 
 FILES = {"train": "charades_train_release.jsonl", "test": "charades_test_release.jsonl"}
@@ -12,7 +12,7 @@ def _convert(published: Path, _: Durations) -> Conversion:
     return convert_retrieval(published, FILES, "charades-sta")
 
 
-CHARADES_STA = Benchmark(
+CHARADES_STA = PublishedData(
     name="charades-sta",
     title="Charades-STA",
     annotations=f"{', '.join(FILES.values())} from {LIGHTHOUSE} data/charades",

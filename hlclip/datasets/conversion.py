@@ -45,7 +45,7 @@ Durations = Callable[[str], float]
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class PublishedData:
     """A public data set that hlclip converts and does not download."""
 
     name: DataSet

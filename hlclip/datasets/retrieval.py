@@ -24,7 +24,7 @@ class _Row(Row):
 
 
 def convert_retrieval(published: Path, names: Mapping[str, str], dataset: DataSet) -> Conversion:
-    """Convert the published file of each split; see `Benchmark.convert`.
+    """Convert the published file of each split; see `PublishedData.convert`.
 
     Args:
         names: split -> name of its file.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hlclip.datasets.conversion import LIGHTHOUSE, Benchmark, Conversion, Durations
+from hlclip.datasets.conversion import LIGHTHOUSE, Conversion, Durations, PublishedData
 from hlclip.datasets.retrieval import convert_retrieval
 
 FILES = {split: f"tacos_{split}_release.jsonl" for split in ("train", "val", "test")}
@@ -12,7 +12,7 @@ def _convert(published: Path, _: Durations) -> Conversion:
     return convert_retrieval(published, FILES, "tacos")
 
 
-TACOS = Benchmark(
+TACOS = PublishedData(
     name="tacos",
     title="TACoS",
     annotations=f"{', '.join(FILES.values())} from {LIGHTHOUSE} data/tacos",

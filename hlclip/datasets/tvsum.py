@@ -15,9 +15,9 @@ from pydantic import Field
 
 from hlclip.datasets.conversion import (
     LIGHTHOUSE,
-    Benchmark,
     Conversion,
     Durations,
+    PublishedData,
     annotation,
     divide,
     published_files,
@@ -171,7 +171,7 @@ def _annotation(place: str, vid: str, domain: str, title: str, shots: Any) -> An
     return annotation(place, row, dataset="tvsum")
 
 
-TVSUM = Benchmark(
+TVSUM = PublishedData(
     name="tvsum",
     title="TVSum",
     annotations=(

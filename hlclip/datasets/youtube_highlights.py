@@ -13,9 +13,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from hlclip.datasets.conversion import (
     LIGHTHOUSE,
-    Benchmark,
     Conversion,
     Durations,
+    PublishedData,
     annotation,
     cut_to_end,
     divide,
@@ -127,7 +127,7 @@ def _annotation(
     return annotation(place, row, dataset="youtube-highlights")
 
 
-YOUTUBE_HIGHLIGHTS = Benchmark(
+YOUTUBE_HIGHLIGHTS = PublishedData(
     name="youtube-highlights",
     title="YouTube Highlights",
     annotations=(

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.datasets import BENCHMARKS, Conversion
+from hlclip.datasets import PUBLISHED, Conversion
 from hlclip.formats.annotations import Annotation, AnnotationError, read_annotations
 from hlclip.system.errors import HlclipError
 from tests.films import film
 
-CONVERT = {benchmark.name: benchmark.convert for benchmark in BENCHMARKS}
+CONVERT = {benchmark.name: benchmark.convert for benchmark in PUBLISHED}
 MINUTE = 60.0
 
 
@@ -352,7 +352,7 @@ def test_bad_files_are_named_by_line(
     assert expected in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [benchmark.name for benchmark in BENCHMARKS])
+@pytest.mark.parametrize("name", [benchmark.name for benchmark in PUBLISHED])
 def test_files_that_are_not_there_are_named(published: Path, name: Any) -> None:
     with pytest.raises(HlclipError, match=rf"{published}: no .*train.*|{published}: no ydata") as e:
         CONVERT[name](published, minute)
@@ -403,7 +403,7 @@ def test_the_authors_folders_of_youtube_highlights_need_the_videos(published: Pa
     assert row.own_clips == ((0, 3), (1.5, 4.5), (3, 6))
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
+@pytest.mark.parametrize("benchmark", PUBLISHED, ids=lambda benchmark: benchmark.name)
 def test_the_help_says_where_files_come_from_and_under_which_terms(benchmark: Any) -> None:
     text = " ".join(run(benchmark.name, "--help").output.split())
     for fact in (benchmark.terms, benchmark.videos, "github.com/line/lighthouse"):
