@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hlclip.evaluation import Groups
 from hlclip.formats import LEVELS
 from hlclip.results.domains import SD, columns
 from hlclip.results.experiments import METRICS, WORKSPACE, Experiment
@@ -40,68 +41,43 @@ class Table:
 
 
 def summary(run: Run) -> list[Table]:
-    """Metrics of each variant: a table for each split with ground truth."""
-    if run.benchmark.kind != "levels":
-        return _other_summary(run)
-    levels = list(reversed(LEVELS))
+    """Metrics of each variant and reference row: a table for each split with ground truth."""
+    title = ", ".join(part for part in (run.benchmark.title, run.protocol) if part)
     tables = []
     for split, part in run.splits.items():
-        measured = {
-            name: [
-                *(figures[level][metric] for level in levels for metric in METRICS),
-                *figures.get("moments", {}).values(),
-            ]
-            for name, figures in part.figures.items()
-        }
+        measured = {name: _groups(run, title, figures) for name, figures in part.figures.items()}
         if not measured:
             continue
-        moments = next(iter(part.figures.values())).get("moments", {})
-        best = [max(column) for column in zip(*measured.values(), strict=True)]
-        tables.append(
-            Table(
-                caption=f"{split}: {len(part.scores.rows)} queries, percent",
-                corner="variant",
-                groups={level.replace("VeryGood", "Very Good"): METRICS for level in levels}
-                | ({"Moments": list(moments)} if moments else {}),
-                rows={
-                    name: [Cell(f"{f:.2f}", f == top) for f, top in zip(line, best, strict=True)]
-                    for name, line in measured.items()
-                },
-            )
-        )
-    return tables
-
-
-def _other_summary(run: Run) -> list[Table]:
-    """The same for other data sets than QVHighlights, with the reference rows of each."""
-    named = ", ".join(part for part in (run.benchmark.title, run.protocol) if part)
-    tables = []
-    for split, part in run.splits.items():
-        measured = {
-            name: columns(run.benchmark, groups, "VeryGood")
-            for name, groups in part.figures.items()
+        heads = {group: list(figures) for group, figures in next(iter(measured.values())).items()}
+        best = {
+            (group, head): max(figures[group][head] for figures in measured.values())
+            for group, names in heads.items()
+            for head in names
         }
-        if not measured:
-            continue
-        heads = list(next(iter(measured.values())))
-        best = {head: max(figures[head] for figures in measured.values()) for head in heads}
         rows = {
-            name: [Cell(f"{figures[head]:.2f}", figures[head] == best[head]) for head in heads]
+            name: [
+                Cell(f"{figures[group][head]:.2f}", figures[group][head] == top)
+                for (group, head), top in best.items()
+            ]
             for name, figures in measured.items()
         }
         for name, groups in part.references.items():
             found = columns(run.benchmark, groups, "VeryGood")
-            rows[name] = _texts(
-                *(
-                    f"{found[head]:.2f} ± {found[head + SD]:.2f}"
-                    if head + SD in found
-                    else f"{found[head]:.2f}"
-                    for head in heads
-                )
-            )
-        caption = f"{named}, {split}: {len(part.scores.rows)} queries, percent"
-        tables.append(Table(caption, "variant", {named: heads}, rows))
+            sds = [f" ± {found[head + SD]:.2f}" if head + SD in found else "" for _, head in best]
+            means = [f"{found[head]:.2f}" for _, head in best]
+            rows[name] = _texts(*(mean + sd for mean, sd in zip(means, sds, strict=True)))
+        named = split if run.benchmark.kind == "levels" else f"{title}, {split}"
+        caption = f"{named}: {len(part.scores.rows)} queries, percent"
+        tables.append(Table(caption, "variant", heads, rows))
     return tables
+
+
+def _groups(run: Run, title: str, figures: Groups) -> Groups:
+    """Head over several columns -> head of the column -> percent."""
+    if run.benchmark.kind != "levels":
+        return {title: columns(run.benchmark, figures, "VeryGood")}
+    groups = {level.replace("VeryGood", "Very Good"): figures[level] for level in reversed(LEVELS)}
+    return groups | ({"Moments": figures["moments"]} if "moments" in figures else {})
 
 
 def coverage(run: Run) -> Table:

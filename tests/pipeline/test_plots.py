@@ -127,6 +127,18 @@ def test_a_plot_draws_its_data(name: str, revisions: tuple[str, ...]):
     assert svg.count(marks) >= len(revisions)
 
 
+def test_a_column_that_was_not_measured_has_no_panel(monkeypatch: pytest.MonkeyPatch):
+    """val_HIT@1 of other data sets than QVHighlights."""
+    measured = [
+        row | ({"value": "", "val_HIT@1": ""} if row["field"] == "val_HIT@1" else {})
+        for row in DATA["validation"]
+    ]
+    monkeypatch.setitem(DATA, "validation", measured)
+    svg = draw("validation", "workspace")
+    assert "34.00" in svg
+    assert "HIT@1" not in svg
+
+
 def test_a_ring_is_the_reports_mark_for_what_is_in_use_and_no_plot_has_it():
     for path in TEMPLATES.glob("*.json"):
         assert '"filled": false' not in path.read_text(), path
