@@ -73,12 +73,12 @@ class Annotation(Row):
     protocol: Protocol | None = None
     domain: _Text | None = None
     """Subject of the video, where the data set's figures are means over domains."""
-    duration: Annotated[Number, Field(gt=0)]
-    """Seconds. Only this: the span in a `vid` is 150 s even where the video is shorter."""
     own_clip_seconds: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, alias="clip_seconds"
     )
     """Length of this video's clips, where it is not that of the data set."""
+    duration: Annotated[Number, Field(gt=0)]
+    """Seconds. Only this: the span in a `vid` is 150 s even where the video is shorter."""
     own_clips: tuple[_Window, ...] | None = Field(default=None, alias="clips")
     """(start, end) of each clip in seconds, where the clips have times of their own."""
     rating_scale: tuple[_Integer, _Integer] = (0, MAX_RATING)
@@ -105,7 +105,7 @@ class Annotation(Row):
         # The official metrics of highlights count no clip in a shorter video. Moment retrieval does
         # not count clips.
         least = 0 if info.data.get("dataset") in RETRIEVAL else 1
-        clip_seconds = _clip_seconds(info.context)
+        clip_seconds = info.data.get("own_clip_seconds") or _clip_seconds(info.context)
         if not least <= duration / clip_seconds <= MOST_CLIPS:
             raise ValueError(
                 f"got {duration:g}, expected 1 to {MOST_CLIPS} clips of {clip_seconds:g} seconds"

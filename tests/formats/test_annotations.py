@@ -197,6 +197,10 @@ def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
         ),
         ({"clip_seconds": 0}, "1: clip_seconds: got 0, expected greater than 0"),
         (
+            {"clip_seconds": 1e-5},
+            "1: duration: got 10, expected 1 to 100000 clips of 1e-05 seconds",
+        ),
+        (
             {"clips": [[0, 5], [5, 10]], "clip_seconds": 5, "relevant_clip_ids": [0, 1]},
             "1: clips: got clips next to clip_seconds, expected one of them",
         ),
