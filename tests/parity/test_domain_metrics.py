@@ -141,3 +141,5 @@ def test_the_best_of_500_random_rankings_beats_the_annotators(other_benchmarks_d
         [query_precision(truth, np.random.default_rng(n).random(shape)) for n in range(500)], axis=0
     )
     assert 100 * best.mean() == pytest.approx(85.1, abs=0.05)
+    votes = truth.labels[:, 0].sum(axis=1).astype(float)  # annotators with a highlight, by clip
+    assert 100 * query_precision(truth, votes).mean() == pytest.approx(87.3, abs=0.05)
