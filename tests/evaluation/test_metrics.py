@@ -24,7 +24,7 @@ from hlclip.formats.annotations import LEVELS, Annotation
 
 
 def annotation(
-    ratings: list[list[int]], *, windows: list[list[float]] | None = None, qid: int = 1
+    ratings: list[list[int]], *, windows: list[list[float]] | None = None, qid: int = 1, **keys: Any
 ) -> Annotation:
     """A row whose every clip is rated; with a list of windows."""
     return Annotation.model_validate(
@@ -36,6 +36,7 @@ def annotation(
             "relevant_clip_ids": list(range(len(ratings))),
             "saliency_scores": ratings,
             "relevant_windows": windows,
+            **keys,
         }
     )
 
@@ -151,6 +152,13 @@ def test_ground_truth_needs_ratings() -> None:
         ground_truth([blind])
     with pytest.raises(ValueError, match="no annotations"):
         ground_truth([])
+
+
+def test_levels_are_of_one_scale() -> None:
+    row = annotation([[5, 4, 4]], rating_scale=[1, 5])
+    # VeryGood would be the second highest rating.
+    with pytest.raises(ValueError, match=r"scale from 1 to 5, but .* on a scale from 0 to 4"):
+        ground_truth([row])
 
 
 def moments(truth: list[Any], predictions: list[Any]) -> dict[str, Any]:
