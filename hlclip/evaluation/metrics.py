@@ -72,8 +72,8 @@ def ground_truth(annotations: Sequence[Annotation]) -> GroundTruth:
     low, high = annotations[0].rating_scale
     if benchmark.kind == "levels" and (low, high) != (0, max(GROUPS.values())):
         raise HlclipError(
-            f"the ratings are on a scale from {low} to {high}, but Fair, Good and VeryGood are 2, 3 "
-            "and 4 on a scale from 0 to 4",
+            f"the ratings are on a scale from {low} to {high}, but Fair, Good and VeryGood are 2, "
+            "3 and 4 on a scale from 0 to 4",
             "rate from 0 to 4, or name the data set of the rows (`dataset`)",
         )
     if benchmark.kind == "domains" and not all(a.domain for a in annotations):
