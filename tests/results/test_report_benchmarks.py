@@ -64,7 +64,7 @@ def test_ratings_and_clip_times_reach_the_page(tmp_path: Path):
     rows = run.splits["val"].scores.rows
     shown = np.frombuffer(base64.b64decode(packed["ratings"]), np.uint8)
     np.testing.assert_array_equal(shown, np.concatenate([r.ratings() for r in rows])[:, 0] + 1)
-    assert packed["times"]["2"][1] == (1.5, 4.5)
+    assert packed["times"]["2"][1] == [1.5, 4.5]
 
 
 def test_moments_alone_order_the_queries(tmp_path: Path):
