@@ -6,6 +6,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hlclip.datasets.archive import videos_in
-from hlclip.formats import Annotation, AnnotationError, DataSet, Protocol, problems_of
+from hlclip.formats import Annotation, AnnotationError, DataSet, Protocol, problems_of, shown
 from hlclip.system import HlclipError, write_whole
 
 TOLERANCE_SECONDS = 1.0
@@ -91,9 +92,18 @@ def divide(published: Mapping[str, Sequence[Annotation]]) -> dict[str, list[Anno
 
     Args:
         published: `train` and `val`, or `all` where the published files have no splits.
+
+    Raises:
+        AnnotationError: a video comes twice, or a domain is no name of a folder.
     """
     rows = [row for part in published.values() for row in part]
+    twice = [vid for vid, times in Counter(row.vid for row in rows).items() if times > 1]
+    if twice:
+        raise AnnotationError(f"got {shown(twice)} more than once, expected one row for each video")
     domains = sorted({str(row.domain) for row in rows})
+    for domain in domains:
+        if domain != Path(domain).name or domain == "..":
+            raise AnnotationError(f"got the domain {domain!r}, expected a name without /")
     if "all" in published:
         last = {row.domain: row for row in rows}
         val = [*last.values()]

@@ -206,7 +206,7 @@ def test_ctrl_c_is_one_line(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hlclip.evaluation.evaluate", interrupted)
+    monkeypatch.setattr("hlclip.evaluation.report", interrupted)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 130
     assert len(result.stderr.splitlines()) == 1

@@ -352,6 +352,19 @@ def test_bad_files_are_named_by_line(
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("domain", ["../up", "a/b", "/", ".."])
+def test_a_domain_is_the_name_of_a_folder(published: Path, domain: str) -> None:
+    lighthouse_youtube(published, domain=domain)
+    with pytest.raises(AnnotationError, match=f"got the domain '{domain}', expected a name"):
+        CONVERT["youtube-highlights"](published, minute)
+
+
+def test_a_video_in_two_splits_is_refused(published: Path) -> None:
+    lighthouse_youtube(published, vid="w")
+    with pytest.raises(AnnotationError, match=r"got \['w'\] more than once, expected one row"):
+        CONVERT["youtube-highlights"](published, minute)
+
+
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in PUBLISHED])
 def test_files_that_are_not_there_are_named(published: Path, name: Any) -> None:
     with pytest.raises(HlclipError, match=rf"{published}: no .*train.*|{published}: no ydata") as e:
