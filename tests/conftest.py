@@ -49,6 +49,12 @@ def qvhighlights_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_benchmarks_dir() -> Path:
+    """Published annotation files of TVSum, YouTube Highlights and moment retrieval sets."""
+    return _test_data("other_benchmarks")
+
+
+@pytest.fixture(scope="session")
 def footage_dir() -> Path:
     """Real films in the QVHighlights layout: `annotations/`, `videos/`."""
     return _test_data("footage")

@@ -60,6 +60,7 @@ def finished_run(
     blocks: int = 2,
     blind: bool = False,
     text: str = "A boat",
+    dataset: str = "qvhighlights",
 ) -> FinishedRun:
     """Write a run: val and test of so many queries, the last of val without video.
 
@@ -68,6 +69,7 @@ def finished_run(
         blocks: 0 is zero-shot.
         blind: test has no ground truth.
         text: begins the query of each row.
+        dataset: of the rows; val and test of another have the metrics of that data set.
     """
     random = np.random.default_rng(0)
     outputs, store = folder / "outputs", folder / "store"
@@ -78,6 +80,8 @@ def finished_run(
     rows = {
         split: [
             _row(split, number, clips, random, text=text, blind=blind and split == "test")
+            if dataset == "qvhighlights"
+            else other_row(dataset, number, clips, random)
             for number in range(queries)
         ]
         for split in ("val", "test")
@@ -164,13 +168,37 @@ def _row(
     truth = {
         "relevant_clip_ids": [start, start + 1, start + 2],
         "saliency_scores": ratings.tolist(),
+        "relevant_windows": [[2 * start, 2 * start + 6]],
     }
     return Annotation.model_validate(facts if blind else facts | truth)
 
 
+def other_row(dataset: str, number: int, clips: int, random: np.random.Generator) -> Annotation:
+    """TVSum: 20 annotators; YouTube Highlights: overlapping clips; others: one moment."""
+    facts = {
+        "qid": number,
+        "query": f"A title number {number}",
+        "vid": f"v_{number:04}",
+        "dataset": dataset,
+        "duration": 2 * clips,
+    }
+    rated = facts | {"relevant_clip_ids": list(range(clips)), "protocol": "zero-shot"}
+    if dataset == "tvsum":
+        rated |= {"rating_scale": [1, 5], "domain": ("BK", "BT")[number % 2]}
+        rated["saliency_scores"] = random.integers(1, 6, (clips, 20)).tolist()
+    elif dataset == "youtube-highlights":
+        rated |= {"rating_scale": [-1, 1], "domain": ("dog", "surfing")[number % 2]}
+        rated["clips"] = [[1.5 * clip, 1.5 * clip + 3] for clip in range(clips)]
+        rated["saliency_scores"] = random.integers(-1, 2, (clips, 1)).tolist()
+    else:
+        start = float(random.integers(0, clips))
+        rated = facts | {"relevant_windows": [[start, start + clips / 2]]}
+    return Annotation.model_validate(rated)
+
+
 def _cosines(row: Annotation, random: np.random.Generator) -> NDArray[np.float32]:
     noise = random.normal(0, 0.15, row.clips)
-    truth = 0.0 if row.saliency_scores is None else row.ratings().mean(axis=1) / 4
+    truth = 0.0 if row.saliency_scores is None else row.ratings().mean(axis=1) / row.rating_scale[1]
     return np.clip(noise + 0.5 * truth, -1, 1).astype(np.float32)
 
 

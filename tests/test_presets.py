@@ -68,6 +68,35 @@ def test_a_preset_of_another_encoder_differs_in_it_and_its_frames_alone(
     assert {line.split(":")[0].strip() for line in others} == keys  # comments are the same, too
 
 
+@pytest.mark.parametrize(
+    ("name", "differing"),
+    [
+        ("tvsum", {"train.blocks"}),
+        ("youtube-highlights", {"train.blocks"}),
+        ("charades-sta", {"data.clip_seconds", "train.select"}),
+    ],
+)
+def test_a_preset_of_another_data_set_differs_in_it_and_in_what_val_chooses(
+    name: str, differing: set[str]
+) -> None:
+    main, other = (flat(load_params(path).model_dump()) for path in (PRESET, of(name)))
+    assert {key for key in main | other if main.get(key) != other.get(key)} == {
+        "data.root",
+        *(f"data.annotations.{split}" for split in ("train", "val", "test")),
+        "pool.window",
+        "moments.rule",
+        "evaluate.splits",
+        *differing,
+    }
+    named = load_params(of(name)).data.annotations.values()
+    assert f"hlclip data {name} {other['data.root']}" in of(name).read_text(encoding="utf-8")
+    assert all(path.startswith("annotations/") for path in named)
+
+
+def of(name: str) -> Path:
+    return PRESET.with_name(f"{name}.yaml")
+
+
 def of_encoder(name: str) -> Path:
     return PRESET.with_name(f"qvhighlights-{name}.yaml")
 
@@ -83,7 +112,8 @@ def test_a_preset_fits_its_model_and_weights(path: Path) -> None:
 
 def test_the_docs_say_what_each_encoder_costs() -> None:
     (table,) = [t for t in tables(ROOT / "docs/qvhighlights.md") if t[0][0] == "preset"]
-    assert {ROOT / row[0].strip("`") for row in table[1:]} == set(PRESETS)
+    of_encoders = set(PRESET.parent.glob("qvhighlights*.yaml"))
+    assert {ROOT / row[0].strip("`") for row in table[1:]} == of_encoders
     for name, *cells in table[1:]:
         encoder = load_params(ROOT / name.strip("`")).encoder
         description = describe_encoder(encoder.model, encoder.pretrained)

@@ -1,6 +1,7 @@
 """The command line, one module per command.
 
-    terminal    options, output and errors that commands share
+    terminal      options, output and errors that commands share
+    benchmarks    commands of `hlclip data` for data sets that are converted
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from hlclip.cli.benchmarks import add_converters
 from hlclip.cli.data import data_sets
 from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
@@ -79,6 +81,7 @@ def hlclip(
     context.obj = debug
 
 
+add_converters(data_sets)
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
 for _function in (demo, doctor, evaluate, highlight, models, moments, report, table):

@@ -1,9 +1,10 @@
-"""Public data sets: check a copy and download missing files.
+"""Public data sets: check a copy, download missing files, convert published annotations.
 
 \b
 Examples:
   hlclip data qvhighlights /data/qvhighlights --check
   hlclip data qvhighlights --help      what it downloads, and where your own files belong
+  hlclip data tvsum data/tvsum         convert TVSum's annotations
 """
 
 import shlex

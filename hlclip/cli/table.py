@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from typer import Option, echo
 
 from hlclip.cli.terminal import Json, print_json
+from hlclip.system import HlclipError
 
 
 def table(
@@ -32,8 +33,9 @@ def table(
         Option(metavar="N", help="Also read experiments of the N - 1 commits before; -1 for all."),
     ] = 1,
     level: Annotated[
-        Literal["Fair", "Good", "VeryGood"], Option(help="Lowest rating that makes a highlight.")
-    ] = "VeryGood",
+        Literal["Fair", "Good", "VeryGood"] | None,
+        Option(help="Lowest rating that makes a highlight, of QVHighlights. Default: VeryGood."),
+    ] = None,
     style: Annotated[
         Literal["terminal", "markdown", "csv"], Option("--format", help="How the table is written.")
     ] = "terminal",
@@ -46,11 +48,15 @@ def table(
     stand in one table: those of the run in the working folder, or else of the newest run. The
     command names the other runs and what differs.
 
+    Of TVSum and YouTube Highlights the table has the mean over domains, each domain, and reference
+    rows. Under the protocols leave-one-out and per-domain, in which each run measures one domain,
+    the runs are averaged over domains first.
+
     \b
     Examples:
       dvc exp run --queue -S train.blocks=1,2 -S train.seed=0,1,2,3
       dvc exp run --run-all
-      hlclip table                              Table 2 (val) and Table 1 (test)
+      hlclip table                              Table 1 (test) and Table 2 (val)
       hlclip table --format markdown
       hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation
@@ -67,6 +73,9 @@ def table(
         echo(f"left out: {line}", err=True)
     if others:
         echo("--where KEY=VALUE or --rev chooses other runs, --by KEY compares them", err=True)
+    if level and runs[0].benchmark.kind != "levels":
+        raise HlclipError(f"{runs[0].benchmark.title} has no levels", "leave --level out")
+    level = level or "VeryGood"
     table_lines = lines(runs, level=level, by=by or ())
     if json:
         print_json(as_json(table_lines, runs, level=level, left_out=[*left_out, *others]))

@@ -1,11 +1,27 @@
-"""Public data sets: where they are published, how they are downloaded and recognised.
+"""Public data sets: where they are published, how they are downloaded, recognised and converted.
 
-qvhighlights    QVHighlights' files, and which of them a folder holds
-download        one file over HTTP, resumed and verified
-archive         videos extracted from one large archive
+qvhighlights          QVHighlights' files, and which of them a folder holds
+download              one file over HTTP, resumed and verified
+archive               videos extracted from one large archive
+conversion            published files of another data set to annotation files, by protocol
+tvsum                 TVSum: titles as queries, shots of two seconds, 20 annotators
+youtube_highlights    YouTube Highlights: six domains as queries, overlapping clips
+retrieval             windows without ratings
+charades_sta          Charades-STA
+tacos                 TACoS
+activitynet           ActivityNet Captions
 """
 
-from hlclip.datasets.archive import extract_videos
+from hlclip.datasets.activitynet import ACTIVITYNET
+from hlclip.datasets.archive import extract_videos, videos_in
+from hlclip.datasets.charades_sta import CHARADES_STA
+from hlclip.datasets.conversion import (
+    Conversion,
+    ConversionStatus,
+    PublishedData,
+    conversion_status,
+    write_conversion,
+)
 from hlclip.datasets.download import DownloadError, download
 from hlclip.datasets.qvhighlights import (
     ANNOTATIONS,
@@ -16,3 +32,8 @@ from hlclip.datasets.qvhighlights import (
     dataset_status,
     identify_release,
 )
+from hlclip.datasets.tacos import TACOS
+from hlclip.datasets.tvsum import TVSUM
+from hlclip.datasets.youtube_highlights import YOUTUBE_HIGHLIGHTS
+
+PUBLISHED = (TVSUM, YOUTUBE_HIGHLIGHTS, CHARADES_STA, TACOS, ACTIVITYNET)

@@ -1,8 +1,9 @@
 """The official metrics of QVHighlights, equal to Moment-DETR's `standalone_eval` to the last digit.
 
-This module measures highlight detection; `moment_retrieval` measures moments. Ground truth is
-prepared once, and any number of scores is measured against it. All queries are computed together,
-as matrices with one row per query, padded beyond its last clip.
+This module measures highlight detection; `moment_retrieval` measures moments, and `domain_metrics`
+the highlights of TVSum and YouTube Highlights. Ground truth is prepared once, and any number of
+scores is measured against it. All queries are computed together, as matrices with one row per
+query, padded beyond its last clip.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlclip.evaluation.moment_retrieval import Figures, moment_metrics, percent, stack
+from hlclip.evaluation.benchmarks import Benchmark, benchmark_of, has_truth
+from hlclip.evaluation.domain_metrics import trapezoid_precision
+from hlclip.evaluation.moment_retrieval import (
+    QVHIGHLIGHTS,
+    RETRIEVAL,
+    Figures,
+    moment_metrics,
+    percent,
+    stack,
+)
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
@@ -28,10 +38,15 @@ GROUPS = {"HL-min-Fair": 2, "HL-min-Good": 3, "HL-min-VeryGood": 4}
 class GroundTruth:
     """Annotations in the form that the metrics read, prepared by `ground_truth`."""
 
+    benchmark: Benchmark
+    """What is measured."""
     qids: tuple[int | str, ...]
     """Of every query, in the order of all axes named `queries` below."""
+    domains: tuple[str, ...]
+    """Of every query; empty texts where the data set has no domains."""
     labels: NDArray[np.bool_]
-    """[queries, levels, annotators, clips]: does the annotator's rating reach the level?"""
+    """[queries, levels, annotators, clips]: is the clip a highlight for the annotator? Only
+    QVHighlights has more than one level; without ratings there is none."""
     clips: NDArray[np.int64]
     """[queries], clips of each video."""
     windows: tuple[NDArray[np.float64], ...]
@@ -39,28 +54,57 @@ class GroundTruth:
 
 
 def ground_truth(annotations: Sequence[Annotation]) -> GroundTruth:
-    """Prepare annotation rows for any number of evaluations.
+    """Prepare annotation rows of one data set for any number of evaluations.
 
     Raises:
-        HlclipError: there are no rows, or one has no ratings.
+        HlclipError: there are no rows, or one has no ratings (no moments, where only those count).
     """
     if not annotations:
         raise HlclipError("there are no annotations to evaluate against")
-    blind = [a.qid for a in annotations if a.saliency_scores is None]
+    benchmark = benchmark_of(annotations)
+    blind = [a.qid for a in annotations if not has_truth([a])]
     if blind:
+        needed = "relevant_windows" if benchmark.kind == "moments" else "saliency_scores"
         raise HlclipError(
-            f"{len(blind)} of {len(annotations)} annotations have no saliency_scores to evaluate "
+            f"{len(blind)} of {len(annotations)} annotations have no {needed} to evaluate "
             f"against, first qid {blind[0]!r}"
         )
-    rows = [annotation.ratings().astype(np.int8) for annotation in annotations]
-    ratings = stack(rows).swapaxes(1, 2).copy()  # [queries, annotators, clips]
-    labels = np.stack([ratings >= lowest for lowest in GROUPS.values()], axis=1)
+    low, high = annotations[0].rating_scale
+    if benchmark.kind == "levels" and (low, high) != (0, max(GROUPS.values())):
+        raise HlclipError(
+            f"the ratings are on a scale from {low} to {high}, but Fair, Good and VeryGood are 2, "
+            "3 and 4 on a scale from 0 to 4",
+            "rate from 0 to 4, or name the data set of the rows (`dataset`)",
+        )
+    if benchmark.kind == "domains" and not all(a.domain for a in annotations):
+        raise HlclipError(
+            f"the rows are of {benchmark.title}, whose figures are means over domains, but have no "
+            "domain",
+            "convert the published files with `hlclip data`",
+        )
     windows = tuple(
         np.array(annotation.relevant_windows or (), dtype=np.float64).reshape(-1, 2)
         for annotation in annotations
     )
-    clips = np.array([len(row) for row in rows])
-    return GroundTruth(tuple(a.qid for a in annotations), labels, clips, windows)
+    return GroundTruth(
+        benchmark,
+        tuple(a.qid for a in annotations),
+        tuple(a.domain or "" for a in annotations),
+        _labels(benchmark, annotations),
+        np.array([a.clips for a in annotations]),
+        windows,
+    )
+
+
+def _labels(benchmark: Benchmark, annotations: Sequence[Annotation]) -> NDArray[np.bool_]:
+    """Highlights as `GroundTruth` has them."""
+    if benchmark.kind == "moments":
+        return np.zeros((len(annotations), 0, 0, max(a.clips for a in annotations)), bool)
+    rows = [annotation.ratings().astype(np.int8) for annotation in annotations]
+    if benchmark.positive:
+        return stack([benchmark.positive(row) for row in rows]).swapaxes(1, 2)[:, None].copy()
+    ratings = stack(rows).swapaxes(1, 2).copy()  # [queries, annotators, clips]
+    return np.stack([ratings >= lowest for lowest in GROUPS.values()], axis=1)
 
 
 def pad(scores: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -90,12 +134,14 @@ def evaluate(
         HlclipError: the number of entries is not that of the queries, a score is not finite, or a
             query has no entry.
     """
-    moments = {} if windows is None else moment_metrics(truth.windows, windows)
+    convention = RETRIEVAL if truth.benchmark.kind == "moments" else QVHIGHLIGHTS
+    moments = {} if windows is None else moment_metrics(truth.windows, windows, convention)
     highlights = {} if scores is None else highlight_metrics(truth, *pad(scores))
     brief: Figures = {}
     if moments:
         recall, precision = moments["full"]["MR-R1"], moments["full"]["MR-mAP"]
-        brief |= {f"MR-full-R1@{t}": recall[t] for t in ("0.5", "0.7")}
+        brief |= {f"MR-full-R1@{t}": recall[t] for t in ("0.3", "0.5", "0.7") if t in recall}
+        brief |= {"MR-full-mIoU": recall["mIoU"]} if "mIoU" in recall else {}
         brief["MR-full-mAP"] = precision["average"]
         brief |= {f"MR-full-mAP@{t}": precision[t] for t in ("0.5", "0.75")}
         brief |= {f"MR-{name}-mAP": each["MR-mAP"]["average"] for name, each in moments.items()}
@@ -116,14 +162,9 @@ def highlight_metrics(
     Raises:
         HlclipError: another number of queries, a query without scores, a score that is not finite.
     """
+    check_scores(truth, scores, lengths)
     queries, longest = scores.shape
-    if queries != len(truth.qids) or lengths.shape != (queries,):
-        raise HlclipError(f"got scores of {queries} queries, expected {len(truth.qids)}")
-    if lengths.min() < 1:
-        raise HlclipError(f"qid {truth.qids[int(lengths.argmin())]!r} has no scores")
     inside = _before(lengths, longest)
-    if not np.isfinite(scores[inside]).all():
-        raise HlclipError("scores must be finite, got NaN or infinity")
 
     # HL-Hit1: is the clip of the highest score a highlight for some annotator? The script does not
     # cut a list that is longer than the video: a best score beyond the last clip is a miss.
@@ -146,6 +187,19 @@ def highlight_metrics(
         }
         for level, group in enumerate(GROUPS)
     }
+
+
+def check_scores(
+    truth: GroundTruth, scores: NDArray[np.floating[Any]], lengths: NDArray[np.int64]
+) -> None:
+    """Refuse scores [queries, clips] that cannot be ranked; see `highlight_metrics`."""
+    queries, longest = scores.shape
+    if queries != len(truth.qids) or lengths.shape != (queries,):
+        raise HlclipError(f"got scores of {queries} queries, expected {len(truth.qids)}")
+    if lengths.min() < 1:
+        raise HlclipError(f"qid {truth.qids[int(lengths.argmin())]!r} has no scores")
+    if not np.isfinite(scores[_before(lengths, longest)]).all():
+        raise HlclipError("scores must be finite, got NaN or infinity")
 
 
 def average_precision(
@@ -191,16 +245,20 @@ def average_precision(
 
 
 def query_precision(truth: GroundTruth, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Average precision of each query at VeryGood, the mean over its annotators.
+    """Average precision of each query at the headline's level, the mean over its annotators.
 
-    The mean over the queries is the official VeryGood mAP.
+    The mean over the queries is the official VeryGood mAP of QVHighlights; of TVSum and YouTube
+    Highlights it is the mean over the queries of each domain, and then over domains.
 
     Args:
         scores: complete and finite [queries, clips], in the order of `truth.qids`.
 
     Returns:
-        [queries], 0..1; 0 where no annotator rated a clip VeryGood.
+        [queries], 0..1; 0 where no annotator has a highlight.
     """
+    if truth.benchmark.kind == "domains":
+        labels, top = truth.labels[:, 0], truth.benchmark.top
+        return trapezoid_precision(labels, scores, truth.clips, top=top).mean(axis=1)
     very_good = list(GROUPS).index("HL-min-VeryGood")
     return average_precision(truth.labels, scores, truth.clips)[:, very_good].mean(axis=1)
 

@@ -1,10 +1,12 @@
 """Moment retrieval as the official script (Moment-DETR's `standalone_eval`) measures it.
 
 HL-CLIP predicts saliency alone; `moments` finds windows in it. Other systems predict windows.
+Charades-STA, TACoS and ActivityNet Captions are measured by the same code in the field, with other
+ranges of lengths, recall at lower IoU, and the mean IoU (UniVTG, R2-Tuning).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,27 @@ Windows = NDArray[np.float64]
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Lowest IoU of a correct prediction: 0.5, 0.55, ..., 0.95."""
 
-RANGES = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)}
-"""Range -> seconds: moments longer than the first and at most as long as the second."""
+
+class Convention(NamedTuple):
+    """What the field reports for the moments of a data set."""
+
+    ranges: Mapping[str, tuple[float, float]]
+    """Range -> seconds: moments longer than the first and at most as long as the second."""
+    recalls: tuple[float, ...]
+    """Lowest IoU of a recalled moment."""
+    mean_iou: bool
+    """Also the mean IoU of the first prediction."""
+
+
+QVHIGHLIGHTS = Convention(
+    {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (-np.inf, np.inf)},
+    THRESHOLDS,
+    mean_iou=False,
+)
+RETRIEVAL = Convention(
+    {**QVHIGHLIGHTS.ranges, "long": (30, np.inf)}, (0.3, *THRESHOLDS), mean_iou=True
+)
+"""Of Charades-STA, TACoS and ActivityNet Captions."""
 
 MAX_PREDICTIONS = 10
 """Predictions of a query that count towards mAP, the first of the submission."""
@@ -40,7 +61,9 @@ def stack(rows: Sequence[NDArray[Any]], *, fill: float = 0) -> NDArray[Any]:
 
 
 def moment_metrics(
-    truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
+    truth: Sequence[Windows],
+    predictions: Sequence[Sequence[Sequence[float]]],
+    convention: Convention = QVHIGHLIGHTS,
 ) -> dict[str, dict[str, Figures]]:
     """MR-mAP and MR-R1 at each IoU threshold, for all moments and by their length.
 
@@ -50,7 +73,7 @@ def moment_metrics(
 
     Returns:
         Percentages by range (`full`, `long`, `middle`, `short`), metric and threshold. A range that
-        holds no moment is left out.
+        holds no moment is left out. The mean IoU is `MR-R1` at `mIoU`.
     """
     if len(truth) != len(predictions):
         raise HlclipError(f"got windows of {len(predictions)} queries, expected {len(truth)}")
@@ -60,7 +83,7 @@ def moment_metrics(
             raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
     seconds = [windows[:, 1] - windows[:, 0] for windows in truth]
     figures: dict[str, dict[str, Figures]] = {}
-    for name, (shortest, longest) in sorted(RANGES.items()):
+    for name, (shortest, longest) in sorted(convention.ranges.items()):
         inside = [w[(s > shortest) & (s <= longest)] for w, s in zip(truth, seconds, strict=True)]
         queries = [query for query, windows in enumerate(inside) if len(windows)]
         if queries:
@@ -70,13 +93,39 @@ def moment_metrics(
             predicted = stack(first, fill=np.nan)
             figures[name] = {
                 "MR-mAP": _mean_average_precision(predicted, moments),
-                "MR-R1": _recall_at_1(predicted, moments),
+                "MR-R1": _recall_at_1(predicted, moments, convention),
             }
     return figures
 
 
+def query_moments(
+    truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the official metrics average over the queries, for all moments.
+
+    Args:
+        truth, predictions: as in `moment_metrics`; no query without a window.
+
+    Returns:
+        [queries] average precision of the windows, averaged over the IoU thresholds, 0..1: its mean
+        is the mAP. [queries] IoU of the first window with the moment that it overlaps most, 0..1.
+    """
+    moments = stack(truth, fill=np.nan)
+    predicted = stack(
+        [np.array(each[:MAX_PREDICTIONS], np.float64) for each in predictions], fill=np.nan
+    )
+    return _average_precision(predicted, moments).mean(axis=1), _first_iou(predicted, moments)
+
+
 def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:
     """Mean over queries of the detection average precision, at each threshold and on average."""
+    figures = _average_precision(predicted, moments).mean(axis=0)
+    by_threshold = {str(t): percent(f) for t, f in zip(THRESHOLDS, figures, strict=True)}
+    return by_threshold | {"average": percent(figures.mean())}
+
+
+def _average_precision(predicted: Windows, moments: Windows) -> NDArray[np.float64]:
+    """Detection average precision, [queries, thresholds]."""
     # By confidence. A stable sort keeps the submission's order among equals; NaN, no window, is
     # last. [queries, predictions, 3]
     order = (-predicted[..., 2]).argsort(axis=1, kind="stable")
@@ -88,10 +137,7 @@ def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:
     precision: Windows = correct / np.arange(1, correct.shape[1] + 1)[:, None]
     # Area under the best precision at this rank or a later one. [queries, thresholds]
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    area = (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)
-    figures = area.mean(axis=0)
-    by_threshold = {str(t): percent(f) for t, f in zip(THRESHOLDS, figures, strict=True)}
-    return by_threshold | {"average": percent(figures.mean())}
+    return (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)
 
 
 def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
@@ -115,8 +161,15 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
     return correct
 
 
-def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
-    """Share of queries whose first prediction is correct, at each threshold."""
+def _recall_at_1(predicted: Windows, moments: Windows, convention: Convention) -> Figures:
+    """Share of queries whose first prediction is correct, at each threshold; mean IoU."""
+    iou = _first_iou(predicted, moments)
+    recall = {str(t): percent(np.mean(iou >= t)) for t in convention.recalls}
+    return recall | ({"mIoU": percent(iou.mean())} if convention.mean_iou else {})
+
+
+def _first_iou(predicted: Windows, moments: Windows) -> NDArray[np.float64]:
+    """IoU of the first prediction with the moment that it overlaps most, [queries]."""
     first = predicted[:, :1]
     best = _iou(first, moments).argmax(axis=1)
     moment = moments[np.arange(len(moments)), best]
@@ -124,8 +177,7 @@ def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
     # to rounding, and rounding decides at a threshold.
     shared = _overlap(first[:, 0], moment)
     hull = np.maximum(first[:, 0, 1], moment[:, 1]) - np.minimum(first[:, 0, 0], moment[:, 0])
-    iou = shared / hull
-    return {str(t): percent(np.mean(iou >= t)) for t in THRESHOLDS}
+    return shared / hull
 
 
 def _iou(a: Windows, b: Windows) -> Windows:

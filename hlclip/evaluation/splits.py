@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlclip.evaluation.metrics import GroundTruth, highlight_metrics
-from hlclip.evaluation.moment_retrieval import moment_metrics
+from hlclip.evaluation.domain_metrics import domain_means
+from hlclip.evaluation.metrics import GroundTruth, highlight_metrics, query_precision
+from hlclip.evaluation.moment_retrieval import QVHIGHLIGHTS, RETRIEVAL, moment_metrics, percent
 from hlclip.evaluation.moment_rules import Rule
-from hlclip.evaluation.moments import FOCUS, Window, find_moments
+from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
     from hlclip.formats import Annotation
+
+
+AnyFloat = TypeVar("AnyFloat", bound=np.floating[Any])
 
 
 class Setting(NamedTuple):
@@ -25,11 +29,14 @@ class Setting(NamedTuple):
     """Of `consensus`; the other rules ignore it."""
 
     def __str__(self) -> str:
-        return f"consensus {self.focus:g}" if self.rule == "consensus" else self.rule
+        return f"consensus (focus {self.focus:g})" if self.rule == "consensus" else self.rule
 
+
+Groups = dict[str, dict[str, float]]
+"""Group (a level, a domain, `moments`) -> metric -> figure in percent."""
 
 MOMENT_METRICS = ("R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP")
-"""The moment retrieval metrics of `measure_moments`, as the tables of the field order them."""
+"""The moment retrieval metrics of QVHighlights, as the tables of the field order them."""
 
 SETTINGS = (
     *(Setting("consensus", focus) for focus in (FOCUS, 1.0, 4.0, 8.0)),
@@ -42,8 +49,8 @@ SETTINGS = (
 
 
 def complete(
-    scores: NDArray[np.float32], lengths: NDArray[np.int64], clips: NDArray[np.int64]
-) -> NDArray[np.float32]:
+    scores: NDArray[AnyFloat], lengths: NDArray[np.int64], clips: NDArray[np.int64]
+) -> NDArray[AnyFloat]:
     """Give every annotated clip a score.
 
     Args:
@@ -52,10 +59,10 @@ def complete(
         clips: [queries], clips of the annotation.
 
     Returns:
-        float32 [queries, most clips]: scores, then the query's lowest score for clips without
+        [queries, most clips]: scores, then the query's lowest score for clips without
         frame; 0 where a query has no score at all, and beyond its clips.
     """
-    full = np.zeros((len(clips), clips.max(initial=0)), np.float32)
+    full = np.zeros((len(clips), clips.max(initial=0)), scores.dtype)
     for line, row, length, count in zip(full, scores, lengths, clips, strict=True):
         if length:
             line[:length] = row[:length]
@@ -63,16 +70,44 @@ def complete(
     return full
 
 
-def measure(truth: GroundTruth, scores: NDArray[np.floating[Any]]) -> dict[str, dict[str, float]]:
-    """Official highlight metrics of complete scores [queries, clips], in percent, by level.
+def measure(truth: GroundTruth, scores: NDArray[np.floating[Any]]) -> Groups:
+    """The data set's highlight metrics of complete scores [queries, clips], in percent.
 
     Returns:
-        Level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1`.
+        Of QVHighlights, level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1`; of a data set with
+        domains, `all domains` and each domain -> the metric; nothing without ratings.
     """
+    if truth.benchmark.kind == "moments":
+        return {}
+    if truth.benchmark.kind == "domains":
+        means = domain_means(query_precision(truth, scores), truth.domains)
+        return {name: {truth.benchmark.metric: percent(mean)} for name, mean in means.items()}
     return {
         group.removeprefix("HL-min-"): {"mAP": each["HL-mAP"], "HIT@1": each["HL-Hit1"]}
         for group, each in highlight_metrics(truth, scores, truth.clips).items()
     }
+
+
+def headline(
+    rows: Sequence[Annotation],
+    truth: GroundTruth,
+    scores: NDArray[np.floating[Any]],
+    setting: Setting,
+) -> tuple[float, float | None]:
+    """The data set's headline metric of complete scores, and HIT@1 at VeryGood, in percent.
+
+    Args:
+        setting: finds the moments where these are all that is measured.
+
+    Returns:
+        The figure by which epochs and pooling windows are compared; HIT@1 of QVHighlights alone.
+    """
+    benchmark = truth.benchmark
+    if benchmark.kind == "moments":
+        groups = {"moments": measure_moments(truth, find_all_moments(rows, list(scores), setting))}
+    else:
+        groups = measure(truth, scores)
+    return groups[benchmark.group][benchmark.metric], groups[benchmark.group].get("HIT@1")
 
 
 def find_all_moments(
@@ -84,7 +119,9 @@ def find_all_moments(
         scores: [clips] of each row, or [queries, clips]; what is beyond a row's clips is ignored.
     """
     return [
-        find_moments(
+        _find_timed(row, np.asarray(line)[: row.clips], setting)
+        if row.clips_apart
+        else find_moments(
             np.asarray(line)[: row.clips],
             rule=setting.rule,
             focus=setting.focus,
@@ -95,18 +132,47 @@ def find_all_moments(
     ]
 
 
+def _find_timed(row: Annotation, line: NDArray[Any], setting: Setting) -> list[Window]:
+    """`find_moments` where the clips of a video have times of their own and may overlap."""
+    times = row.clip_times().tolist()
+    found = find_clips(line, rule=setting.rule, focus=setting.focus)
+    return [
+        (times[clips.start][0], times[clips.stop - 1][1], round(confidence, 6))
+        for clips, confidence in found
+    ]
+
+
 def measure_moments(
     truth: GroundTruth, windows: Sequence[Sequence[Sequence[float]]]
 ) -> dict[str, float]:
-    """Official moment retrieval metrics over all moments, in percent.
+    """Moment retrieval metrics over all moments, in percent.
 
     Raises:
         HlclipError: a query has no windows, in the ground truth or in `windows`.
     """
-    figures = moment_metrics(truth.windows, windows)["full"]
-    recall, precision = figures["MR-R1"], figures["MR-mAP"]
-    values = (*(recall[t] for t in ("0.5", "0.7")), *(precision[t] for t in ("0.5", "0.75")))
-    return dict(zip(MOMENT_METRICS, (*values, precision["average"]), strict=True))
+    return moment_groups(truth, windows)["moments"]
+
+
+def moment_groups(truth: GroundTruth, windows: Sequence[Sequence[Sequence[float]]]) -> Groups:
+    """Moment retrieval metrics, in percent: `moments` for all; of the data sets that have moments
+    alone also `short`, `middle` and `long` (up to 10 and 30 seconds, and more).
+
+    Raises:
+        HlclipError: a query has no windows, in the ground truth or in `windows`.
+    """
+    alone = truth.benchmark.kind == "moments"
+    groups: Groups = {}
+    measured = moment_metrics(truth.windows, windows, RETRIEVAL if alone else QVHIGHLIGHTS)
+    for name in ("full", "short", "middle", "long") if alone else ("full",):
+        if name in measured:
+            recall, precision = measured[name]["MR-R1"], measured[name]["MR-mAP"]
+            groups["moments" if name == "full" else name] = {
+                **{f"R1@{t}": recall[t] for t in ("0.3", "0.5", "0.7") if t in recall},
+                **({"mIoU": recall["mIoU"]} if alone else {}),
+                **{f"mAP@{t}": precision[t] for t in ("0.5", "0.75")},
+                "mAP": precision["average"],
+            }
+    return groups
 
 
 def compare_settings(

@@ -1,6 +1,7 @@
 """The files that stages, commands and other programs exchange: one module per format.
 
 annotations         annotation rows in the QVHighlights format
+data_sets           names of data sets and protocols; clips with times of their own
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 scores              cosines of every clip with its query; names of variants
@@ -20,6 +21,7 @@ from hlclip.formats.annotations import (
     Level,
     read_annotations,
 )
+from hlclip.formats.data_sets import RETRIEVAL, Clips, ClipTimes, DataSet, Protocol
 from hlclip.formats.manifests import (
     Header,
     Index,
@@ -35,6 +37,7 @@ from hlclip.formats.manifests import (
 )
 from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_lock
 from hlclip.formats.safetensors_file import (
+    CHECKPOINT_REMEDY,
     CheckpointError,
     find_not_finite,
     is_fine_tuned,
@@ -63,8 +66,11 @@ from hlclip.formats.submissions import (
 )
 from hlclip.formats.validation import (
     DamagedFileError,
+    Number,
+    Row,
     StaleFileError,
     check_origin,
     problems_of,
+    read_rows,
     shown,
 )

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.data_sets import Clips
 from hlclip.formats.validation import problems_of, refusing_damage
 from hlclip.system import write_json
 
@@ -60,6 +61,19 @@ class Index:
             for row in rows:
                 clips[row.vid] = max(clips.get(row.vid, 0), row.clips)
         return dict(sorted(clips.items()))
+
+    def clips_apart(self) -> dict[str, Clips]:
+        """vid -> its clips, for every video whose clips are not those of `clip_seconds`."""
+        rows = (row for rows in self.queries.values() for row in rows)
+        return {row.vid: row.clips_apart for row in rows if row.clips_apart is not None}
+
+    def frame_contents(self) -> dict[str, str]:
+        """vid -> what the key of its frames is made from: the file, and clips where they are apart.
+
+        For every video that has a file.
+        """
+        apart = {vid: f" {json.dumps(clips)}" for vid, clips in self.clips_apart().items()}
+        return {vid: video.sha256 + apart.get(vid, "") for vid, video in self.videos.items()}
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ def compare_frames(
         read_hashes(root / HASHES),
     )
     videos = {vid: index.videos[vid] for vid in frames.items if vid in index.videos}
-    keys = {vid: content_key(header, video.sha256) for vid, video in videos.items()}
+    contents, clips = index.frame_contents(), index.clips_apart()
+    keys = {vid: content_key(header, contents[vid]) for vid in videos}
     if keys != {vid: item.key for vid, item in frames.items.items()}:
         raise HlclipError(
             f"{outputs}: index.json and frames.json are not of one run",
@@ -68,7 +69,7 @@ def compare_frames(
         path = data_root / videos[vid].path
         try:
             with indexed_video(path, videos[vid], hashes).unchanged():
-                return digest(extract_frames(path, header))
+                return digest(extract_frames(path, header, clips=clips.get(vid)))
         except VideoError as error:
             return error
 

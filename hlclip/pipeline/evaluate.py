@@ -9,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation import (
+    FOCUS,
     MOMENT_METRICS,
     GroundTruth,
     Setting,
     Window,
+    benchmark_of,
     best_setting,
     compare_settings,
     complete,
     find_all_moments,
     ground_truth,
+    has_truth,
+    headline,
     measure,
-    measure_moments,
+    moment_groups,
     pool_padded,
 )
 from hlclip.formats import (
@@ -36,6 +40,7 @@ from hlclip.formats import (
 )
 from hlclip.params import MomentsParams, Params, PoolParams, trains
 from hlclip.pipeline.examples import COLUMNS, example_rows
+from hlclip.pipeline.figures import Metrics, entry, table
 from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -47,15 +52,8 @@ WINDOWS = range(1, 16, 2)
 
 
 class EvaluateError(HlclipError):
-    """`pool.window` or `moments.rule` is `best`, chosen on val, and val has no ground truth."""
-
-
-Metrics = dict[str, dict[str, dict[str, float]]]
-"""Variant -> level (`Fair`, `Good`, `VeryGood`) -> `mAP`, `HIT@1` in percent.
-
-Where all queries have `relevant_windows`, also `moments` -> `R1@0.5`, `R1@0.7`, `mAP@0.5`,
-`mAP@0.75`, `mAP`.
-"""
+    """`pool.window` or `moments.rule` is `best`, chosen on val, and val has no ground truth; or the
+    splits are of several data sets."""
 
 
 def scores_input(params: Params) -> dict[str, SplitScores]:
@@ -96,7 +94,8 @@ def evaluate_splits(
 ) -> dict[str, Metrics]:
     """Measure each variant without and with saliency pooling; reads scores only, no video.
 
-    Highlights are measured where a split has ratings, moments where it has windows, too.
+    Highlights are measured where a split has ratings, moments where it has windows, too. The rows
+    name their data set, which decides the metrics.
 
     Every row of a split counts. A row without video scores 0 everywhere; a clip without frame (the
     video ends before its annotation) gets its query's lowest score. So the submission files cover
@@ -106,7 +105,8 @@ def evaluate_splits(
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
             other files in it are removed.
-        plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
+        plot: CSV file to write: split (val), variant, window, mAP (the headline metric of the data
+            set, at VeryGood), HIT@1 at VeryGood (empty where it is not measured).
         rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
             the pooled scores.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
@@ -114,13 +114,16 @@ def evaluate_splits(
     Returns:
         split -> figures; splits without ground truth are left out.
     """
+    _check_one_data_set(splits)
     truths = {
         split: ground_truth(scores.rows)
         for split, scores in splits.items()
-        if all(row.saliency_scores is not None for row in scores.rows)
+        if has_truth(scores.rows)
     }
     # Windows are compared on val only, so that none is chosen by its figures on test.
-    compared = _compare_windows(splits["val"], truths["val"], pool) if "val" in truths else {}
+    compared = (
+        _compare_windows(splits["val"], truths["val"], pool, moments) if "val" in truths else {}
+    )
     variants = next(iter(splits.values())).cosines
     windows = {name: _choose_window(name, compared, pool) for name in variants}
     rules_compared = (
@@ -130,7 +133,7 @@ def evaluate_splits(
     )
     settings = {name: _choose_setting(rules_compared.get(name, {}), moments) for name in variants}
     measured: dict[str, Metrics] = {}
-    written: dict[str, Any] = {}
+    written: dict[str, dict[str, Any]] = {}
     example_lines: list[tuple[object, ...]] = []
     submissions: list[Path] = []
     for split, scores in splits.items():
@@ -140,17 +143,15 @@ def evaluate_splits(
             matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
-            if split == "val":
+            if split == "val" and truths[split].labels.size:
                 example_lines += example_rows(scores, truths[split], matrices)
         for name, matrix in matrices.items():
             found = find_all_moments(scores.rows, list(matrix), settings[unpooled(name)])
             if split in truths and _has_windows(scores):
-                measured[split][name]["moments"] = measure_moments(truths[split], found)
+                measured[split][name] |= moment_groups(truths[split], found)
             submissions.append(predictions / submission_name(split, name))
             write_submission(submissions[-1], _answers(scores, matrix, found))
-        without_video = int((scores.lengths == 0).sum())
-        counts = {"queries": len(scores.rows), "without video": without_video}
-        written[split] = counts | measured.get(split, {})
+        written[split] = entry(scores, measured.get(split), next(iter(settings.values())))
     _remove_others(predictions, submissions)
     if pool.window == "best":
         written["window"] = windows
@@ -159,17 +160,19 @@ def evaluate_splits(
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
     write_json(metrics, written)
-    windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
+    windows_compared = (("val", *place, *figures) for place, figures in compared.items())
     write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
     lines = [
         ("val", name, str(setting), *figures.values())
         for name, compared_on_val in rules_compared.items()
         for setting, figures in compared_on_val.items()
     ]
-    write_table(rules, [("split", "variant", "rule", *MOMENT_METRICS), *lines])
+    columns = [list(figures) for by in rules_compared.values() for figures in by.values()]
+    write_table(rules, [("split", "variant", "rule", *next(iter(columns), MOMENT_METRICS)), *lines])
     write_table(examples, [COLUMNS, *example_lines])
     if measured:
-        log.info("%s", table(measured))
+        references = {split: written[split].get("references", {}) for split in measured}
+        log.info("%s", table(measured, benchmark_of(next(iter(splits.values())).rows), references))
     return measured
 
 
@@ -184,6 +187,20 @@ def _answers(
             vid=row.vid,
             pred_relevant_windows=tuple(windows),
             pred_saliency_scores=line[:clips],
+        )
+
+
+def _check_one_data_set(splits: Mapping[str, SplitScores]) -> None:
+    kinds = {
+        split: (scores.rows[0].dataset, scores.rows[0].protocol or "no protocol")
+        for split, scores in splits.items()
+    }
+    if len(set(kinds.values())) > 1:
+        found = "; ".join(f"{split}: {', '.join(names)}" for split, names in kinds.items())
+        raise EvaluateError(
+            f"the splits are of several data sets or protocols ({found}), and their figures cannot "
+            "stand together",
+            "let data.annotations name the files of one",
         )
 
 
@@ -207,18 +224,22 @@ def _pooled(
 
 
 def _compare_windows(
-    val: SplitScores, truth: GroundTruth, pool: PoolParams
-) -> dict[tuple[str, int], dict[str, float]]:
-    """(variant, window) -> VeryGood figures on val."""
+    val: SplitScores, truth: GroundTruth, pool: PoolParams, moments: MomentsParams
+) -> dict[tuple[str, int], tuple[float, float | None]]:
+    """(variant, window) -> headline figure and HIT@1 on val."""
+    rule = "consensus" if moments.rule == "best" else moments.rule
+    setting = Setting(rule, FOCUS if moments.rule == "best" else moments.focus)
     return {
-        (name, window): measure(truth, _pooled(val, name, pool, window))["VeryGood"]
+        (name, window): headline(val.rows, truth, _pooled(val, name, pool, window), setting)
         for name in val.cosines
         for window in WINDOWS
     }
 
 
 def _choose_window(
-    variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: PoolParams
+    variant: str,
+    compared: Mapping[tuple[str, int], tuple[float, float | None]],
+    pool: PoolParams,
 ) -> int:
     """The window of params.yaml, or the best on val by mAP, the smallest of equals."""
     if pool.window != "best":
@@ -228,7 +249,7 @@ def _choose_window(
             "pool.window is best, which is chosen on val, but val has no ground truth",
             "give pool.window as a number",
         )
-    return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
+    return max(WINDOWS, key=lambda window: compared[variant, window][0])
 
 
 def _compare_rules(
@@ -254,14 +275,3 @@ def _choose_setting(
             "name a rule as moments.rule, such as consensus",
         )
     return best_setting(compared)
-
-
-def table(measured: dict[str, Metrics]) -> str:
-    """VeryGood figures of all splits and variants as text, laid out as Table 2 of the paper."""
-    heads = "".join(f"{split + ' mAP':>12}{'HIT@1':>8}" for split in measured)
-    lines = [f"{'VeryGood, in percent':24}{heads}"]
-    for variant in next(iter(measured.values()), {}):
-        figures = [measured[split][variant]["VeryGood"] for split in measured]
-        cells = "".join(f"{figure['mAP']:12.2f}{figure['HIT@1']:8.2f}" for figure in figures)
-        lines.append(f"{variant:24}{cells}")
-    return "\n".join(lines)

@@ -54,6 +54,7 @@ def make_frames(
     header = frames_header(**settings, clip_seconds=index.clip_seconds)
     frames = Store(store, "frames", header)
     hashes = read_hashes(store / HASHES)
+    contents, clips_apart = index.frame_contents(), index.clips_apart()
 
     def make(vid: str) -> Item | VideoError:
         video = index.videos[vid]
@@ -61,10 +62,10 @@ def make_frames(
 
         def decode() -> NDArray[np.uint8]:
             with indexed_video(path, video, hashes).unchanged():
-                return extract_frames(path, header, params.decoder)
+                return extract_frames(path, header, params.decoder, clips=clips_apart.get(vid))
 
         try:
-            return frames.get_or_make(content_key(header, video.sha256), decode)
+            return frames.get_or_make(content_key(header, contents[vid]), decode)
         except VideoChangedError as error:
             # No fault of this video: the index is out of date, whatever share may be missing.
             remedy = "`dvc repro --force index` reads it again"

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from hlclip.formats import Annotation, Index, Video, read_annotations
+from hlclip.formats import Annotation, AnnotationError, Index, Video, read_annotations
 from hlclip.params import DataParams, Split
 from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.video import (
@@ -29,7 +29,8 @@ def build_index(
 
     Raises:
         DataError: a folder or annotation file is absent, or two files claim one vid.
-        AnnotationError: rows are malformed; all problems are listed.
+        AnnotationError: rows are malformed; all problems are listed. Or rows of two splits are of
+            different data sets or protocols, or two rows of a video differ in its clips.
         VideoUnreadableError: the system refuses to read a video.
         TooManyMissingError: see `check_missing` and `check_splits`.
     """
@@ -47,6 +48,7 @@ def build_index(
         split: _read_split(split, root / name, data.clip_seconds)
         for split, name in data.annotations.items()
     }
+    _check_alike(data.annotations, queries)
     vids = {row.vid for rows in queries.values() for row in rows}
     files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
@@ -65,6 +67,29 @@ def build_index(
     index = Index(data.clip_seconds, queries, videos, missing)
     check_splits(index, missing, needed or {})
     return index
+
+
+def _check_alike(places: Mapping[Split, str], queries: Mapping[str, list[Annotation]]) -> None:
+    """Refuse splits whose figures must not be compared, and a video with two sets of clips."""
+    first, *others = places
+    for split in others:
+        for name in ("dataset", "protocol"):
+            expected, found = (getattr(queries[of][0], name) for of in (first, split))
+            if found != expected:
+                raise AnnotationError(
+                    f"{places[split]} ({split}): {name}: got {found or 'none'}, expected "
+                    f"{expected or 'none'} as in {places[first]} ({first})",
+                    "data.annotations must name files that were made together",
+                )
+    seen: dict[str, tuple[str, Annotation]] = {}
+    for place, row in ((places[split], row) for split in places for row in queries[split]):
+        before, same_video = seen.setdefault(row.vid, (place, row))
+        if row.clips_apart != same_video.clips_apart:
+            raise AnnotationError(
+                f"{place}: qid {row.qid!r}: got other clips of video {row.vid} than qid "
+                f"{same_video.qid!r} of {before}",
+                "a video has one frame for each clip: give all its rows the same clips",
+            )
 
 
 def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]:

@@ -105,7 +105,7 @@ def _frames_header(index: Index, params: Params) -> dict[str, Any]:
 def _frame_keys(index: Index, params: Params) -> dict[str, str]:
     """vid -> key of the frames of its file."""
     header = _frames_header(index, params)
-    return {vid: content_key(header, video.sha256) for vid, video in index.videos.items()}
+    return {vid: content_key(header, made_of) for vid, made_of in index.frame_contents().items()}
 
 
 def _check_names(path: Path, what: str, found: Set[str], expected: Set[str]) -> None:

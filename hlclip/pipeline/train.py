@@ -10,8 +10,16 @@ from typing import Any
 
 import torch
 
-from hlclip.evaluation import complete, ground_truth, measure, pool_padded
-from hlclip.formats import CheckpointError, Index, Manifest, fine_tuned, read_facts
+from hlclip.evaluation import (
+    FOCUS,
+    Setting,
+    complete,
+    ground_truth,
+    has_truth,
+    headline,
+    pool_padded,
+)
+from hlclip.formats import Annotation, CheckpointError, Index, Manifest, fine_tuned, read_facts
 from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
 from hlclip.system import write_whole
@@ -53,7 +61,8 @@ def train_tail(
     `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
 
     Raises:
-        TrainError: no row of the train split has a video, or the loss is not finite.
+        TrainError: no row of the train split has a video, one has no ground truth, or the loss is
+            not finite.
         EncoderError: the weights are not those that made the cache.
         StoreError: cached activations are missing or damaged.
     """
@@ -85,6 +94,14 @@ def train_tail(
             val = cached(index, "val", images, texts) if "val" in index.queries else None
             if len(train) == 0:
                 raise TrainError("no row of the train split has a cached video to train on")
+            blind = [row.qid for row in train.rows if not (_rated(row) or row.relevant_windows)]
+            if blind:
+                raise TrainError(
+                    f"{len(blind)} of {len(train)} rows of train have neither saliency_scores nor "
+                    f"relevant_windows to train on, first qid {blind[0]!r}",
+                    "add them, or do not train",
+                    settings={"train.blocks": "0"},
+                )
             if train.absent:
                 log.warning("train: %d rows without video are left out", train.absent)
             validate = _validator(val, params, device) if val else None
@@ -129,20 +146,23 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     `select_on: pooled` has the figures of `pool.window` at `select_window`, with mode `mean` and
     border `neighbours`.
     """
-    if any(row.saliency_scores is None for row in val.every_row):
+    if not has_truth(val.every_row):
         return None
     truth = ground_truth(val.every_row)
     name = fine_tuned(params.blocks, params.temporal)
     window = params.select_window if params.select_on == "pooled" else 1
 
-    def validate(tail: Tail) -> tuple[float, float]:
+    def validate(tail: Tail) -> tuple[float, float | None]:
         scores = score_queries({name: tail}, val, device=device, batch=params.batch)
         cosines = pool_padded(scores.cosines[name], scores.lengths, window=window)
         cosines = complete(cosines, scores.lengths, scores.clips)
-        figures = measure(truth, cosines)["VeryGood"]
-        return figures["mAP"], figures["HIT@1"]
+        return headline(val.every_row, truth, cosines, Setting("consensus", FOCUS))
 
     return validate
+
+
+def _rated(row: Annotation) -> bool:
+    return row.saliency_scores is not None
 
 
 def _result_key(
@@ -169,4 +189,6 @@ def _result_key(
         device.type,
         TRAINING_VERSION,
     ]
+    if not all(map(_rated, index.queries["train"])):
+        facts.append("targets from windows")  # version 2 trained such rows to 0
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]

@@ -2,6 +2,7 @@
 
     experiments     finished runs as DVC's experiments record them
     table           the paper's tables: mean and standard deviation over seeds
+    domains         other data sets: columns, means over domains, reference rows
     table_text      these tables as text, Markdown, CSV and JSON
     run             the files of a finished run
     page            the report as one HTML page (Altair)

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from dvc.repo import Repo
 from dvc.repo.experiments.serialize import ExpState
 from dvc.scm import SCMError
 
+from hlclip.evaluation import ALL, BENCHMARKS, Benchmark, Groups
 from hlclip.formats import (
     LOCK_FILE,
     ZERO_SHOT,
@@ -47,8 +48,13 @@ _FRAMES = ("frames.size", "frames.resize", "frames.interpolation")
 _FOLLOWING = {"encoder.model": ("encoder.pretrained", *_FRAMES), "encoder.pretrained": _FRAMES}
 """Parameter -> those that differ with it: a model has its own weights and takes its own frames."""
 
-Figures = dict[str, dict[str, dict[str, dict[str, float]]]]
+Figures = dict[str, dict[str, Groups]]
 """split -> variant -> level (`VeryGood`) -> `mAP`, `HIT@1` in percent; or `moments` -> metrics."""
+
+_REFERENCES = "references"
+
+_ONE_DOMAIN = ("leave-one-out", "per-domain")
+"""Protocols in which one run gives the figure of one domain."""
 
 
 class ExperimentsError(HlclipError):
@@ -72,6 +78,35 @@ class Experiment:
     """split -> queries."""
     without_video: dict[str, int]
     """split -> queries that score 0 because their video is missing."""
+    dataset: str = "qvhighlights"
+    protocol: str = ""
+    """How a data set with domains was split; empty if there is one way only."""
+    references: Figures = field(default_factory=dict)
+    """split -> reference row -> figures, see `hlclip.evaluation.reference_rows`."""
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What the figures are of."""
+        return BENCHMARKS[self.dataset]
+
+    @property
+    def domain(self) -> str:
+        """The domain that this run measures, where the protocol needs a run for each; or empty.
+
+        It is that of test; of val where the run has no test.
+        """
+        if self.protocol not in _ONE_DOMAIN:
+            return ""
+        measured = self.figures.get("test") or next(iter(self.figures.values()))
+        return ", ".join(name for name in next(iter(measured.values())) if name != ALL)
+
+    @property
+    def source(self) -> str:
+        """What runs of one table must have in common: the data, or the data set and protocol."""
+        if self.domain:
+            return f"{self.dataset} {self.protocol}"
+        kind = f"{self.dataset} {self.protocol}".strip()
+        return self.data if self.benchmark.kind == "levels" else f"{kind} {self.data}"
 
 
 def finished_experiments(
@@ -173,6 +208,7 @@ def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
 
 def _experiment(name: str, state: ExpState, lock: RunLock) -> Experiment:
     params, metrics, figures = _as_texts(lock.params), _metrics(state), _figures(state)
+    some = metrics[next(iter(figures))]
     return Experiment(
         name=name,
         data=lock.outputs["outputs/index.json"],
@@ -181,6 +217,9 @@ def _experiment(name: str, state: ExpState, lock: RunLock) -> Experiment:
         figures=figures,
         queries={split: metrics[split]["queries"] for split in figures},
         without_video={split: metrics[split]["without video"] for split in figures},
+        dataset=some.get("data set", "qvhighlights"),
+        protocol=some.get("protocol", ""),
+        references={split: metrics[split].get(_REFERENCES, {}) for split in figures},
     )
 
 
@@ -195,13 +234,21 @@ def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> li
         if not equals:
             raise ExperimentsError(f"{condition!r}: expected KEY=VALUE, as in train.blocks=2")
         check_known(experiments, [key])
-        values = sorted({experiment.params[key] for experiment in experiments})
+        values = sorted({experiment.params[key] for experiment in experiments}, key=by_number)
         experiments = [each for each in experiments if each.params[key] == value]
         if not experiments:
             raise ExperimentsError(
                 f"no run with {condition}; there are {key} = {', '.join(values)}"
             )
     return list(experiments)
+
+
+def by_number(value: str) -> tuple[float, str]:
+    """Sort key of a parameter's value: numbers by size, before texts."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return float("inf"), value
 
 
 def following(keys: Sequence[str]) -> list[str]:
@@ -228,7 +275,11 @@ def _metrics(state: ExpState) -> dict[str, Any]:
 def _figures(state: ExpState) -> Figures:
     """Figures of the splits with ground truth, without the counts of queries."""
     splits = {
-        split: {name: levels for name, levels in part.items() if isinstance(levels, dict)}
+        split: {
+            name: groups
+            for name, groups in part.items()
+            if isinstance(groups, dict) and name != _REFERENCES
+        }
         for split, part in _metrics(state).items()
         if "queries" in part
     }

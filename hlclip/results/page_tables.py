@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hlclip.evaluation import Groups
 from hlclip.formats import LEVELS
+from hlclip.results.domains import SD, columns
 from hlclip.results.experiments import METRICS, WORKSPACE, Experiment
 from hlclip.results.run import Run
 from hlclip.results.table import comparable, lines
@@ -28,36 +30,54 @@ class Table:
     rows: Mapping[str, Sequence[Cell]]
     """Head of the row -> a cell for each column."""
 
+    def transposed(self) -> "Table":
+        """The same with a row for each column, for narrow screens."""
+        heads = [
+            f"{group} {name}".strip() for group, names in self.groups.items() for name in names
+        ]
+        columns = zip(*self.rows.values(), strict=True)
+        rows = dict(zip(heads, columns, strict=True))
+        return Table(self.caption, "metric", {"": list(self.rows)}, rows)
+
 
 def summary(run: Run) -> list[Table]:
-    """Metrics of each variant: a table for each split with ground truth."""
-    levels = list(reversed(LEVELS))
+    """Metrics of each variant and reference row: a table for each split with ground truth."""
+    title = ", ".join(part for part in (run.benchmark.title, run.protocol) if part)
     tables = []
     for split, part in run.splits.items():
-        measured = {
-            name: [
-                *(figures[level][metric] for level in levels for metric in METRICS),
-                *figures.get("moments", {}).values(),
-            ]
-            for name, figures in part.figures.items()
-        }
+        measured = {name: _groups(run, title, figures) for name, figures in part.figures.items()}
         if not measured:
             continue
-        moments = next(iter(part.figures.values())).get("moments", {})
-        best = [max(column) for column in zip(*measured.values(), strict=True)]
-        tables.append(
-            Table(
-                caption=f"{split}: {len(part.scores.rows)} queries, percent",
-                corner="variant",
-                groups={level.replace("VeryGood", "Very Good"): METRICS for level in levels}
-                | ({"Moments": list(moments)} if moments else {}),
-                rows={
-                    name: [Cell(f"{f:.2f}", f == top) for f, top in zip(line, best, strict=True)]
-                    for name, line in measured.items()
-                },
-            )
-        )
+        heads = {group: list(figures) for group, figures in next(iter(measured.values())).items()}
+        best = {
+            (group, head): max(figures[group][head] for figures in measured.values())
+            for group, names in heads.items()
+            for head in names
+        }
+        rows = {
+            name: [
+                Cell(f"{figures[group][head]:.2f}", figures[group][head] == top)
+                for (group, head), top in best.items()
+            ]
+            for name, figures in measured.items()
+        }
+        for name, groups in part.references.items():
+            found = columns(run.benchmark, groups, "VeryGood")
+            sds = [f" ± {found[head + SD]:.2f}" if head + SD in found else "" for _, head in best]
+            means = [f"{found[head]:.2f}" for _, head in best]
+            rows[name] = _texts(*(mean + sd for mean, sd in zip(means, sds, strict=True)))
+        named = split if run.benchmark.kind == "levels" else f"{title}, {split}"
+        caption = f"{named}: {len(part.scores.rows)} queries, percent"
+        tables.append(Table(caption, "variant", heads, rows))
     return tables
+
+
+def _groups(run: Run, title: str, figures: Groups) -> Groups:
+    """Head over several columns -> head of the column -> percent."""
+    if run.benchmark.kind != "levels":
+        return {title: columns(run.benchmark, figures, "VeryGood")}
+    groups = {level.replace("VeryGood", "Very Good"): figures[level] for level in reversed(LEVELS)}
+    return groups | ({"Moments": figures["moments"]} if "moments" in figures else {})
 
 
 def coverage(run: Run) -> Table:
@@ -100,15 +120,19 @@ def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
 
     alike = [each for each in experiments if setting(each) == setting(workspace)]
     averages = lines(comparable(alike)[0])
+    benchmark = workspace.benchmark
+    levels = benchmark.kind == "levels"
+    metrics = METRICS if levels else (benchmark.metric,)
+    of = "Very Good" if levels else benchmark.group
     return [
         Table(
-            caption=f"{split}, Very Good: mean ± standard deviation over seeds, percent",
+            caption=f"{split}, {of}: mean ± standard deviation over seeds, percent",
             corner="variant",
-            groups={"": [*METRICS, "runs"]},
+            groups={"": [*metrics, "runs"]},
             rows={
-                line.label: _texts(*(line.cell(metric) for metric in METRICS), line.runs)
+                line.label: _texts(*(line.cell(metric) for metric in metrics), line.runs)
                 for line in averages
-                if line.split == split
+                if line.split == split and line.runs
             },
         )
         for split in workspace.figures

@@ -11,7 +11,19 @@ import numpy as np
 from dvc.utils.flatten import unflatten
 from numpy.typing import NDArray
 
-from hlclip.evaluation import Setting, ground_truth, pad, query_precision
+from hlclip.evaluation import (
+    Benchmark,
+    Groups,
+    Setting,
+    Window,
+    benchmark_of,
+    ground_truth,
+    has_truth,
+    measure,
+    pad,
+    query_moments,
+    query_precision,
+)
 from hlclip.formats import (
     LOCK_FILE,
     Index,
@@ -59,12 +71,22 @@ class SplitRun:
     predictions: dict[str, NDArray[np.float32]]
     """Variant, with and without SP -> scores [queries, clips], 0 beyond a row's last clip."""
     precision: dict[str, NDArray[np.float64]]
-    """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
-    figures: dict[str, dict[str, dict[str, float]]]
-    """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth.
+    """The same variants -> AP [queries], 0..1, at VeryGood in QVHighlights; empty without
+    ratings."""
+    highlights: NDArray[np.bool_]
+    """[queries]: has some annotator a highlight in the video? Empty without ratings."""
+    windows: dict[str, list[tuple[Window, ...]]]
+    """The same variants -> moments of each query, best first."""
+    moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    """The same variants -> AP of the moments and IoU of the first one, both [queries], 0..1.
 
-    Where moments were measured, also `moments` -> their metrics.
+    Empty unless all queries have `relevant_windows`.
     """
+    figures: dict[str, Groups]
+    """The same variants -> group -> metric -> percent, as in metrics.json; empty without ground
+    truth."""
+    references: dict[str, Groups]
+    """Reference row -> its figures, see `hlclip.evaluation.reference_rows`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +99,28 @@ class Run:
     """`zero-shot` first, without SP."""
     windows: dict[str, int]
     """Variant -> pooling window in clips of its SP figures."""
-    rules: dict[str, str]
-    """Variant -> rule for the moments of its predictions, `consensus` with its focus."""
+    rules: dict[str, Setting]
+    """Variant -> rule for the moments of its predictions."""
     splits: dict[str, SplitRun]
     history: list[dict[str, float]]
     """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
     kept_epoch: int | None
     """The epoch whose weights were kept; None when nothing was trained."""
     by_window: dict[str, list[dict[str, Any]]]
-    """split -> a row for each variant and window compared: mAP and HIT@1 in percent."""
+    """split -> a row for each variant and window compared: mAP in percent (the headline metric of
+    the data set) and, of QVHighlights, HIT@1."""
     index: Index
     frames: Manifest
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What the figures are of."""
+        return benchmark_of(next(iter(self.splits.values())).scores.rows)
+
+    @property
+    def protocol(self) -> str:
+        """How a data set with domains was split; empty if there is one way only."""
+        return next(iter(self.splits.values())).scores.rows[0].protocol or ""
 
 
 def read_run(folder: Path) -> Run:
@@ -115,7 +148,7 @@ def read_run(folder: Path) -> Run:
         variants=variants,
         windows={name: chosen.get(name, params.pool.window) for name in variants},
         rules={
-            name: str(Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump())))
+            name: Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump()))
             for name in variants
         },
         splits={
@@ -156,6 +189,7 @@ def _params(folder: Path) -> Params:
 
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
     predictions: dict[str, NDArray[np.float32]] = {}
+    windows: dict[str, list[tuple[Window, ...]]] = {}
     for variant in scores.cosines:
         for name in (variant, pooled(variant)):
             path = folder / "outputs" / "predictions" / submission_name(split, name)
@@ -164,24 +198,46 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
             if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score for each clip", _EVALUATE)
             predictions[name] = matrix.astype(np.float32)
+            windows[name] = [row.pred_relevant_windows or () for row in rows]
+            if not all(windows[name]):
+                raise ReportError(f"{path}: not a moment for each query", _EVALUATE)
     precision: dict[str, NDArray[np.float64]] = {}
-    if all(row.saliency_scores is not None for row in scores.rows):
+    moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    highlights = np.zeros(0, bool)
+    expected: list[tuple[str, str, str, float]] = []  # variant, group, metric, figure
+    if has_truth(scores.rows):
         truth = ground_truth(scores.rows)
-        precision = {name: query_precision(truth, m) for name, m in predictions.items()}
-    for name, each in precision.items():
-        figure = metrics.get(name, {}).get("VeryGood", {}).get("mAP")
-        if figure is None or abs(100 * each.mean() - figure) > 0.01:
+        group, metric = truth.benchmark.group, truth.benchmark.metric
+        if truth.labels.size:
+            precision = {name: query_precision(truth, m) for name, m in predictions.items()}
+            highlights = np.asarray(truth.labels[:, -1].any(axis=(1, 2)))
+            for name, matrix in predictions.items():
+                expected.append((name, group, metric, measure(truth, matrix)[group][metric]))
+        if all(row.relevant_windows for row in scores.rows):
+            moments = {name: query_moments(truth.windows, each) for name, each in windows.items()}
+            for name, (each, _) in moments.items():
+                expected.append((name, "moments", "mAP", 100 * float(each.mean())))
+    for name, group, metric, value in expected:
+        figure = metrics.get(name, {}).get(group, {}).get(metric)
+        if figure is None or abs(value - figure) > 0.01:
             raise ReportError(
-                f"{folder / METRICS_FILE}: {split} {name} VeryGood mAP is {figure}, but its "
-                f"predictions give {100 * each.mean():.2f}",
+                f"{folder / METRICS_FILE}: {split} {name} {group} {metric} is {figure}, but its "
+                f"predictions give {value:.2f}",
                 _EVALUATE,
             )
-    return SplitRun(scores, predictions, precision, {name: metrics[name] for name in precision})
+    figures = {name: metrics[name] for name in (precision or moments)}
+    references = metrics.get("references", {})
+    return SplitRun(
+        scores, predictions, precision, highlights, windows, moments, figures, references
+    )
 
 
 def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
     if not path.exists():
-        raise ReportError(f"{path}: not there", "the report needs a finished run: run `dvc repro`")
+        raise ReportError(
+            f"{path}: not there",
+            "name the folder of a finished run, or run `dvc repro` in this one",
+        )
     try:
         return read(path)
     except HlclipError:
@@ -200,7 +256,7 @@ def _read_by_window(path: Path) -> dict[str, list[dict[str, Any]]]:
     columns = {"variant": str, "window": int, "mAP": float, "HIT@1": float}
     by_split: dict[str, list[dict[str, Any]]] = {}
     for row in _read_csv(path):
-        values = {name: convert(row[name]) for name, convert in columns.items()}
+        values = {name: convert(row[name]) for name, convert in columns.items() if row[name]}
         by_split.setdefault(row["split"], []).append(values)
     return by_split
 

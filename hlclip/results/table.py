@@ -1,13 +1,16 @@
 """The paper's tables: mean and standard deviation over experiments that differ in their seed."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
+from hlclip.results.domains import SD, Columns, columns, mean_of_references, mean_over_domains
 from hlclip.results.experiments import (
     Experiment,
     ExperimentsError,
+    by_number,
     check_known,
     following,
 )
@@ -41,10 +44,12 @@ class Line:
     setting: str
     """Compared encoder, and other compared values that are not the most frequent; may be empty."""
     runs: int
+    """Of the pipeline; 0 in reference rows."""
     mean: dict[str, float]
-    """`mAP`, `HIT@1` and, where moments were measured, `MR R1@0.5` and the like, in percent."""
+    """Column -> percent, the headline metric first, see `columns`."""
     sd: dict[str, float] | None
-    """Sample standard deviation over the runs; None for one run and for zero-shot."""
+    """Sample standard deviation over the runs, or over random scores; None for one run and for
+    zero-shot."""
     paper: dict[str, float] | None
 
     @property
@@ -54,6 +59,8 @@ class Line:
 
     def cell(self, metric: str) -> str:
         """Mean ± standard deviation in percent."""
+        if metric not in self.mean:
+            return ""
         mean = f"{self.mean[metric]:.2f}"
         return f"{mean} ± {self.sd[metric]:.2f}" if self.sd else mean
 
@@ -63,9 +70,9 @@ def comparable(
 ) -> tuple[list[Experiment], list[str]]:
     """The runs of one table, without repetitions, and why each other run is left out.
 
-    Runs are of one table if they have the same data and parameters. The first run of
-    `experiments` decides which runs these are; with `by`, the first one that others can be compared
-    with.
+    Runs are of one table if they have the same data and parameters. (Where a protocol needs a run
+    for each domain: the same data set, protocol and parameters.) The first run of `experiments`
+    decides which runs these are; with `by`, the first one that others can be compared with.
 
     Args:
         experiments: as `finished_experiments` returns them.
@@ -94,7 +101,7 @@ def comparable(
     for experiment in experiments:
         fixed = sorted(set(experiment.params) - set(free))
         settings = ((key, experiment.params[key]) for key in fixed)
-        groups.setdefault((experiment.data, *settings), []).append(experiment)
+        groups.setdefault((experiment.source, *settings), []).append(experiment)
     usable = [
         group
         for group in groups.values()
@@ -114,11 +121,12 @@ def comparable(
     ]
     distinct: dict[tuple[str | None, ...], Experiment] = {}
     for experiment in shown:
-        identity = tuple(experiment.params.get(key) for key in free)
+        identity = (experiment.domain, *(experiment.params.get(key) for key in free))
         same = distinct.setdefault(identity, experiment)
         if same.figures != experiment.figures:
             changed = sorted(dict(same.code.items() ^ experiment.code.items()))
             code = f"other code in {', '.join(changed)}" if changed else "the same code"
+            code += " on other data" if same.data != experiment.data else ""
             left_out.append(
                 f"{experiment.name}: the parameters of {same.name} and other figures, with {code}"
             )
@@ -128,7 +136,7 @@ def comparable(
 def lines(
     experiments: Sequence[Experiment], *, level: Level = "VeryGood", by: Sequence[str] = ()
 ) -> list[Line]:
-    """Average comparable experiments over their seeds.
+    """Average comparable experiments over their seeds, and over domains that have a run each.
 
     With `by` only val is shown: a setting must not be chosen by its figures on test.
 
@@ -138,13 +146,16 @@ def lines(
         by: parameters whose values get their own lines.
 
     Returns:
-        val before test, zero-shot before HL-CLIP-1 before HL-CLIP-2, each before its SP.
+        val before test, zero-shot before HL-CLIP-1 before HL-CLIP-2, each before its SP, then the
+        reference rows of the data set.
     """
     keys = [*by, *(key for key in following(by) if key.startswith("encoder."))]
     keys += [key for key in PAPER_LOSS if key not in keys and key in experiments[0].params]
     usual = {key: statistics.mode(each.params[key] for each in experiments) for key in keys}
     usual |= PAPER_LOSS
-    groups: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    benchmark = experiments[0].benchmark
+    groups: dict[tuple[str, str, str], list[tuple[Experiment, Columns]]] = {}
+    references: dict[tuple[str, str], dict[str, Columns]] = {}
     for experiment in experiments:
         for split in ["val"] if by else experiment.figures:
             for variant, figures in experiment.figures.get(split, {}).items():
@@ -154,56 +165,78 @@ def lines(
                     if (experiment.params[key] != usual[key] or key.startswith("encoder."))
                     and (_trained(variant) or not key.startswith("train."))
                 )
-                moments = {
-                    f"MR {name}": value for name, value in figures.get("moments", {}).items()
-                }
-                groups.setdefault((split, variant, setting), []).append(figures[level] | moments)
+                run = experiment, columns(benchmark, figures, level)
+                groups.setdefault((split, variant, setting), []).append(run)
+            for name, figures in experiment.references.get(split, {}).items():
+                by_domain = references.setdefault((split, name), {})
+                by_domain.setdefault(experiment.domain, columns(benchmark, figures, level))
     paper = PAPER if level == "VeryGood" and on_qvhighlights(experiments) else {}
+    domains = {experiment.domain for experiment in experiments}
     table = []
     for (split, variant, setting), runs in groups.items():
-        measured = runs if _trained(variant) else runs[:1]  # zero-shot is the same in every run
-        columns = {metric: [figures[metric] for figures in measured] for metric in measured[0]}
+        trained = _trained(variant)
+        if domains == {""}:  # zero-shot is the same in every run
+            measured = [figures for _, figures in (runs if trained else runs[:1])]
+        else:
+            measured = mean_over_domains(runs, domains, seeds=trained)
+        if not measured:
+            continue
+        values = {metric: [figures[metric] for figures in measured] for metric in measured[0]}
         table.append(
             Line(
                 split,
                 variant,
                 setting,
                 runs=len(measured),
-                mean={metric: statistics.fmean(column) for metric, column in columns.items()},
-                sd={metric: statistics.stdev(column) for metric, column in columns.items()}
+                mean={metric: statistics.fmean(column) for metric, column in values.items()},
+                sd={metric: statistics.stdev(column) for metric, column in values.items()}
                 if len(measured) > 1
                 else None,
                 paper=None if setting else paper.get((split, variant)),
             )
         )
+    for (split, name), by_domain in references.items():
+        figures = mean_of_references(list(by_domain.values()))
+        mean = {key: value for key, value in figures.items() if not key.endswith(SD)}
+        sd = {key: figures[key + SD] for key in mean if key + SD in figures}
+        table.append(Line(split, name, "", runs=0, mean=mean, sd=sd or None, paper=None))
     return sorted(table, key=_order)
 
 
 def on_qvhighlights(experiments: Sequence[Experiment]) -> bool:
     """Whether the numbers of queries are those of QVHighlights."""
     counts = experiments[0].queries
-    return all(counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts)
+    return experiments[0].benchmark.kind == "levels" and all(
+        counts[split] == n for split, n in PAPER_QUERIES.items() if split in counts
+    )
 
 
 def _trained(variant: str) -> bool:
     return not variant.startswith(ZERO_SHOT)
 
 
-def _order(line: Line) -> tuple[int, str, bool, str]:
-    model = unpooled(line.variant) if _trained(line.variant) else ""
+def _order(line: Line) -> tuple[int, bool, str, bool, list[tuple[float, str]]]:
+    model = unpooled(line.variant) if line.runs and _trained(line.variant) else ""
+    sp = line.variant != unpooled(line.variant)
     splits = ("train", "val", "test")
-    return splits.index(line.split), model, line.variant != unpooled(line.variant), line.setting
+    values = [by_number(part.partition("=")[2]) for part in line.setting.split(", ") if part]
+    return splits.index(line.split), line.runs == 0, model, sp, values
 
 
 def _differences(*experiments: Experiment, free: Sequence[str]) -> list[str]:
     """The data or parameters in which runs differ: `pool.window = 7, not 3`."""
-    settings = [{"data": each.data[:7], **each.params} for each in experiments]
+    settings = [{"data": _short(each.source), **each.params} for each in experiments]
     differing = []
     for key in sorted(set().union(*settings) - set(free)):
         first, *others = dict.fromkeys(each.get(key, "absent") for each in settings)
         if others:
             differing.append(f"{key} = {first}, not {' or '.join(others)}")
     return differing
+
+
+def _short(source: str) -> str:
+    """With seven digits of an md5, as git shortens its hashes."""
+    return re.sub("[0-9a-f]{32}", lambda md5: md5[0][:7], source)
 
 
 def _named(experiments: Sequence[Experiment]) -> str:

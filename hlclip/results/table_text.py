@@ -7,6 +7,7 @@ from typing import Any, Literal
 from tabulate import tabulate
 
 from hlclip.formats import Level
+from hlclip.results.domains import notes_on_domains
 from hlclip.results.experiments import METRICS, Experiment
 from hlclip.results.table import Line, on_qvhighlights
 from hlclip.system import as_csv
@@ -21,25 +22,31 @@ def render(
 ) -> str:
     """The table as text; terminal and Markdown end with notes on the figures."""
     if style == "csv":
-        return _as_csv(table, level)
+        return _as_csv(table, level if experiments[0].benchmark.kind == "levels" else None)
     parts = []
+    benchmark = experiments[0].benchmark
     paper = METRICS if any(line.paper for line in table) else ()
-    for split in dict.fromkeys(line.split for line in table):
+    for split in sorted({line.split for line in table}, key=lambda name: _TITLES.get(name, name)):
         lines_of_split = [line for line in table if line.split == split]
         # Table 2 of the paper has no moments; where settings are compared, val stands in for test.
-        compared = split != "val" or any(line.setting for line in table)
+        compared = (
+            split != "val" or any(line.setting for line in table) or benchmark.kind != "levels"
+        )
         metrics = list(lines_of_split[0].mean) if compared else METRICS
         heads = ["", *metrics, "runs", *(f"paper: {metric}" for metric in paper)]
         body = [
             [
                 line.label,
                 *(line.cell(metric) for metric in metrics),
-                line.runs,
+                line.runs or "",
                 *(f"{line.paper[metric]:.2f}" if line.paper else "" for metric in paper),
             ]
             for line in lines_of_split
         ]
         title = f"{_TITLES.get(split, split)}, highlights rated >= {level}, in percent"
+        if benchmark.kind != "levels":
+            named = (benchmark.title, experiments[0].protocol, split, "in percent")
+            title = ", ".join(part for part in named if part)
         grid = "github" if style == "markdown" else "simple"
         left = 1 + len(metrics)
         align = (*["left"] * left, *["right"] * (len(heads) - left))
@@ -61,8 +68,14 @@ def as_json(
     Args:
         left_out: a line for each run that the table leaves out.
     """
+    first = experiments[0]
+    kind = (
+        {"level": level}
+        if first.benchmark.kind == "levels"
+        else {"data set": first.dataset, "protocol": first.protocol}
+    )
     return {
-        "level": level,
+        **kind,
         "rows": [asdict(line) for line in table],
         "runs": [experiment.name for experiment in experiments],
         "notes": notes(experiments),
@@ -77,14 +90,18 @@ def notes(experiments: Sequence[Experiment]) -> list[str]:
         "± is the standard deviation (n - 1) over runs with different train.seed; zero-shot is "
         "CLIP before fine-tuning, which the paper calls CLIP."
     ]
-    if not on_qvhighlights(experiments):
+    texts += notes_on_domains(experiments)
+    if first.benchmark.kind == "levels" and not on_qvhighlights(experiments):
         counts = ", ".join(f"{n} {split} queries" for split, n in first.queries.items())
         texts.append(
             f"These runs are not on QVHighlights ({counts}): the paper's figures are left out."
         )
+    of_domain = {each.domain: each for each in reversed(experiments)}
     texts += [
-        f"{missing} of {first.queries[split]} {split} queries have no video: score 0."
-        for split, missing in first.without_video.items()
+        f"{missing} of {each.queries[split]} {split} queries{domain and f' of {domain}'} have no "
+        "video: score 0."
+        for domain, each in of_domain.items()
+        for split, missing in each.without_video.items()
         if missing
     ]
     others = [experiment.name for experiment in experiments if experiment.code != first.code]
@@ -93,21 +110,21 @@ def notes(experiments: Sequence[Experiment]) -> list[str]:
     return texts
 
 
-def _as_csv(table: Sequence[Line], level: Level) -> str:
+def _as_csv(table: Sequence[Line], level: Level | None) -> str:
     measured = list(dict.fromkeys(metric for line in table for metric in line.mean))
     columns = [
         name.format(metric)
         for metric in measured
         for name in ("{}", "{}_sd", "paper_{}")
-        if metric in METRICS or name != "paper_{}"
+        if (metric in METRICS and level) or name != "paper_{}"
     ]
     rows: list[list[object]] = [["split", "variant", "setting", "level", "runs", *columns]]
     for line in table:
-        row: list[object] = [line.split, line.variant, line.setting, level, line.runs]
+        row: list[object] = [line.split, line.variant, line.setting, level or "", line.runs]
         for metric in measured:
             row.append(f"{line.mean[metric]:.4f}" if metric in line.mean else "")
             row.append(f"{line.sd[metric]:.4f}" if line.sd and metric in line.sd else "")
-            if metric in METRICS:
+            if metric in METRICS and level:
                 row.append(f"{line.paper[metric]:.2f}" if line.paper else "")
         rows.append(row)
     return as_csv(rows).rstrip("\n")

@@ -62,7 +62,8 @@ def make_thumbnails(run: Run, *, store: Path, queries: int) -> Thumbnails:
             continue
         clips = query_peaks(run, part, query)
         if part.precision:
-            best = favourite(part.scores.rows[query].ratings())
+            row = part.scores.rows[query]
+            best = favourite(row.ratings() - row.rating_scale[0])
             clips += [best] if best is not None else []
         made.pictures.setdefault(split, {})[str(query)] = {
             str(clip): _jpeg(pictures[clip]) for clip in clips if clip < len(pictures)

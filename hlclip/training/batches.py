@@ -120,22 +120,38 @@ class CachedQueries:
         )
 
     def _targets(self, row: Annotation) -> Tensor:
-        if row.saliency_scores is None:
-            return torch.zeros(row.clips)
-        return rating_target(row.ratings(), self._target)
+        if row.saliency_scores is not None:
+            return rating_target(row.ratings(), self._target, row.rating_scale)
+        return window_target(row)
 
 
-def rating_target(ratings: np.ndarray, target: Target) -> Tensor:
+def rating_target(
+    ratings: np.ndarray, target: Target, scale: tuple[int, int] = (0, MAX_RATING)
+) -> Tensor:
     """Aggregate the annotators and normalise the Likert scale (paper, Sec. 3.2).
 
     Args:
-        ratings: int [clips, annotators], 0..4.
+        ratings: int [clips, annotators].
         target: aggregate over the annotators.
+        scale: lowest and highest rating.
 
     Returns:
         float32 [clips], 0..1.
     """
-    return torch.from_numpy(getattr(np, target)(ratings, axis=1) / MAX_RATING).float()
+    low, high = scale
+    rating = getattr(np, target)(ratings, axis=1)
+    return torch.from_numpy((rating - low) / (high - low)).float()
+
+
+def window_target(row: Annotation) -> Tensor:
+    """The target of a row without ratings, float32 [clips].
+
+    1 where the clip's middle, which its frame shows, is in one of `relevant_windows`; 0 elsewhere.
+    """
+    middles = row.clip_times().mean(axis=1)  # [clips]
+    windows = np.array(row.relevant_windows or ()).reshape(-1, 1, 2)  # [windows, 1, 2]
+    inside = (windows[..., 0] <= middles) & (middles < windows[..., 1])  # [windows, clips]
+    return torch.from_numpy(inside.any(axis=0)).float()
 
 
 def load_batches(

@@ -42,10 +42,11 @@ HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean over the epoch's frames of the loss at the time of
 each step, learning rate of the last step (of the heads, if it differs by layer), and VeryGood
 metrics on val as `select_on` says, in percent (None without ground truth). They are those of
-`metrics.json`: each row of val counts."""
+`metrics.json`: each row of val counts. Of other data sets than QVHighlights val_mAP is the headline
+metric, and val_HIT@1 is None."""
 
-Validate = Callable[[Tail], tuple[float, float]]
-"""VeryGood mAP and HIT@1 of a tail, in percent."""
+Validate = Callable[[Tail], tuple[float, float | None]]
+"""Headline metric (VeryGood mAP) and HIT@1 of a tail, in percent."""
 
 _DIGEST_BYTES = 16
 
@@ -179,7 +180,7 @@ def fit_tail(
                 quality = validate(tail) if validate is not None else (None, None)
             line = (epoch, mean, lr, *quality)
             state.history.append(dict(zip(HISTORY, line, strict=True)))
-            log.info("epoch %2d: loss %.4f, val VeryGood mAP %s, HIT@1 %s", *line[:2], *quality)
+            log.info("epoch %2d: loss %.4f, val mAP %s, HIT@1 %s", *line[:2], *quality)
             _choose(state, params)
             if resume is not None:
                 state.save(resume)

@@ -4,6 +4,7 @@ files             vid to file, hashed and probed once
 refusals          a video that cannot be used; a file that the system refuses to read
 container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
+clip_times        the middles of clips that have times of their own
 pyav_frames       the same frames with less decoding
 ffmpeg_process    ffmpeg with limits on its time and memory
 workers           threads that decode, and stop when their caller is interrupted

@@ -17,7 +17,8 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from hlclip.formats import VideoInfo
+from hlclip.formats import Clips, VideoInfo
+from hlclip.video.clip_times import middles
 from hlclip.video.refusals import REFUSALS, VideoError, unreadable
 
 CONTAINERS = (
@@ -147,16 +148,23 @@ def late_seconds(container: InputContainer, sound: AudioStream | None = None) ->
     return min(starts) - second_zero(container)
 
 
-def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
+def standing_clips(path: Path, count: int, clips: Clips) -> int:
     """How many clips after the first `count` still show the last picture, while the sound goes on.
 
     None unless the last picture stands longer than a clip: in most films picture and sound do not
     end together. None if pictures after those clips were lost by damage.
     """
+    timed = clips[count:] if isinstance(clips, tuple) else ()
+    if not isinstance(clips, tuple):
+        middle, clip_seconds = (count + 0.5) * clips, clips
+    elif timed:
+        middle, clip_seconds = middles(timed)[0], timed[0][1] - timed[0][0]
+    else:
+        return 0
     with open_video(path) as container:
         length = (container.duration or 0) / av.time_base
         sounds = container.streams.audio
-        if not sounds or (length and round(length / clip_seconds) <= count):
+        if not sounds or (length and not timed and round(length / clip_seconds) <= count):
             return 0
         stream, zero, last_picture, end = video_stream(container), second_zero(container), 0.0, 0.0
         for packet in container.demux(stream, *sounds):
@@ -167,8 +175,10 @@ def standing_clips(path: Path, count: int, clip_seconds: float) -> int:
                 last_picture = max(last_picture, begin)
             else:
                 end = max(end, begin + float((packet.duration or 0) * packet.time_base))
-    if last_picture >= (count + 0.5) * clip_seconds or end - last_picture <= clip_seconds:
+    if last_picture >= middle or end - last_picture <= clip_seconds:
         return 0
+    if timed:
+        return sum(middle <= end for middle in middles(timed))
     return max(0, math.floor(min(end, MOST_SECONDS) / clip_seconds + 0.5) - count)
 
 

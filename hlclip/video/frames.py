@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import Header
+from hlclip.formats import Clips, Header
+from hlclip.video.clip_times import sample, waits
 from hlclip.video.container import (
     MOST_SECONDS,
     late_seconds,
@@ -55,17 +56,21 @@ def frames_header(
     }
 
 
-def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> NDArray[np.uint8]:
+def extract_frames(
+    path: Path, header: Header, decoder: Decoder = "ffmpeg", *, clips: Clips | None = None
+) -> NDArray[np.uint8]:
     """Decode one frame per clip.
 
     Frame k shows the middle of clip k, t = (k + 1/2) clip_seconds, and there are
     round(duration / clip_seconds) frames: the field's convention, ffmpeg's `fps=1/clip_seconds`.
+    Clips of given times have a frame for each middle that the video reaches.
     The first video stream that is not a cover picture is decoded, and its rotation and sample
     aspect ratio are applied.
 
     Args:
         header: see `frames_header`.
         decoder: `pyav` decodes less for the same pixels; it leaves unsuited videos to ffmpeg.
+        clips: the video's clips where they are not those of the header's `clip_seconds`.
 
     Returns:
         uint8 [clips, height, width, RGB], 0..255.
@@ -73,16 +78,17 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
     Raises:
         VideoError: ffmpeg fails, takes too long or finds no frame, or more than `MOST_BYTES`.
     """
+    clips = clips or float(header["clip_seconds"])
     if decoder == "pyav":
         try:
-            frames = sampled_frames(path, header, most_bytes=MOST_BYTES)
-            if standing_clips(path, len(frames), float(header["clip_seconds"])):
+            frames = sampled_frames(path, header, most_bytes=MOST_BYTES, clips=clips)
+            if standing_clips(path, len(frames), clips):
                 raise UnsuitedError("the last picture stands longer than a clip")
             return frames
         except UnsuitedError as reason:
             log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []
-    with closing(stream_frames(path, header, most=_PIECE)) as stream:
+    with closing(stream_frames(path, header, most=_PIECE, clips=clips)) as stream:
         for piece in stream:
             pieces.append(piece)
             if sum(piece.nbytes for piece in pieces) > MOST_BYTES:
@@ -93,7 +99,7 @@ def extract_frames(path: Path, header: Header, decoder: Decoder = "ffmpeg") -> N
 
 
 def stream_frames(
-    path: Path, header: Header, *, most: int
+    path: Path, header: Header, *, most: int, clips: Clips | None = None
 ) -> Generator[NDArray[np.uint8], None, None]:
     """The frames of `extract_frames` in pieces of `most`; only the last piece has fewer.
 
@@ -102,15 +108,15 @@ def stream_frames(
     Raises:
         VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
     """
-    size, clip_seconds = int(header["size"]), float(header["clip_seconds"])
-    clips = stream_clips(path, clip_seconds, scaling(header), picture_bytes=size * size * 3)
-    with closing(clips):
-        while piece := b"".join(islice(clips, most)):
+    size, clips = int(header["size"]), clips or float(header["clip_seconds"])
+    pictures = stream_clips(path, clips, scaling(header), picture_bytes=size * size * 3)
+    with closing(pictures):
+        while piece := b"".join(islice(pictures, most)):
             yield np.frombuffer(piece, np.uint8).reshape(-1, size, size, 3)
 
 
 def stream_clips(
-    path: Path, clip_seconds: float, scaling: Filters, *, picture_bytes: int | None = None
+    path: Path, clips: Clips, scaling: Filters, *, picture_bytes: int | None = None
 ) -> Generator[bytes, None, None]:
     """The picture at the middle of each clip, decoded from the beginning of the video.
 
@@ -122,24 +128,26 @@ def stream_clips(
     Raises:
         VideoError: as `stream_frames`.
     """
-    decode = partial(_decoded_clips, path, clip_seconds, scaling, picture_bytes)
+    decode = partial(_decoded_clips, path, clips, scaling, picture_bytes)
     count, total, picture = 0, 0, b""
     for picture in decode(eof_action="round"):
         count += 1
         yield picture
-    standing = standing_clips(path, count, clip_seconds)
+    standing = standing_clips(path, count, clips)
     if standing or count == 0:
         # `fps` gives nothing for a last picture that begins and ends within half a clip. With
         # `pass` it gives one clip more, which shows that picture.
         for picture in decode(eof_action="pass"):  # noqa: B007 (the last one is used)
             total += 1
         if total == 1 and not standing:
-            reason = f"shorter than half a clip ({clip_seconds / 2:g} s)"
+            reason = "it ends before the middle of its first clip"
+            if not isinstance(clips, tuple):
+                reason = f"shorter than half a clip ({clips / 2:g} s)"
             raise VideoError(f"no frame could be decoded: {reason}")
         yield from repeat(picture, standing or total - 1)
 
 
-def clip_source(path: Path, clip_seconds: float, *, eof_action: str = "round", **seek: Any) -> Any:
+def clip_source(path: Path, clips: Clips, *, eof_action: str = "round", **seek: Any) -> Any:
     """A picture for each clip in ffmpeg's words: for clip k the last that begins before its middle.
 
     Clips before the first picture have none: the output's constant rate fills them, as is usual in
@@ -157,32 +165,34 @@ def clip_source(path: Path, clip_seconds: float, *, eof_action: str = "round", *
         picture = picture.filter("select", "if(key,st(0,1),ld(0))")
     if late:
         picture = picture.filter("setpts", f"floor(PTS+{late:.6f}/TB+0.5)")
-    # Without `start_time`: ffmpeg rebuilds the filters where a stream changes its size, and would
-    # begin again at 0.
-    return picture.filter("fps", f"1/{clip_seconds!r}", eof_action=eof_action)
+    return sample(picture, clips, eof_action=eof_action)
 
 
 def _decoded_clips(
     path: Path,
-    clip_seconds: float,
+    clips: Clips,
     scaling: Filters,
     picture_bytes: int | None,
     *,
     eof_action: str,
 ) -> Generator[bytes, None, None]:
-    node = clip_source(path, clip_seconds, eof_action=eof_action)
+    node = clip_source(path, clips, eof_action=eof_action)
     for name, options in scaling:
         node = node.filter(name, **options)
-    codec = {} if picture_bytes else {"vcodec": "ppm"}
-    output = node.output("pipe:", format="rawvideo", pix_fmt="rgb24", **codec)
-    count = 0
+    options: dict[str, Any] = {"format": "rawvideo", "pix_fmt": "rgb24"}
+    if not picture_bytes:
+        options["vcodec"] = "ppm"
+    if isinstance(clips, tuple) and eof_action == "round":
+        options["vframes"] = len(clips)  # the video may go on for hours after the last clip
+    output = node.output("pipe:", **options)
+    count, clip_seconds = 0, waits(clips)
     with FFmpegProcess(output, path, gap_seconds=clip_seconds) as running:
         read = partial(running.read, picture_bytes) if picture_bytes else running.read_ppm
         while picture := read(seconds=clip_seconds):
             if len(picture) < (picture_bytes or 0):
                 break
             count += 1
-            if (count - 1) * clip_seconds > MOST_SECONDS:
+            if not isinstance(clips, tuple) and (count - 1) * clips > MOST_SECONDS:
                 raise VideoError(
                     f"its frames go on for more than {MOST_SECONDS / 3600:g} hours; repair its "
                     "time stamps or cut it into parts"

@@ -10,6 +10,7 @@ Two guarantees of the standard (ITU-T H.264) are used, and nothing else:
 - an IDR picture: nothing from here on refers to anything before it (3.69, 8.2.1).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +25,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from hlclip.formats import Header
+from hlclip.formats import Clips, Header
+from hlclip.video.clip_times import thresholds
 from hlclip.video.container import (
     MOST_PIXELS,
     MOST_SECONDS,
@@ -60,11 +62,14 @@ class Packet:
     kind: Kind
 
 
-def sampled_frames(path: Path, header: Header, *, most_bytes: int) -> NDArray[np.uint8]:
+def sampled_frames(
+    path: Path, header: Header, *, most_bytes: int, clips: Clips | None = None
+) -> NDArray[np.uint8]:
     """The frames of `extract_frames`, pixel for pixel.
 
     Args:
         most_bytes: limit on all frames, which are in memory at once.
+        clips: as in `extract_frames`.
 
     Returns:
         uint8 [clips, height, width, RGB], 0..255.
@@ -74,8 +79,8 @@ def sampled_frames(path: Path, header: Header, *, most_bytes: int) -> NDArray[np
     """
     try:
         packets, offset, unit = read_packets(path)
-        clip = Fraction(str(header["clip_seconds"]))
-        clip_pts = _pictures_at_middles(packets, offset, unit, clip)
+        clips = clips or float(header["clip_seconds"])
+        clip_pts = _pictures_at_middles(packets, offset, unit, clips)
         if not clip_pts:
             raise UnsuitedError("no frame")
         if len(clip_pts) * int(header["size"]) ** 2 * 3 > most_bytes:
@@ -178,15 +183,22 @@ def _units_by_start_code(packet: memoryview) -> Iterator[bytes]:
 
 
 def _pictures_at_middles(
-    packets: list[Packet], offset: int, unit: Fraction, clip: Fraction
+    packets: list[Packet], offset: int, unit: Fraction, clips: Clips
 ) -> list[int]:
     """For each clip the time stamp of the picture at its middle, as in ffmpeg's `fps` filter."""
     shown = sorted(packets, key=lambda packet: packet.pts)
     # Step 1: the filter rounds the start of each picture, and the end of the last, to whole clips.
-    starts = [_nearest((packet.pts - offset) * unit / clip) for packet in shown]
-    end = _nearest((shown[-1].pts + shown[-1].duration - offset) * unit / clip)
-    if end * clip > MOST_SECONDS:
+    # Clips of given times are counted instead, with ffmpeg's arithmetic (see `clip_times`).
+    stamps = [packet.pts - offset for packet in shown]
+    stamps.append(stamps[-1] + shown[-1].duration)
+    if stamps[-1] * unit > MOST_SECONDS:
         raise UnsuitedError("longer than any video may be")
+    if not isinstance(clips, tuple):
+        clip = Fraction(str(clips))
+        *starts, end = [_nearest(stamp * unit / clip) for stamp in stamps]
+    else:
+        too_late, second = thresholds(clips), unit.numerator / unit.denominator
+        *starts, end = [bisect_right(too_late, stamp * second) for stamp in stamps]
     # Step 2: a picture fills the clips from its start to the next picture's, so of several that
     # start in one clip the last is sampled. The first one sampled also fills the clips before it.
     clip_pts: list[int] = []

@@ -193,7 +193,7 @@ def test_a_bug_keeps_its_traceback_and_asks_for_a_report(
     def broken(*_: object, **__: object) -> None:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr("hlclip.evaluation.evaluate", broken)
+    monkeypatch.setattr("hlclip.evaluation.report", broken)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 1
     assert "Traceback (most recent call last)" in result.stderr
@@ -206,7 +206,7 @@ def test_ctrl_c_is_one_line(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hlclip.evaluation.evaluate", interrupted)
+    monkeypatch.setattr("hlclip.evaluation.report", interrupted)
     result = run("evaluate", predictions, annotations)
     assert result.exit_code == 130
     assert len(result.stderr.splitlines()) == 1

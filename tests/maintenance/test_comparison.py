@@ -47,8 +47,8 @@ def run_stages(root: Path, data: Path) -> Manifest:
         info = VideoInfo(4.0, 32, 32, "ffv1")
         videos[vid] = Video(f"videos/{vid}.mkv", sha256_of(path), info)
     rows = [
-        Annotation(qid=n, query="q", vid=vid, duration=4, relevant_clip_ids=None)
-        for n, vid in enumerate(VIDS)
+        Annotation(qid=n, query="q", vid=vid, duration=4, relevant_clip_ids=None, clips=clips)
+        for n, (vid, clips) in enumerate(zip(VIDS, (None, ((0.0, 2.0), (1.0, 4.0))), strict=True))
     ]
     index = Index(2.0, {"test": rows}, videos, {})
     frames = make_frames(index, PARAMS, data_root=data, store=root, max_missing=0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hlclip.evaluation.benchmarks import BENCHMARKS
 from hlclip.evaluation.metrics import evaluate, ground_truth
 from hlclip.evaluation.pooling import pool
 from hlclip.evaluation.splits import SETTINGS, Setting
@@ -286,7 +287,8 @@ def test_no_flipped_byte_gives_another_score(tmp_path: Path, scores: SplitScores
 
 
 def test_the_table_shows_every_variant_and_split(tmp_path: Path, scores: SplitScores):
-    text = table(run(tmp_path, {"val": scores, "test": scores}))
+    measured = run(tmp_path, {"val": scores, "test": scores})
+    text = table(measured, BENCHMARKS["qvhighlights"])
     assert len(text.splitlines()) == 5
     assert "val mAP" in text
     assert "test mAP" in text

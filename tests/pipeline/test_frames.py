@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import hlclip.video.ffmpeg_process
 from hlclip.formats.annotations import Annotation
+from hlclip.formats.data_sets import MOST_TIMED_CLIPS, Clips
 from hlclip.formats.manifests import Index, Manifest, Video, VideoInfo, write_manifests
 from hlclip.params import DataParams, FramesParams
 from hlclip.pipeline.frames import make_frames
@@ -23,7 +24,8 @@ from hlclip.store.store import Store
 from hlclip.system.files import sha256_of
 from hlclip.video.container import probe
 from hlclip.video.files import VideoChangedError
-from hlclip.video.frames import extract_frames, frames_header
+from hlclip.video.frames import Decoder, extract_frames, frames_header
+from hlclip.video.pyav_frames import sampled_frames
 from hlclip.video.refusals import VideoError
 from tests.films import constant, copy, ffmpeg, film, need_encoder, numbered_film, numbers
 
@@ -32,7 +34,7 @@ HEADER = frames_header(size=32, resize="shortest", interpolation="bicubic", clip
 NTSC = Fraction(30000, 1001)
 
 
-def shown_at_middles(path: Path, clip_seconds: float) -> list[int]:
+def shown_at_middles(path: Path, clips: Clips) -> list[int]:
     """The naive twin: decode everything, and take what stood on the screen just before a middle."""
     times: list[Fraction] = []
     pictures: list[Any] = []
@@ -45,11 +47,17 @@ def shown_at_middles(path: Path, clip_seconds: float) -> list[int]:
             times.append(frame.pts * frame.time_base - start)
             end = max(end, times[-1] + frame.duration * frame.time_base)
             pictures.append(frame.to_ndarray(format="rgb24"))
-    clip = Fraction(clip_seconds)
+    if isinstance(clips, tuple):  # a microsecond before it, so that rounded times change nothing
+        near = Fraction(1, 1_000_000)
+        middles = [Fraction(str(round((a + b) / 2, 6))) - near for a, b in clips]
+        middles = [middle for middle in middles if middle <= end]
+    else:
+        clip = Fraction(clips)
+        count = math.floor(end / clip + Fraction(1, 2))
+        middles = [clip * (k + Fraction(1, 2)) for k in range(count)]
     shown = numbers(np.stack(pictures))
     chosen = []
-    for k in range(math.floor(end / clip + Fraction(1, 2))):
-        middle = clip * (k + Fraction(1, 2))
+    for middle in middles:
         chosen.append([n for n, time in zip(shown, times, strict=True) if time < middle][-1:])
     first = next(filter(None, chosen))  # stands for the time before there is a picture
     return [(before or first)[0] for before in chosen]
@@ -135,6 +143,65 @@ def test_shorter_than_half_a_clip(tmp_path: Path) -> None:
 def test_as_long_as_in_the_data_set_and_longer(tmp_path: Path) -> None:
     path = numbered_film(tmp_path / "a.mkv", constant(10, 301))
     assert numbers(extract_frames(path, HEADER)) == [10 * (2 * k + 1) - 1 for k in range(151)]
+
+
+# Clips with times of their own
+
+OVERLAPPING = tuple((k * Fraction(50, 30), (k * 50 + 100) / Fraction(30)) for k in range(7))
+IRREGULAR = ((0, 0.1), (0, 0.5), (0.2, 0.5), (1, 4), (1, 4), (3.3, 3.4), (6, 9), (8, 13), (12, 20))
+
+
+@pytest.mark.parametrize("decoder", ["ffmpeg", "pyav"])
+@pytest.mark.parametrize("clips", [OVERLAPPING, IRREGULAR], ids=["overlapping", "irregular"])
+@pytest.mark.parametrize("times", [constant(30, 9), PAUSE, JITTER], ids=["30", "pause", "jitter"])
+def test_clips_of_given_times(
+    tmp_path: Path, times: list[Fraction], clips: tuple[tuple[Any, Any], ...], decoder: Decoder
+) -> None:
+    need_encoder("libx264")
+    raw = numbered_film(tmp_path / "raw.mkv", times)
+    codec = ["-c:v", "libx264", "-qp", 0, "-bf", 2, "-g", 20]
+    ffmpeg("-i", raw, "-fps_mode", "passthrough", *codec, tmp_path / "a.mp4")
+    path = tmp_path / "a.mp4"
+    given = tuple((round(float(a), 6), round(float(b), 6)) for a, b in clips)
+    frames = extract_frames(path, HEADER, decoder, clips=given)
+    assert numbers(frames) == shown_at_middles(path, given)
+    if decoder == "pyav":
+        np.testing.assert_array_equal(
+            frames, sampled_frames(path, HEADER, most_bytes=10**9, clips=given)
+        )
+
+
+def test_given_times_of_regular_clips_have_the_frames_of_regular_clips(tmp_path: Path) -> None:
+    path = numbered_film(tmp_path / "a.mkv", JITTER)
+    regular = tuple((2.0 * k, 2.0 * k + 2) for k in range(9))
+    expected = extract_frames(path, HEADER)
+    assert len(expected) < len(regular)
+    np.testing.assert_array_equal(extract_frames(path, HEADER, clips=regular), expected)
+    one_second = extract_frames(path, {**HEADER, "clip_seconds": 1.0})
+    np.testing.assert_array_equal(extract_frames(path, HEADER, clips=1.0), one_second)
+
+
+def test_given_times_before_the_first_picture_and_after_the_last(tmp_path: Path) -> None:
+    silent, path = tmp_path / "silent.mkv", tmp_path / "a.mkv"
+    numbered_film(silent, constant(25, 3), first=1)
+    sound = ("-f", "lavfi", "-i", "anullsrc", "-t", 12)
+    ffmpeg("-itsoffset", 2.5, "-i", silent, *sound, "-c:v", "copy", path)
+    clips = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (5.0, 5.5), (6.0, 7.0), (9.0, 10.0), (20.0, 21.0))
+    # Number n is shown from 2.5 s + (n - 1) / 25, the last one to the end of the sound. Before the
+    # first picture the first sampled one stands for it, as with clips of one length.
+    assert numbers(extract_frames(path, HEADER, clips=clips)) == [13, 13, 13, 69, 75, 75]
+
+
+def test_a_video_that_ends_before_its_first_clip_has_no_frame(tmp_path: Path) -> None:
+    path = numbered_film(tmp_path / "a.mkv", constant(25, 3))
+    with pytest.raises(VideoError, match="it ends before the middle of its first clip"):
+        extract_frames(path, HEADER, clips=((4.0, 5.0),))
+
+
+def test_as_many_given_times_as_are_allowed(tmp_path: Path) -> None:
+    path = numbered_film(tmp_path / "a.mkv", constant(25, 3))
+    clips = tuple((k / 1000.7, k / 1000.7 + 1 / 3) for k in range(MOST_TIMED_CLIPS))
+    assert numbers(extract_frames(path, HEADER, clips=clips)) == shown_at_middles(path, clips)
 
 
 # The pixels that the field's preprocessing gives

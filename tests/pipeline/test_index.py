@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hlclip.formats.annotations import AnnotationError
 from hlclip.formats.manifests import Index, read_index, write_index
 from hlclip.params import DataParams, Split
 from hlclip.pipeline.index import build_index
@@ -26,6 +27,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("film") / "film.mp4", "-c:v", "mpeg4", seconds=4)
 
 
+WHOLE = [[0, 2], [1, 4]]
+
+
 class DataSet:
     """A data set on disk: one query for each vid."""
 
@@ -34,9 +38,9 @@ class DataSet:
         self.videos = root / "videos"
         self.videos.mkdir(parents=True)
 
-    def annotate(self, split: str, *vids: str) -> None:
+    def annotate(self, split: str, *vids: str, **more: Any) -> None:
         rows = [
-            {"qid": f"{split}{n}", "query": "a cat", "vid": vid, "duration": 4}
+            {"qid": f"{split}{n}", "query": "a cat", "vid": vid, "duration": 4, **more}
             for n, vid in enumerate(vids)
         ]
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -207,3 +211,54 @@ def test_real_footage(footage_dir: Path, tmp_path: Path) -> None:
     assert index.videos.keys() == index.clips().keys()
     for vid, clips in index.clips().items():
         assert clips == int(index.videos[vid].info.duration / 2)
+
+
+def test_clips_of_given_times_are_in_the_index_and_change_keys(
+    tmp_path: Path, source: Path
+) -> None:
+    data = DataSet(tmp_path, source)
+    data.annotate("test", "a", "b", clips=WHOLE)
+    data.annotate("val", "c")
+    data.add("a.mp4", "b.mp4", "c.mp4")
+    write_index(tmp_path / "index.json", data.index())
+    index = read_index(tmp_path / "index.json")
+    apart = ((0.0, 2.0), (1.0, 4.0))
+    assert index.clips_apart() == {"a": apart, "b": apart}
+    assert index.clips() == {"a": 2, "b": 2, "c": 2}
+    sha256 = index.videos["c"].sha256
+    timed = f"{sha256} [[0.0, 2.0], [1.0, 4.0]]"
+    assert index.frame_contents() == {"a": timed, "b": timed, "c": sha256}
+
+
+@pytest.mark.parametrize("other", [{}, {"clips": [[0, 2], [2, 4]]}, {"clip_seconds": 1}])
+def test_rows_of_a_video_have_the_same_clips(
+    tmp_path: Path, source: Path, other: dict[str, Any]
+) -> None:
+    data = DataSet(tmp_path, source)
+    data.annotate("test", "a", clips=WHOLE)
+    data.annotate("val", "b", "a", **other)
+    data.add("a.mp4", "b.mp4")
+    with pytest.raises(AnnotationError) as caught:
+        data.index(annotations={"val": "val.jsonl", "test": "test.jsonl"})
+    assert str(caught.value) == (
+        "test.jsonl: qid 'test0': got other clips of video a than qid 'val1' of val.jsonl\n"
+        "a video has one frame for each clip: give all its rows the same clips"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"dataset": "tvsum"}, "dataset: got tvsum, expected qvhighlights"),
+        ({"protocol": "zero-shot"}, "protocol: got zero-shot, expected none"),
+    ],
+)
+def test_splits_are_of_one_data_set_and_protocol(
+    tmp_path: Path, source: Path, more: dict[str, Any], expected: str
+) -> None:
+    data = DataSet(tmp_path, source)
+    data.annotate("val", "a")
+    data.annotate("test", "a", **more)
+    data.add("a.mp4")
+    with pytest.raises(AnnotationError, match=rf"test.jsonl \(test\): {expected} as in val.jsonl"):
+        data.index(annotations={"val": "val.jsonl", "test": "test.jsonl"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dvc.cli import main as dvc_command
 
-from hlclip.results import ExperimentsError, comparable, finished_experiments
+from hlclip.results import ExperimentsError, comparable, finished_experiments, lines
 
 STAGES = """
 stages:
@@ -172,3 +172,42 @@ def test_a_repository_without_a_commit_is_named(blank: Path, monkeypatch: pytest
     monkeypatch.chdir(blank)
     with pytest.raises(ExperimentsError, match=r"has no commit.*\n`git add --all && git commit"):
         finished_experiments(Path())
+
+
+EVALUATE_TVSUM = """
+domain=$(sed -n 's/.*domain: //p' params.yaml)
+base=$(sed -n 's/.*base: //p' params.yaml)
+groups() { echo '{"all domains": {"top-5 mAP": '$1'}, "'$domain'": {"top-5 mAP": '$1'}}'; }
+random='{"all domains": {"top-5 mAP": 42.0, "top-5 mAP sd": 4.0}}'
+echo '{"test": {"queries": 5, "without video": 0, "data set": "tvsum", "protocol": "leave-one-out",
+"zero-shot": '$(groups 50.0)', "HL-CLIP-2": '$(groups $base)',
+"references": {"random": '$random', "annotators'"'"' mean": '$(groups 84.0)'}}}' > metrics.json
+"""
+
+
+def test_runs_that_hold_out_one_domain_each_are_averaged(blank: Path, tmp_path: Path):
+    folder = shutil.copytree(blank, tmp_path / "tvsum")
+    with chdir(folder):
+        stages = STAGES.replace("echo a", "grep domain params.yaml")
+        stages = stages.replace("params: [pool]", "params: [pool, data]")
+        Path("dvc.yaml").write_text(
+            stages.replace("outs: [outputs/index", "params: [data]\n    outs: [outputs/index")
+        )
+        Path("evaluate.sh").write_text(EVALUATE_TVSUM)
+        Path("params.yaml").write_text(PARAMS + "data:\n  domain: BK\n  base: 60\n")
+        dvc("repro")
+        git("add", "--all")
+        git("commit", "-qm", "start")
+        dvc("exp", "run", "-S", "data.domain=BT", "-S", "data.base=70")
+        runs, left_out = finished_experiments(Path())
+        shown, others = comparable(runs)
+    # The commit and the working folder are BK's and BT's, and so is the experiment.
+    assert (left_out, others) == ([], [])
+    assert sorted(run.domain for run in shown) == ["BK", "BT"]
+    table = {line.variant: line for line in lines(shown)}
+    assert table["HL-CLIP-2"].mean == {"top-5 mAP": 65, "BK": 60, "BT": 70}
+    assert table["zero-shot"].mean["top-5 mAP"] == 50
+    assert table["annotators' mean"].mean["top-5 mAP"] == 84
+    random = table["random"].sd
+    assert random is not None
+    assert random["top-5 mAP"] == pytest.approx(4 / 2**0.5)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from hlclip.formats import CheckpointError, read_facts
+from hlclip.formats import Annotation, CheckpointError, read_facts
 from hlclip.model import (
     DeviceError,
     EncoderError,
@@ -30,7 +30,7 @@ from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
 from hlclip.store import Store, StoreError
 from hlclip.training import CachedQueries, Loss, TrainError, TrainingState, fit_tail
-from hlclip.training.batches import rating_target
+from hlclip.training.batches import rating_target, window_target
 from hlclip.training.fit import HISTORY
 from hlclip.training.optimizer import WeightAverage
 from tests.cached import CachedData, cached_data
@@ -499,6 +499,54 @@ def test_mean_over_4_is_sum_over_12():
     assert rating_target(np.array([[0, 1, 4]]), "median").item() == 0.25
     assert rating_target(np.array([[0, 1, 4]]), "max").item() == 1.0
     assert rating_target(np.array([[0, 1, 4]]), "min").item() == 0.0
+
+
+def test_ratings_on_another_scale_are_0_to_1():
+    ratings = np.array([[1, 1], [5, 5], [2, 3]])
+    assert rating_target(ratings, "mean", (1, 5)).tolist() == [0.0, 1.0, 0.375]
+    assert rating_target(np.array([[-1], [0], [1]]), "max", (-1, 1)).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_windows_are_the_target_of_rows_without_ratings():
+    row = {"qid": 1, "query": "q", "vid": "v", "duration": 9.7, "dataset": "charades-sta"}
+    windows = [[0, 1], [3.1, 5.0], [7.0, 9.7]]  # the middles are 1, 3, 5 and 7 s
+    targets = window_target(Annotation.model_validate(row | {"relevant_windows": windows}))
+    assert targets.tolist() == [0, 0, 0, 1]
+    timed = row | {"clips": [[0, 1], [0, 7], [2, 8]], "relevant_windows": [[0.5, 5]]}
+    assert window_target(Annotation.model_validate(timed)).tolist() == [1, 1, 0]
+
+
+def without_ratings(
+    data: CachedData, windows: tuple[tuple[float, float], ...] | None
+) -> CachedData:
+    queries = {
+        split: [
+            Annotation(
+                qid=row.qid,
+                query=row.query,
+                vid=row.vid,
+                duration=row.duration,
+                relevant_clip_ids=None,
+                relevant_windows=windows,
+            )
+            for row in rows
+        ]
+        for split, rows in data.index.queries.items()
+    }
+    return replace(data, index=replace(data.index, queries=queries))
+
+
+def test_rows_with_windows_alone_train_on_them(data, tmp_path):
+    blind = without_ratings(data, ((0.0, 4.0),))
+    other = without_ratings(data, ((4.0, 8.0),))
+    few = settings(select="last", epochs=1)
+    assert train(blind, few, tmp_path) != train(other, few, tmp_path)
+    assert len(results(data)) == 2
+
+
+def test_rows_without_ratings_and_windows_are_refused(data, tmp_path):
+    with pytest.raises(TrainError, match="5 of 5 rows of train have neither saliency_scores nor"):
+        train(without_ratings(data, None), settings(), tmp_path)
 
 
 def losses(data: CachedData, folder: Path, **changes) -> list[float]:

@@ -30,8 +30,14 @@
 
   function ratingsOf(split, query, clip) {
     if (split.ratings === null) return null;
-    const at = 3 * (split.starts[query] + clip);
-    return Array.from(split.ratings.subarray(at, at + 3));
+    const at = data.annotators * (split.starts[query] + clip);
+    const given = split.ratings.subarray(at, at + data.annotators);
+    return Array.from(given, (value) => value + data.lowest);
+  }
+
+  function timesOf(split, query, clip) {
+    const times = split.times[query];
+    return times ? times[clip] : [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
   }
 
   function curveOf(split, query, variant) {
@@ -97,13 +103,13 @@
 
   function saliencySpec(split, query, width) {
     const spec = structuredClone(data.saliency);
-    if (split.ratings === null) spec.vconcat = spec.vconcat.slice(0, data.variants.length);
+    if (split.ratings === null && data.annotators) spec.vconcat.splice(data.variants.length, 1);
     for (const panel of spec.vconcat) panel.width = Math.max(width - 62, 120);
     const pairs = data.variants.map((name) =>
       [curveOf(split, query, name), curveOf(split, query, name + SP)]);
     const clips = [], ratings = [];
     for (let clip = 0; clip < split.clips[query]; clip += 1) {
-      const [start, end] = [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
+      const [start, end] = timesOf(split, query, clip);
       const row = { start, end, middle: (start + end) / 2, time: `${clock(start)} to ${clock(end)}` };
       pairs.forEach(([raw, pooled], n) => {
         row[`raw${n}`] = raw[clip];
@@ -117,18 +123,29 @@
     }
     const pooled = pairs[pairs.length - 1][1];
     const peaks = split.peaks[query].map((clip, i) =>
-      ({ middle: clips[clip].middle, sp: pooled[clip], number: i + 1 }));
-    spec.datasets = { clips, ratings, peaks };
+      ({ middle: clips[clip].middle, sp: pooled[clip], letter: letter(i) }));
+    const moments = [...annotated(split, query).map((window) => ["truth", window]),
+      ...split.predicted[query].map((window, i) => [String(i + 1), window])].map(
+      ([row, [start, end]]) => ({ row, start, end, time: span([start, end]) }));
+    spec.datasets = { clips, ratings, peaks, moments };
     return spec;
   }
 
+  const letter = (i) => String.fromCharCode(65 + i);
+  const span = ([start, end]) => `${clock(start)} to ${clock(end)}`;
+  const annotated = (split, query) => (split.annotated === null ? [] : split.annotated[query]);
+
   function sayRatings(split, query, clip) {
     const given = ratingsOf(split, query, clip);
+    if (given !== null && given.length > 5) {
+      const mean = given.reduce((sum, rating) => sum + rating, 0) / given.length;
+      return `, rated ${mean.toFixed(1)} on average`;
+    }
     return given === null ? "" : `, rated ${given.join(",\u00a0")}`;
   }
 
   function pictures(split, query) {
-    const marked = split.peaks[query].map((clip, i) => ({ clip, label: `Peak ${i + 1}` }));
+    const marked = split.peaks[query].map((clip, i) => ({ clip, label: `Peak ${letter(i)}` }));
     const favourite = split.favourites[query];
     const same = marked.find(({ clip }) => clip === favourite);
     if (same) same.label += ", rated highest";
@@ -138,7 +155,7 @@
     const sources = split.thumbnails[query] || {};
     return marked.map(({ clip, label }) => {
       const item = document.createElement("li");
-      const at = clock(clip * data.clipSeconds);
+      const at = clock(timesOf(split, query, clip)[0]);
       if (sources[clip]) {
         const picture = document.createElement("img");
         picture.src = sources[clip];
@@ -161,18 +178,22 @@
       `${name} ${split.precision[name][query].toFixed(1)} → ` +
       split.precision[name + SP][query].toFixed(1)) : [];
     if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
-    if (precision.length && split.orders.AP[query] === null && !reason) {
-      parts.push("no annotator rated a clip very good, so AP is 0 by definition");
+    if (!reason) parts.push(`first moment ${span(split.predicted[query][0])}`);
+    if (precision.length && split.orders[data.orders.highlights][query] === null && !reason) {
+      parts.push("no annotator has a highlight here, so AP is 0 by definition");
     }
     return parts.join(" · ");
   }
 
   function describe(split, query) {
     const peaks = split.peaks[query].map((clip) =>
-      `${clock(clip * data.clipSeconds)}${sayRatings(split, query, clip)}`);
+      `${clock(timesOf(split, query, clip)[0])}${sayRatings(split, query, clip)}`);
     return `Saliency curves of ${data.variants.join(" and ")} before and after pooling` +
-      (split.ratings === null ? "." : ", with the ratings of three annotators.") +
-      (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "");
+      (split.ratings === null ? "." : `, with the ratings of ${data.annotators} annotators.`) +
+      (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "") +
+      ` Its moments, best first: ${split.predicted[query].map(span).join("; ")}.` +
+      (annotated(split, query).length
+        ? ` The annotators' moments: ${annotated(split, query).map(span).join("; ")}.` : "");
   }
 
   function badge(label, value) {
@@ -188,8 +209,10 @@
     const found = [];
     for (const [name, values] of Object.entries(split.orders)) {
       if (values[query] === null) continue;
-      const short = name.replace("gain from ", "");
-      found.push(badge(short, name === "AP" ? values[query].toFixed(1) : signed(values[query])));
+      const short = name.replace("gain from ", "").replace(" of the first moment", "");
+      const text = name === data.orders.first ? values[query].toFixed(2)
+        : name.startsWith("gain") ? signed(values[query]) : values[query].toFixed(1);
+      found.push(badge(short, text));
     }
     return found;
   }
@@ -219,26 +242,28 @@
 
   function sorted(split, order, direction) {
     const values = split.orders[order];
+    const tie = order === data.orders.moments ? split.orders[data.orders.first] : values;
     const all = split.queries.map((_, query) => query);
     if (values === undefined) return all;
     // Queries without a value come last in either direction.
     return all.sort((a, b) => (values[a] === null) - (values[b] === null)
-      || direction * (values[a] - values[b]) || a - b);
+      || direction * (values[a] - values[b]) || direction * (tie[a] - tie[b]) || a - b);
   }
 
-  const measured = splits.find((split) => split.orders.AP);
+  const measured = splits.find((split) => Object.keys(split.orders).length);
   if (measured) {
-    const able = (query) => measured.orders.AP[query] !== null;
-    for (const [id, direction] of [["best", -1], ["worst", 1]]) {
-      const chosen = sorted(measured, "AP", direction).filter(able).slice(0, 3);
-      find(id).append(...chosen.map((query) => listItem(measured, query)));
+    for (const place of document.querySelectorAll("[data-order]")) {
+      const { order } = place.dataset;
+      const able = (query) => measured.orders[order] && measured.orders[order][query] !== null;
+      for (const [i, direction] of [-1, 1].entries()) {
+        const chosen = sorted(measured, order, direction).filter(able).slice(0, 3);
+        const list = place.querySelectorAll("ol")[i];
+        list.append(...chosen.map((query) => listItem(measured, query)));
+        if (list.firstChild) list.querySelector("details").open = true;
+      }
     }
     find("extremes-split").textContent = measured.name;
     find("extremes").hidden = false;
-    for (const id of ["best", "worst"]) {
-      const first = find(id).querySelector("details");
-      if (first) first.open = true;
-    }
   }
 
   const state = { page: 0 };
@@ -263,6 +288,7 @@
     const shown = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
     find("list").replaceChildren(...shown.map((query) => listItem(split, query)));
     drawAgain(true);
+    find("nothing").hidden = found.length > 0;
     find("count").textContent = `${found.length} of ${split.queries.length} queries`;
     find("page").textContent = `Page ${state.page + 1} of ${pages}`;
     find("previous").disabled = state.page === 0;
