@@ -59,7 +59,7 @@ def plot_curve(
     title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
     for text, place in (
         (curve.query, {"x": _LEFT / width, "fontsize": 13}),
-        (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _LINE}),
+        (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _QUIET}),
     ):
         line, fonts = find_fonts(text)
         figure.text(s=line, fontfamily=families(fonts), **title, **place)
