@@ -59,7 +59,7 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         run=run,
         version=version("hlclip"),
         headlines=_headlines(run),
-        measures=_measures(run),
+        with_moments=any(part.moments for part in run.splits.values()),
         meanings=RULES,
         summary=[*tables.summary(run), *further],
         titles=TITLES,
@@ -90,23 +90,6 @@ def _headlines(run: Run) -> list[dict[str, Any]]:
         }
         headlines.append({"split": split, "name": pooled(last), **shown, "gains": gains})
     return headlines
-
-
-def _measures(run: Run) -> list[tuple[str, str, str]]:
-    """What makes a query one of the best or worst: heading, name of the order, explanation."""
-    highlights = (
-        "By highlights",
-        HIGHLIGHT_AP,
-        "Average precision at Very Good. Queries for which no annotator rated a clip very good are "
-        "left out.",
-    )
-    moments = (
-        "By moments",
-        MOMENT_AP,
-        "Average precision of the moments, of equals by the IoU of the first moment.",
-    )
-    measured = any(part.moments for part in run.splits.values())
-    return [highlights, moments] if measured else [highlights]
 
 
 def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
     `curves`: variant -> int16 little-endian, the clips of all queries in a row. `ratings`: uint8,
     three for each clip. `precision`: variant -> VeryGood AP in percent. `orders`: see `orders`,
     null for NaN. `peaks`: clips of the highest peaks, see `query_peaks`. `favourites`: see
-    `favourite`. `predicted`: the first moments of the last variant with SP, and `annotated`: those
-    of the annotators, null without ground truth; start and end in seconds. `missing`: query -> why
-    it has no video.
+    `favourite`. `moments`: those of the annotators (`truth`), then the first ones of the last
+    variant with SP, by their rank; start and end in seconds. `missing`: query -> why it has no
+    video.
     """
     part = run.splits[split]
     rows = part.scores.rows
@@ -62,11 +62,11 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
         "ratings": _base64(np.concatenate(ratings).astype(np.uint8)) if rated else None,
         "peaks": [query_peaks(run, part, query) for query in range(len(rows))],
         "favourites": [favourite(each) for each in ratings],
-        "predicted": [
-            [window[:2] for window in windows[:MOMENTS]]
-            for windows in part.windows[pooled(run.variants[-1])]
+        "moments": [
+            [("truth", *window) for window in row.relevant_windows or ()]
+            + [(str(rank), *found[:2]) for rank, found in enumerate(windows[:MOMENTS], start=1)]
+            for row, windows in zip(rows, part.windows[pooled(run.variants[-1])], strict=True)
         ],
-        "annotated": [row.relevant_windows for row in rows] if part.moments else None,
     }
 
 

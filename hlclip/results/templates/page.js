@@ -104,7 +104,7 @@
     const clips = [], ratings = [];
     for (let clip = 0; clip < split.clips[query]; clip += 1) {
       const [start, end] = [clip * data.clipSeconds, (clip + 1) * data.clipSeconds];
-      const row = { start, end, middle: (start + end) / 2, time: `${clock(start)} to ${clock(end)}` };
+      const row = { start, end, middle: (start + end) / 2, time: span(start, end) };
       pairs.forEach(([raw, pooled], n) => {
         row[`raw${n}`] = raw[clip];
         row[`sp${n}`] = pooled[clip];
@@ -118,16 +118,13 @@
     const pooled = pairs[pairs.length - 1][1];
     const peaks = split.peaks[query].map((clip, i) =>
       ({ middle: clips[clip].middle, sp: pooled[clip], letter: letter(i) }));
-    const moments = [...annotated(split, query).map((window) => ["truth", window]),
-      ...split.predicted[query].map((window, i) => [String(i + 1), window])].map(
-      ([row, [start, end]]) => ({ row, start, end, time: span([start, end]) }));
-    spec.datasets = { clips, ratings, peaks, moments };
-    return spec;
+    const moments = split.moments[query].map(
+      ([row, start, end]) => ({ row, start, end, time: span(start, end) }));
+    return { ...spec, datasets: { clips, ratings, peaks, moments } };
   }
 
   const letter = (i) => String.fromCharCode(65 + i);
-  const span = ([start, end]) => `${clock(start)} to ${clock(end)}`;
-  const annotated = (split, query) => (split.annotated === null ? [] : split.annotated[query]);
+  const span = (start, end) => `${clock(start)} to ${clock(end)}`;
 
   function sayRatings(split, query, clip) {
     const given = ratingsOf(split, query, clip);
@@ -168,7 +165,6 @@
       `${name} ${split.precision[name][query].toFixed(1)} → ` +
       split.precision[name + SP][query].toFixed(1)) : [];
     if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
-    if (!reason) parts.push(`first moment ${span(split.predicted[query][0])}`);
     if (precision.length && split.orders[data.orders.highlights][query] === null && !reason) {
       parts.push("no annotator rated a clip very good, so AP is 0 by definition");
     }
@@ -181,9 +177,8 @@
     return `Saliency curves of ${data.variants.join(" and ")} before and after pooling` +
       (split.ratings === null ? "." : ", with the ratings of three annotators.") +
       (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "") +
-      ` Its moments, best first: ${split.predicted[query].map(span).join("; ")}.` +
-      (annotated(split, query).length
-        ? ` The annotators' moments: ${annotated(split, query).map(span).join("; ")}.` : "");
+      " Moments of the annotators (truth), and predicted ones, best first: " +
+      `${split.moments[query].map(([row, ...seconds]) => `${row}, ${span(...seconds)}`).join("; ")}.`;
   }
 
   function badge(label, value) {
@@ -285,10 +280,7 @@
     find("next").disabled = state.page === pages - 1;
   }
 
-  function first() {
-    state.page = 0;
-    show();
-  }
+  const first = () => { state.page = 0; show(); };
 
   function turn(step) {
     state.page += step;
