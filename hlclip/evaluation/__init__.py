@@ -19,7 +19,7 @@ from hlclip.evaluation.metrics import (
 )
 from hlclip.evaluation.moment_rules import Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
-from hlclip.evaluation.pooling import pool, pool_padded
+from hlclip.evaluation.pooling import Border, Mode, pool, pool_padded, pooling_text
 from hlclip.evaluation.splits import (
     MOMENT_METRICS,
     SETTINGS,
