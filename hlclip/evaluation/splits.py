@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlclip.evaluation.metrics import GroundTruth, highlight_metrics
-from hlclip.evaluation.moment_retrieval import moment_metrics
+from hlclip.evaluation.moment_retrieval import RANGES, moment_metrics
 from hlclip.evaluation.moment_rules import Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_many
 
@@ -100,7 +100,7 @@ def measure_moments(
     Raises:
         HlclipError: a query has no windows, in the ground truth or in `windows`.
     """
-    figures = moment_metrics(truth.windows, windows)["full"]
+    figures = moment_metrics(truth.windows, windows, {"full": RANGES["full"]})["full"]
     recall, precision = figures["MR-R1"], figures["MR-mAP"]
     values = (*(recall[t] for t in ("0.5", "0.7")), *(precision[t] for t in ("0.5", "0.75")))
     return dict(zip(MOMENT_METRICS, (*values, precision["average"]), strict=True))

@@ -181,7 +181,7 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
         content = row.model_dump(exclude_none=True)
         if row.pred_saliency_scores is not None:
             shortest = np.asarray(row.pred_saliency_scores, dtype=np.float32).astype(str)
-            content["pred_saliency_scores"] = [float(text) for text in shortest]
+            content["pred_saliency_scores"] = list(map(float, shortest.tolist()))
         lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(Path(path), "".join(lines).encode())
 
