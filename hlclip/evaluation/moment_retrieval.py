@@ -102,6 +102,17 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
 
     Each prediction in turn is matched with the moment of highest IoU that is not matched yet.
     """
+    correct = np.zeros((*predicted.shape[:2], len(THRESHOLDS)), dtype=bool)
+    # Most queries have a few moments. They are not padded to those that have many.
+    count = (~np.isnan(moments[..., 0])).sum(axis=1)
+    for queries in (count <= 3, count > 3):
+        if queries.any():
+            most = count[queries].max()
+            correct[queries] = _matches_alike(predicted[queries], moments[queries, :most])
+    return correct
+
+
+def _matches_alike(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
     iou = _iou(predicted[:, :, None], moments[:, None])  # [queries, predictions, moments]
     # Rank of each moment for a prediction, the highest best. Of moments with equal IoU the last is
     # preferred, as in the script's reversed sort. [queries, predictions, moments]

@@ -60,7 +60,8 @@ def consensus(
 
     row, runs = _runs(above.reshape(-1, clips))  # a row is a level of a curve
     curve = row // len(levels)
-    total = np.pad(height.cumsum(axis=1), ((0, 0), (1, 0)))
+    total = np.zeros((curves, clips + 1))
+    height.cumsum(axis=1, out=total[:, 1:])
     length = runs[:, 1] - runs[:, 0]
     weight = (total[curve, runs[:, 1]] - total[curve, runs[:, 0]]) / length * np.sqrt(length)
     best = np.zeros((curves, len(levels)))
@@ -221,10 +222,13 @@ def scaled(scores: Scores) -> Scores:
 
 def iou(a: Runs, b: Runs) -> Scores:
     """Intersection over union of each run of `a` with each of `b`, [..., a, b]."""
-    a, b = a[..., :, None, :], b[..., None, :, :]
-    shared = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
-    shared = np.maximum(shared, 0)
-    return shared / ((a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared)
+    (a_first, a_stop), (b_first, b_stop) = (
+        np.ascontiguousarray(np.moveaxis(each, -1, 0), np.int32) for each in (a, b)
+    )
+    shared = np.minimum(a_stop[..., None], b_stop[..., None, :])
+    shared -= np.maximum(a_first[..., None], b_first[..., None, :])
+    np.maximum(shared, 0, out=shared)
+    return shared / ((a_stop - a_first)[..., None] + (b_stop - b_first)[..., None, :] - shared)
 
 
 def _smoothed(scores: Scores, sigma: float) -> Scores:
