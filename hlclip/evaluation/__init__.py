@@ -1,7 +1,7 @@
 """Saliency pooling and the official metrics, with NumPy alone.
 
 pooling             saliency pooling (SP)
-ensemble            the mean of several systems' saliency
+ensembling          the mean of several systems' saliency
 metrics             the official highlight metrics
 splits              figures of a whole split; the best rule for moments on val
 moment_retrieval    the official moment retrieval metrics
@@ -9,7 +9,7 @@ moments             ranked windows of a query from its saliency
 moment_rules        the rules that find them
 """
 
-from hlclip.evaluation.ensemble import ensemble
+from hlclip.evaluation.ensembling import ensemble
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,

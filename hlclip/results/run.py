@@ -114,8 +114,8 @@ def read_run(folder: Path) -> Run:
             "run `dvc repro --force`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
-    chosen = metrics.get(params.pool.width_key, {})
-    widths = {name: chosen.get(name, params.pool.width) for name in variants}
+    key, width = params.pool.width
+    widths = {name: metrics.get(key, {}).get(name, width) for name in variants}
     return Run(
         params=params,
         variants=variants,
