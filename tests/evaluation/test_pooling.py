@@ -179,8 +179,8 @@ def test_a_gaussian_mean_keeps_the_ties_of_equal_and_mirrored_windows(
 
 
 def test_mirrored_windows_are_equal_where_large_scores_cancel() -> None:
-    for middle in np.random.default_rng(0).normal(size=20):
-        scores = np.array([1e10, middle, -1e10])
+    for left, middle, right in np.random.default_rng(0).normal(size=(20, 3)):
+        scores = np.array([left + 1e10, middle, right - 1e10])
         pooled = pool(scores, 1, mode="gaussian")
         assert pooled[1] == pool(scores[::-1], 1, mode="gaussian")[1]
 
