@@ -2,6 +2,7 @@
 
 pooling             saliency pooling (SP)
 benchmarks          what is measured on each data set
+ensembling          the mean of several systems' saliency
 metrics             the official highlight metrics of QVHighlights; ground truth
 domain_metrics      the highlight metrics of TVSum and YouTube Highlights
 splits              figures of a whole split; the best rule for moments on val
@@ -14,6 +15,7 @@ moment_rules        the rules that find them
 
 from hlclip.evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark_of, has_truth
 from hlclip.evaluation.domain_metrics import ALL
+from hlclip.evaluation.ensembling import ensemble
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,
@@ -26,7 +28,7 @@ from hlclip.evaluation.metrics import (
 from hlclip.evaluation.moment_retrieval import query_moments
 from hlclip.evaluation.moment_rules import RULES, Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
-from hlclip.evaluation.pooling import pool, pool_padded
+from hlclip.evaluation.pooling import Border, Mode, pool, pool_padded, pooling_text
 from hlclip.evaluation.reference_rows import SEEDS, references
 from hlclip.evaluation.reports import report
 from hlclip.evaluation.splits import (

@@ -70,6 +70,7 @@ def moment_metrics(
     Args:
         truth: [windows, 2] of each query: start and end in seconds.
         predictions: (start in seconds, end in seconds, confidence) of each query, best first.
+        convention: ranges and thresholds that are measured.
 
     Returns:
         Percentages by range (`full`, `long`, `middle`, `short`), metric and threshold. A range that
@@ -145,6 +146,17 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
 
     Each prediction in turn is matched with the moment of highest IoU that is not matched yet.
     """
+    correct = np.zeros((*predicted.shape[:2], len(THRESHOLDS)), dtype=bool)
+    # Most queries have a few moments. They are not padded to those that have many.
+    count = (~np.isnan(moments[..., 0])).sum(axis=1)
+    for queries in (count <= 3, count > 3):
+        if queries.any():
+            most = count[queries].max()
+            correct[queries] = _matches_alike(predicted[queries], moments[queries, :most])
+    return correct
+
+
+def _matches_alike(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
     iou = _iou(predicted[:, :, None], moments[:, None])  # [queries, predictions, moments]
     # Rank of each moment for a prediction, the highest best. Of moments with equal IoU the last is
     # preferred, as in the script's reversed sort. [queries, predictions, moments]

@@ -12,7 +12,7 @@ from hlclip.evaluation.domain_metrics import domain_means
 from hlclip.evaluation.metrics import GroundTruth, highlight_metrics, query_precision
 from hlclip.evaluation.moment_retrieval import QVHIGHLIGHTS, RETRIEVAL, moment_metrics, percent
 from hlclip.evaluation.moment_rules import Rule
-from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
+from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_many
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
     from hlclip.formats import Annotation
@@ -118,18 +118,24 @@ def find_all_moments(
     Args:
         scores: [clips] of each row, or [queries, clips]; what is beyond a row's clips is ignored.
     """
-    return [
-        _find_timed(row, np.asarray(line)[: row.clips], setting)
-        if row.clips_apart
-        else find_moments(
-            np.asarray(line)[: row.clips],
+    lines = [np.asarray(line)[: row.clips] for row, line in zip(rows, scores, strict=True)]
+    found: dict[int, list[Window]] = {}
+    by_length: dict[float, list[int]] = {}  # seconds of a clip -> queries
+    for query, row in enumerate(rows):
+        if row.clips_apart:
+            found[query] = _find_timed(row, lines[query], setting)
+        else:
+            by_length.setdefault(row.clip_seconds, []).append(query)
+    for clip_seconds, queries in by_length.items():
+        windows = find_many(
+            [lines[query] for query in queries],
             rule=setting.rule,
             focus=setting.focus,
-            clip_seconds=row.clip_seconds,
-            duration=row.duration,
+            clip_seconds=clip_seconds,
+            durations=[rows[query].duration for query in queries],
         )
-        for row, line in zip(rows, scores, strict=True)
-    ]
+        found.update(zip(queries, windows, strict=True))
+    return [found[query] for query in range(len(rows))]
 
 
 def _find_timed(row: Annotation, line: NDArray[Any], setting: Setting) -> list[Window]:
@@ -162,8 +168,11 @@ def moment_groups(truth: GroundTruth, windows: Sequence[Sequence[Sequence[float]
     """
     alone = truth.benchmark.kind == "moments"
     groups: Groups = {}
-    measured = moment_metrics(truth.windows, windows, RETRIEVAL if alone else QVHIGHLIGHTS)
-    for name in ("full", "short", "middle", "long") if alone else ("full",):
+    names = ("full", "short", "middle", "long") if alone else ("full",)
+    convention = RETRIEVAL if alone else QVHIGHLIGHTS
+    shown = {name: convention.ranges[name] for name in names}
+    measured = moment_metrics(truth.windows, windows, convention._replace(ranges=shown))
+    for name in names:
         if name in measured:
             recall, precision = measured[name]["MR-R1"], measured[name]["MR-mAP"]
             groups["moments" if name == "full" else name] = {

@@ -9,7 +9,17 @@ from ruamel.yaml.error import YAMLError
 
 from hlclip.formats import problems_of
 from hlclip.params.train import TrainParams
-from hlclip.params.values import Count, Decoder, PathText, Positive, Section, Share, Split, Window
+from hlclip.params.values import (
+    Count,
+    Decoder,
+    PathText,
+    Positive,
+    Section,
+    Share,
+    Sigma,
+    Split,
+    Window,
+)
 from hlclip.system import HlclipError
 
 
@@ -81,13 +91,21 @@ class EncoderParams(Section):
 class PoolParams(Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
+    mode: Literal["mean", "max", "gaussian"]
+    """Mean (the paper's) or highest score of a window, or a mean with Gaussian weights."""
     window: Window
-    """Clips of the pooling window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the window with
-    the highest VeryGood mAP on val, for each variant; no other split is used."""
-    mode: Literal["mean", "max"]
-    """The paper averages."""
+    """Of `mean` and `max`: clips of the window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the
+    window with the highest VeryGood mAP on val, for each variant; no other split is used."""
+    sigma: Sigma
+    """Of `gaussian`: standard deviation of the weights in clips, which end at four of it; 0 is no
+    pooling. `best`: of 0, 0.5, 0.75, ... 2, as for `window`."""
     border: Literal["neighbours", "zero", "edge"]
     """Values beyond the first and last clip: none, zeros, or the end value repeated."""
+
+    @property
+    def width(self) -> tuple[str, float | Literal["best"]]:
+        """The key that `mode` reads, and its value; the other key is not read."""
+        return ("sigma", self.sigma) if self.mode == "gaussian" else ("window", self.window)
 
 
 class MomentsParams(Section):
@@ -145,16 +163,16 @@ class Params(Section):
                 "data.annotations.train is missing: give it, or set train.blocks to 0, train.heads "
                 "to frozen and train.temporal to none (zero-shot)"
             )
-        if self.pool.window == "best" and "val" not in self.evaluate.splits:
-            raise ValueError(
-                "pool.window is best, which is chosen on val: add val to evaluate.splits or give "
-                "pool.window as a number"
-            )
-        if self.moments.rule == "best" and "val" not in self.evaluate.splits:
-            raise ValueError(
-                "moments.rule is best, which is chosen on val: add val to evaluate.splits or name "
-                "a rule, such as consensus"
-            )
+        key, width = self.pool.width
+        for name, value, instead in (
+            (f"pool.{key}", width, f"give pool.{key} as a number"),
+            ("moments.rule", self.moments.rule, "name a rule, such as consensus"),
+        ):
+            if value == "best" and "val" not in self.evaluate.splits:
+                raise ValueError(
+                    f"{name} is best, which is chosen on val: add val to evaluate.splits or "
+                    f"{instead}"
+                )
         if len(set(self.evaluate.splits)) != len(self.evaluate.splits):
             raise ValueError(f"evaluate.splits repeats a split: {self.evaluate.splits}")
         absent = [s for s in self.evaluate.splits if s not in self.data.annotations]

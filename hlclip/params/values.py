@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from hlclip.formats import shown
+from hlclip.formats import or_best, shown
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -16,12 +16,9 @@ PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
-_WIDEST = 99_999
-"""Most clips of a pooling window: those of the longest video."""
-
 
 def _is_odd(window: object) -> bool:
-    return type(window) is int and 1 <= window <= _WIDEST and window % 2 == 1
+    return type(window) is int and window in range(1, 100_000, 2)
 
 
 def odd_window(window: object) -> object:
@@ -30,15 +27,11 @@ def odd_window(window: object) -> object:
     return window
 
 
-def _odd_or_best(window: object) -> object:
-    if not _is_odd(window) and window != "best":
-        raise ValueError(
-            f"expected an odd number of clips, 1 or more, or best; got {shown(window)}"
-        )
-    return window
-
-
-Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
+Window = Annotated[int | Literal["best"], or_best(_is_odd, "an odd number of clips")]
+Sigma = Annotated[
+    float | Literal["best"],
+    or_best(lambda n: type(n) in (int, float) and 0 <= n <= 1000, "0 to 1000 clips"),
+]
 
 
 class Section(BaseModel):

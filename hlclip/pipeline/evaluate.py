@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from hlclip.evaluation import (
     FOCUS,
     MOMENT_METRICS,
+    Border,
     GroundTruth,
+    Mode,
     Setting,
     Window,
     benchmark_of,
@@ -50,10 +52,17 @@ SCORES = Path("outputs/score.safetensors")
 WINDOWS = range(1, 16, 2)
 """Pooling windows that are compared on val, for the plot and for `pool.window: best`."""
 
+SIGMAS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""Sigmas in clips that are compared on val, for the plot and for `pool.sigma: best`."""
+
+
+Width = tuple[Mode, float]
+"""Mode of a pooling, and its window or sigma in clips."""
+
 
 class EvaluateError(HlclipError):
-    """`pool.window` or `moments.rule` is `best`, chosen on val, and val has no ground truth; or the
-    splits are of several data sets."""
+    """`best` is chosen on val, and val has no ground truth; or the splits are of several data
+    sets."""
 
 
 def scores_input(params: Params) -> dict[str, SplitScores]:
@@ -105,8 +114,9 @@ def evaluate_splits(
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
             other files in it are removed.
-        plot: CSV file to write: split (val), variant, window, mAP (the headline metric of the data
-            set, at VeryGood), HIT@1 at VeryGood (empty where it is not measured).
+        plot: CSV file to write: split (val), variant, mode, window or sigma, mAP (the headline
+            metric of the data set, at VeryGood), HIT@1 at VeryGood (empty where it is not
+            measured).
         rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
             the pooled scores.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
@@ -120,14 +130,14 @@ def evaluate_splits(
         for split, scores in splits.items()
         if has_truth(scores.rows)
     }
-    # Windows are compared on val only, so that none is chosen by its figures on test.
+    # Widths are compared on val only, so that none is chosen by its figures on test.
     compared = (
-        _compare_windows(splits["val"], truths["val"], pool, moments) if "val" in truths else {}
+        _compare_widths(splits["val"], truths["val"], pool, moments) if "val" in truths else {}
     )
     variants = next(iter(splits.values())).cosines
-    windows = {name: _choose_window(name, compared, pool) for name in variants}
+    widths = {name: _choose_width(compared.get(name, {}), pool) for name in variants}
     rules_compared = (
-        _compare_rules(splits["val"], truths["val"], pool, windows)
+        _compare_rules(splits["val"], truths["val"], pool, widths)
         if "val" in truths and _has_windows(splits["val"])
         else {}
     )
@@ -139,8 +149,8 @@ def evaluate_splits(
     for split, scores in splits.items():
         matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
         for name in variants:
-            matrices[name] = _pooled(scores, name, pool, 1)
-            matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
+            matrices[name] = complete(scores.cosines[name], scores.lengths, scores.clips)
+            matrices[pooled(name)] = _pooled(scores, name, pool.mode, widths[name], pool.border)
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val" and truths[split].labels.size:
@@ -153,15 +163,20 @@ def evaluate_splits(
             write_submission(submissions[-1], _answers(scores, matrix, found))
         written[split] = entry(scores, measured.get(split), next(iter(settings.values())))
     _remove_others(predictions, submissions)
-    if pool.window == "best":
-        written["window"] = windows
-        log.info("windows chosen on val: %s", windows)
+    key, width = pool.width
+    if width == "best":
+        written[key] = widths
+        log.info("pool.%s chosen on val: %s", key, widths)
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
     write_json(metrics, written)
-    windows_compared = (("val", *place, *figures) for place, figures in compared.items())
-    write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
+    sweep = [
+        ("val", name, mode, *(("", w) if mode == "gaussian" else (w, "")), *figures)
+        for name, compared_on_val in compared.items()
+        for (mode, w), figures in compared_on_val.items()
+    ]
+    write_table(plot, [("split", "variant", "mode", "window", "sigma", "mAP", "HIT@1"), *sweep])
     lines = [
         ("val", name, str(setting), *figures.values())
         for name, compared_on_val in rules_compared.items()
@@ -216,48 +231,55 @@ def _remove_others(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _pooled(
-    scores: SplitScores, variant: str, pool: PoolParams, window: int
+    scores: SplitScores, variant: str, mode: Mode, width: float, border: Border
 ) -> NDArray[np.float32]:
     matrix, lengths = scores.cosines[variant], scores.lengths
-    matrix = pool_padded(matrix, lengths, window=window, mode=pool.mode, border=pool.border)
+    matrix = pool_padded(matrix, lengths, width, mode=mode, border=border)
     return complete(matrix, lengths, scores.clips)
 
 
-def _compare_windows(
+def _compare_widths(
     val: SplitScores, truth: GroundTruth, pool: PoolParams, moments: MomentsParams
-) -> dict[tuple[str, int], tuple[float, float | None]]:
-    """(variant, window) -> headline figure and HIT@1 on val."""
+) -> dict[str, dict[Width, tuple[float, float | None]]]:
+    """Variant -> width -> headline figure and HIT@1 on val."""
     rule = "consensus" if moments.rule == "best" else moments.rule
     setting = Setting(rule, FOCUS if moments.rule == "best" else moments.focus)
+    windows: Mode = "max" if pool.mode == "max" else "mean"
+    sweep: list[Width] = [
+        *((windows, window) for window in WINDOWS),
+        *(("gaussian", sigma) for sigma in SIGMAS),
+    ]
     return {
-        (name, window): headline(val.rows, truth, _pooled(val, name, pool, window), setting)
+        name: {
+            width: headline(val.rows, truth, _pooled(val, name, *width, pool.border), setting)
+            for width in sweep
+        }
         for name in val.cosines
-        for window in WINDOWS
     }
 
 
-def _choose_window(
-    variant: str,
-    compared: Mapping[tuple[str, int], tuple[float, float | None]],
-    pool: PoolParams,
-) -> int:
-    """The window of params.yaml, or the best on val by mAP, the smallest of equals."""
-    if pool.window != "best":
-        return pool.window
+def _choose_width(compared: Mapping[Width, tuple[float, float | None]], pool: PoolParams) -> float:
+    """The window or sigma of params.yaml, or the best on val by mAP, the smallest of equals."""
+    key, width = pool.width
+    if width != "best":
+        return width
     if not compared:
         raise EvaluateError(
-            "pool.window is best, which is chosen on val, but val has no ground truth",
-            "give pool.window as a number",
+            f"pool.{key} is best, which is chosen on val, but val has no ground truth",
+            f"give pool.{key} as a number",
         )
-    return max(WINDOWS, key=lambda window: compared[variant, window][0])
+    widths = [width for width in compared if width[0] == pool.mode]
+    return max(widths, key=lambda width: compared[width][0])[1]
 
 
 def _compare_rules(
-    val: SplitScores, truth: GroundTruth, pool: PoolParams, windows: Mapping[str, int]
+    val: SplitScores, truth: GroundTruth, pool: PoolParams, widths: Mapping[str, float]
 ) -> dict[str, dict[Setting, dict[str, float]]]:
     """Variant -> setting -> moment retrieval metrics of the pooled scores on val."""
     return {
-        name: compare_settings(val.rows, truth, list(_pooled(val, name, pool, windows[name])))
+        name: compare_settings(
+            val.rows, truth, list(_pooled(val, name, pool.mode, widths[name], pool.border))
+        )
         for name in val.cosines
     }
 

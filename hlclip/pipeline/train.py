@@ -154,7 +154,7 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
 
     def validate(tail: Tail) -> tuple[float, float | None]:
         scores = score_queries({name: tail}, val, device=device, batch=params.batch)
-        cosines = pool_padded(scores.cosines[name], scores.lengths, window=window)
+        cosines = pool_padded(scores.cosines[name], scores.lengths, window)
         cosines = complete(cosines, scores.lengths, scores.clips)
         return headline(val.every_row, truth, cosines, Setting("consensus", FOCUS))
 

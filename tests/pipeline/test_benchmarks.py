@@ -21,8 +21,8 @@ from hlclip.formats import (
 from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, evaluate_splits
 
-POOL = PoolParams(window=3, mode="mean", border="neighbours")
-BEST = PoolParams(window="best", mode="mean", border="neighbours")
+POOL = PoolParams(window=3, mode="mean", border="neighbours", sigma=1)
+BEST = PoolParams(window="best", mode="mean", border="neighbours", sigma=1)
 MOMENTS = MomentsParams(rule="consensus", focus=2)
 SETTING = Setting("consensus", 2.0)
 
