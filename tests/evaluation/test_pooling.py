@@ -178,13 +178,6 @@ def test_a_gaussian_mean_keeps_the_ties_of_equal_and_mirrored_windows(
         np.testing.assert_array_equal(first, thrice[reach + len(scores) :][: len(first)])
 
 
-def test_mirrored_windows_are_equal_where_large_scores_cancel() -> None:
-    for left, middle, right in np.random.default_rng(0).normal(size=(20, 3)):
-        scores = np.array([left + 1e10, middle, right - 1e10])
-        pooled = pool(scores, 1, mode="gaussian")
-        assert pooled[1] == pool(scores[::-1], 1, mode="gaussian")[1]
-
-
 @pytest.mark.parametrize("mode", ["mean", "gaussian"])
 def test_padding_comes_back_as_zero_and_empty_rows_are_legal(mode: Mode) -> None:
     pooled = pool_padded(np.ones((3, 4)), np.array([4, 2, 0]), 3, mode=mode)
