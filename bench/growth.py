@@ -21,6 +21,7 @@ from bench.training import ROOT
 from hlclip.formats import (
     Annotation,
     Index,
+    Origin,
     Video,
     VideoInfo,
     read_index,
@@ -141,6 +142,9 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
             plot=outputs / "window.csv",
             rules=outputs / "moments.csv",
             examples=outputs / "saliency.csv",
+            origin=Origin("", "", 2.0),
+            calibration=outputs / "calibration.json",
+            reliability=outputs / "reliability.csv",
         ),
     )
     return costs

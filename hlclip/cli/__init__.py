@@ -1,5 +1,6 @@
 """The command line, one module per command.
 
+    queries     queries of arguments and of standard input
     terminal    options, output and errors that commands share
 Every other module holds the command of its name; a group's help is its module's docstring.
 

@@ -6,8 +6,16 @@ splits              figures of a whole split; the best rule for moments on val
 moment_retrieval    the official moment retrieval metrics
 moments             ranked windows of a query from its saliency
 moment_rules        the rules that find them
+calibration         maps from scores to ratings (SciPy fits them)
 """
 
+from hlclip.evaluation.calibration import (
+    Knots,
+    apply_map,
+    calibration_error,
+    fit_map,
+    reliability,
+)
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,
@@ -19,7 +27,7 @@ from hlclip.evaluation.metrics import (
 )
 from hlclip.evaluation.moment_rules import Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
-from hlclip.evaluation.pooling import pool, pool_padded
+from hlclip.evaluation.pooling import WINDOW, pool, pool_padded
 from hlclip.evaluation.splits import (
     MOMENT_METRICS,
     SETTINGS,

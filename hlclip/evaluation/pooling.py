@@ -10,6 +10,9 @@ from hlclip.system import HlclipError
 Mode = Literal["mean", "max"]
 Border = Literal["neighbours", "zero", "edge"]
 
+WINDOW = 3
+"""Default window in clips for own videos, as in the bundled `params.yaml`."""
+
 
 def pool(
     scores: ArrayLike, window: int, *, mode: Mode = "mean", border: Border = "neighbours"

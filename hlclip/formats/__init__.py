@@ -3,6 +3,7 @@
 annotations         annotation rows in the QVHighlights format
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
+calibration         what the scores of a checkpoint are worth
 scores              cosines of every clip with its query; names of variants
 run_lock            dvc.lock: parameters, inputs and outputs of the last run
 safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
@@ -19,6 +20,15 @@ from hlclip.formats.annotations import (
     AnnotationError,
     Level,
     read_annotations,
+)
+from hlclip.formats.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    Pooling,
+    ScoreMap,
+    mean_of,
+    read_calibration,
+    write_calibration,
 )
 from hlclip.formats.manifests import (
     Header,
@@ -44,9 +54,11 @@ from hlclip.formats.safetensors_file import (
 )
 from hlclip.formats.scores import (
     ZERO_SHOT,
+    Origin,
     SplitScores,
     pack,
     pooled,
+    read_origin,
     read_scores,
     submission_name,
     unpooled,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,8 +31,12 @@ _COLUMNS = 4
 _HEADING, _PICTURE, _CAPTION, _GAP = 44, 180, 26, 12
 """Heights of the parts of a contact sheet, in pixels."""
 
+_WORTH = 0.55
+"""Width of a rating in a chart, in inches; a moment that is narrower has none."""
+
 _ACCENT, _LINE, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
 _PAPER, _INK, _QUIET = "#ffffff", "#111827", "#6b7280"
+_SMALL: dict[str, Any] = {"fontsize": 8, "color": _ACCENT}
 
 
 def plot_curve(
@@ -78,6 +83,8 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
         text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
+        if (span[1] - span[0]) * _WIDTH >= _WORTH * curve.duration:
+            axes.annotate(moment.worth, (0.5, 0), xycoords=text, ha="center", va="top", **_SMALL)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
@@ -133,7 +140,8 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
         draw.text((_GAP, top + 14), f"{row + 1}", _ACCENT, _font(18))
-        draw.text((_GAP + 28, top + 14), f"{span}   {moment.score:.4f}", _INK, _font(18))
+        heading = f"{span}   {moment.score:.4f}   {moment.worth}".rstrip()
+        draw.text((_GAP + 28, top + 14), heading, _INK, _font(18))
         for column, clip in enumerate(rows[row]):
             left, upper = _GAP + column * cell[0], top + _HEADING
             sheet.paste(shown[clip], (left, upper))

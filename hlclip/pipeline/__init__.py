@@ -6,6 +6,7 @@
     train         the tail, fine-tuned from the cache
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
+    calibration   maps from scores to ratings, for evaluate
     examples      saliency curves of three queries, for a plot
     inputs        what stages read from `outputs/`, all of one run
     stage         how a stage starts and ends

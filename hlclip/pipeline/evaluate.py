@@ -24,6 +24,7 @@ from hlclip.evaluation import (
 )
 from hlclip.formats import (
     ZERO_SHOT,
+    Origin,
     Prediction,
     SplitScores,
     check_origin,
@@ -34,6 +35,7 @@ from hlclip.formats import (
     write_submission,
 )
 from hlclip.params import MomentsParams, Params, PoolParams, trains
+from hlclip.pipeline.calibration import calibrate
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
 
@@ -92,6 +94,9 @@ def evaluate_splits(
     plot: Path,
     rules: Path,
     examples: Path,
+    origin: Origin,
+    calibration: Path,
+    reliability: Path,
 ) -> dict[str, Metrics]:
     """Measure each variant without and with saliency pooling; reads scores only, no video.
 
@@ -109,6 +114,7 @@ def evaluate_splits(
         rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
             the pooled scores.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
+        origin, calibration, reliability: see `pipeline.calibration`.
 
     Returns:
         split -> figures; splits without ground truth are left out.
@@ -132,8 +138,10 @@ def evaluate_splits(
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
     submissions: list[Path] = []
+    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}  # by split
     for split, scores in splits.items():
-        matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
+        # Complete, [queries, clips].
+        matrices: dict[str, NDArray[np.float32]] = all_matrices.setdefault(split, {})
         for name in variants:
             matrices[name] = _pooled(scores, name, pool, 1)
             matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
@@ -157,6 +165,16 @@ def evaluate_splits(
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
+    errors = calibrate(
+        {split: splits[split] for split in truths},
+        all_matrices,
+        {name: pool.model_dump() | {"window": window} for name, window in windows.items()},
+        origin=origin,
+        calibration=calibration,
+        plot=reliability,
+    )
+    if errors:
+        written["calibration"] = errors
     write_json(metrics, written)
     windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
     write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])

@@ -18,6 +18,7 @@ from hlclip.formats.submissions import read_answers, read_submission
 from hlclip.formats.validation import DamagedFileError
 from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
+from tests.runs import ORIGIN
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours")
 MOMENTS = MomentsParams(rule="consensus", focus=2)
@@ -67,6 +68,9 @@ def run(
         plot=folder / "window.csv",
         rules=folder / "moments.csv",
         examples=folder / "saliency.csv",
+        origin=ORIGIN,
+        calibration=folder / "calibration.json",
+        reliability=folder / "reliability.csv",
     )
 
 

@@ -13,6 +13,7 @@ from hlclip.formats import Annotation, SplitScores, pack
 from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.examples import COLUMNS, EXAMPLES, example_rows
+from tests.runs import ORIGIN
 
 CLIPS = 8
 
@@ -106,6 +107,9 @@ def write(folder: Path, scores: SplitScores) -> Path:
         plot=folder / "window.csv",
         rules=folder / "moments.csv",
         examples=folder / "saliency.csv",
+        origin=ORIGIN,
+        calibration=folder / "calibration.json",
+        reliability=folder / "reliability.csv",
     )
     return folder / "saliency.csv"
 

@@ -34,6 +34,7 @@ from hlclip.training.batches import rating_target
 from hlclip.training.fit import HISTORY
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
+from tests.runs import ORIGIN
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
 
@@ -332,6 +333,9 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, sc
         plot=tmp_path / "window.csv",
         rules=tmp_path / "moments.csv",
         examples=tmp_path / "saliency.csv",
+        origin=ORIGIN,
+        calibration=tmp_path / "calibration.json",
+        reliability=tmp_path / "reliability.csv",
     )
     table = json.loads((tmp_path / "metrics.json").read_text())["val"]["HL-CLIP-2"]["VeryGood"]
     chosen = read_facts(checkpoint)["chosen"]
