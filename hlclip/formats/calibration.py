@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
@@ -22,11 +22,9 @@ def _rising(knots: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float]
     return knots
 
 
-def _knots(highest: float) -> Any:
-    value = Annotated[Number, Field(ge=0, le=highest)]
-    knots = Annotated[tuple[tuple[Number, value], ...], Field(min_length=1)]
-    return Annotated[knots, AfterValidator(_rising)]
-
+_Share = Annotated[Number, Field(ge=0, le=1)]
+_Rating = Annotated[Number, Field(ge=0, le=MAX_RATING)]
+_Whole = Field(min_length=1), AfterValidator(_rising)
 
 Pooling = dict[str, str | int | float]
 """A pooling as in the section `pool` of params.yaml, the window chosen."""
@@ -38,9 +36,9 @@ class ScoreMap:
 
     variant: str
     pooling: Pooling
-    rating: Annotated[tuple[tuple[float, float], ...], _knots(MAX_RATING)]
+    rating: Annotated[tuple[tuple[Number, _Rating], ...], *_Whole]
     """Knots (score, expected rating 0..4, mean of the annotators)."""
-    very_good: Annotated[tuple[tuple[float, float], ...], _knots(1)]
+    very_good: Annotated[tuple[tuple[Number, _Share], ...], *_Whole]
     """Knots (score, probability 0..1 that an annotator rates the clip 4)."""
 
 
