@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,12 +30,8 @@ _COLUMNS = 4
 _HEADING, _PICTURE, _CAPTION, _GAP = 44, 180, 26, 12
 """Heights of the parts of a contact sheet, in pixels."""
 
-_WORTH = 0.55
-"""Width of a rating in a chart, in inches; a moment that is narrower has none."""
-
 _ACCENT, _LINE, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
 _PAPER, _INK, _QUIET = "#ffffff", "#111827", "#6b7280"
-_SMALL: dict[str, Any] = {"fontsize": 8, "color": _ACCENT}
 
 
 def plot_curve(
@@ -83,15 +78,15 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
         text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
-        if (span[1] - span[0]) * _WIDTH >= _WORTH * curve.duration:
-            axes.annotate(moment.worth, (0.5, 0), xycoords=text, ha="center", va="top", **_SMALL)
+        worth = moment.worth.replace(" ", "\n", 1)
+        axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=_ACCENT)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
         marker = "o" if len(middles) < 8 else ""
         axes.plot(middles, pooled, marker=marker, c=_ACCENT, label=f"mean of {window} clips")
         axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
-    axes.margins(y=0.16)
+    axes.margins(y=0.28 if any(moment.worth for moment in moments) else 0.16)
     axes.set_ylabel("cosine with the query")
     axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: clock(second)))
