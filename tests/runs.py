@@ -170,6 +170,7 @@ def _row(
     truth = {
         "relevant_clip_ids": [start, start + 1, start + 2],
         "saliency_scores": ratings.tolist(),
+        "relevant_windows": [[2 * start, 2 * start + 6]],
     }
     return Annotation.model_validate(facts if blind else facts | truth)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from typer import Abort, Exit, Option, echo
+from typer import Abort, BadParameter, Exit, Option, echo
 from typer.core import TyperCommand
 
 from hlclip.system import HlclipError, print_error
@@ -74,7 +74,11 @@ class Command(TyperCommand):
                         f"{found[2]}: is a URL, expected a path on this machine",
                         "download it, and name the file",
                     )
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except BadParameter as error:
+            _reword(error)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         with self._reporting(ctx):
@@ -95,6 +99,16 @@ class Command(TyperCommand):
             options = {key: option for key, option in _OPTIONS.items() if option in declared}
             status = print_error(error, status=2, debug=bool(ctx.obj), options=options)
             raise Exit(status) from None
+
+
+def _reword(error: BadParameter) -> None:
+    """Say which value came and what was expected; some versions of Typer quote pydantic."""
+    from pydantic import ValidationError
+
+    from hlclip.formats import problems_of
+
+    if isinstance(error.__cause__, ValidationError):
+        error.message = problems_of(error.__cause__)[0]
 
 
 def print_json(content: object) -> None:

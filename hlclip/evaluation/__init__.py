@@ -25,7 +25,8 @@ from hlclip.evaluation.metrics import (
     pad,
     query_precision,
 )
-from hlclip.evaluation.moment_rules import Rule
+from hlclip.evaluation.moment_retrieval import query_moments
+from hlclip.evaluation.moment_rules import RULES, Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
 from hlclip.evaluation.pooling import WINDOW, pool, pool_padded
 from hlclip.evaluation.splits import (

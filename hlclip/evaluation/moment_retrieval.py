@@ -75,8 +75,34 @@ def moment_metrics(
     return figures
 
 
+def query_moments(
+    truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the official metrics average over the queries, for all moments.
+
+    Args:
+        truth, predictions: as in `moment_metrics`; no query without a window.
+
+    Returns:
+        [queries] average precision of the windows, averaged over the IoU thresholds, 0..1: its mean
+        is the mAP. [queries] IoU of the first window with the moment that it overlaps most, 0..1.
+    """
+    moments = stack(truth, fill=np.nan)
+    predicted = stack(
+        [np.array(each[:MAX_PREDICTIONS], np.float64) for each in predictions], fill=np.nan
+    )
+    return _average_precision(predicted, moments).mean(axis=1), _first_iou(predicted, moments)
+
+
 def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:
     """Mean over queries of the detection average precision, at each threshold and on average."""
+    figures = _average_precision(predicted, moments).mean(axis=0)
+    by_threshold = {str(t): percent(f) for t, f in zip(THRESHOLDS, figures, strict=True)}
+    return by_threshold | {"average": percent(figures.mean())}
+
+
+def _average_precision(predicted: Windows, moments: Windows) -> NDArray[np.float64]:
+    """Detection average precision, [queries, thresholds]."""
     # By confidence. A stable sort keeps the submission's order among equals; NaN, no window, is
     # last. [queries, predictions, 3]
     order = (-predicted[..., 2]).argsort(axis=1, kind="stable")
@@ -88,10 +114,7 @@ def _mean_average_precision(predicted: Windows, moments: Windows) -> Figures:
     precision: Windows = correct / np.arange(1, correct.shape[1] + 1)[:, None]
     # Area under the best precision at this rank or a later one. [queries, thresholds]
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    area = (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)
-    figures = area.mean(axis=0)
-    by_threshold = {str(t): percent(f) for t, f in zip(THRESHOLDS, figures, strict=True)}
-    return by_threshold | {"average": percent(figures.mean())}
+    return (np.diff(recall, axis=1, prepend=0.0) * envelope).sum(axis=1)
 
 
 def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
@@ -117,6 +140,12 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
 
 def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
     """Share of queries whose first prediction is correct, at each threshold."""
+    iou = _first_iou(predicted, moments)
+    return {str(t): percent(np.mean(iou >= t)) for t in THRESHOLDS}
+
+
+def _first_iou(predicted: Windows, moments: Windows) -> NDArray[np.float64]:
+    """IoU of the first prediction with the moment that it overlaps most, [queries]."""
     first = predicted[:, :1]
     best = _iou(first, moments).argmax(axis=1)
     moment = moments[np.arange(len(moments)), best]
@@ -124,8 +153,7 @@ def _recall_at_1(predicted: Windows, moments: Windows) -> Figures:
     # to rounding, and rounding decides at a threshold.
     shared = _overlap(first[:, 0], moment)
     hull = np.maximum(first[:, 0, 1], moment[:, 1]) - np.minimum(first[:, 0, 0], moment[:, 0])
-    iou = shared / hull
-    return {str(t): percent(np.mean(iou >= t)) for t in THRESHOLDS}
+    return shared / hull
 
 
 def _iou(a: Windows, b: Windows) -> Windows:

@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 
 Rule = Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"]
 
+RULES: dict[Rule, str] = {
+    "consensus": "the ranges of clips on which many thresholds agree",
+    "peaks": "a peak and its neighbours, down to half its height above the median",
+    "threshold": "the ranges above 70 % of the range of the curve",
+    "thresholds": "the best of the ranges above nine thresholds",
+    "histogram": "the ranges of clips in the highest bins of scores",
+    "contrast": "the ranges whose mean is far above that of the other clips",
+}
+"""Rule -> what its moments are, for pages."""
+
 Scores = NDArray[np.float64]
 
 Runs = NDArray[np.int64]

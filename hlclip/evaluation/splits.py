@@ -25,7 +25,7 @@ class Setting(NamedTuple):
     """Of `consensus`; the other rules ignore it."""
 
     def __str__(self) -> str:
-        return f"consensus {self.focus:g}" if self.rule == "consensus" else self.rule
+        return f"consensus (focus {self.focus:g})" if self.rule == "consensus" else self.rule
 
 
 MOMENT_METRICS = ("R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP")

@@ -45,6 +45,7 @@ from hlclip.formats.manifests import (
 )
 from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_lock
 from hlclip.formats.safetensors_file import (
+    CHECKPOINT_REMEDY,
     CheckpointError,
     find_not_finite,
     is_fine_tuned,

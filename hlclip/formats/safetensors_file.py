@@ -21,6 +21,11 @@ from hlclip.system import HlclipError, write_whole
 KEY = "hlclip"
 """The metadata entry. Only one: safetensors writes several in an order that changes by run."""
 
+CHECKPOINT_REMEDY = (
+    "name another checkpoint; in the repository of its run `dvc repro --force train` makes it again"
+)
+"""What to do about a checkpoint that cannot be used."""
+
 
 class CheckpointError(HlclipError):
     """A checkpoint is damaged, not finite or another model's; the message says which field."""
@@ -72,7 +77,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    with refusing_damage(path, "train", CheckpointError):
+    with refusing_damage(path, "train", CheckpointError, remedy=CHECKPOINT_REMEDY):
         return _checked_facts(path.read_bytes())
 
 

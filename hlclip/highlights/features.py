@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hlclip.formats import (
+    CHECKPOINT_REMEDY,
     CLIP_SECONDS,
     ZERO_SHOT,
     CheckpointError,
@@ -127,7 +128,7 @@ def load_feature_extractor(
         trained = read_facts(checkpoint)
         if "dtype" not in trained:
             reason = f"{checkpoint}: no field 'dtype', so it was written by an earlier version"
-            raise CheckpointError(reason, "`dvc repro train` makes it again")
+            raise CheckpointError(reason, CHECKPOINT_REMEDY)
         if model is None:
             model = str(trained["model"])
             pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])

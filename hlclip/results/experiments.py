@@ -192,13 +192,21 @@ def matching(experiments: Sequence[Experiment], conditions: Sequence[str]) -> li
         if not equals:
             raise ExperimentsError(f"{condition!r}: expected KEY=VALUE, as in train.blocks=2")
         check_known(experiments, [key])
-        values = sorted({experiment.params[key] for experiment in experiments})
+        values = sorted({experiment.params[key] for experiment in experiments}, key=by_number)
         experiments = [each for each in experiments if each.params[key] == value]
         if not experiments:
             raise ExperimentsError(
                 f"no run with {condition}; there are {key} = {', '.join(values)}"
             )
     return list(experiments)
+
+
+def by_number(value: str) -> tuple[float, str]:
+    """Sort key of a parameter's value: numbers by size, before texts."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return float("inf"), value
 
 
 def following(keys: Sequence[str]) -> list[str]:

@@ -11,10 +11,12 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hlclip.evaluation import RULES
 from hlclip.formats import pooled
 from hlclip.results import page_charts as charts
 from hlclip.results import page_tables as tables
-from hlclip.results.page_queries import SCALE, pack_split
+from hlclip.results.experiments import METRICS
+from hlclip.results.page_queries import FIRST_IOU, HIGHLIGHT_AP, MOMENT_AP, SCALE, pack_split
 from hlclip.results.run import Run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
 from hlclip.system import write_whole
@@ -57,6 +59,8 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         run=run,
         version=version("hlclip"),
         headlines=_headlines(run),
+        measures=_measures(run),
+        meanings=RULES,
         summary=[*tables.summary(run), *further],
         titles=TITLES,
         coverage=tables.coverage(run),
@@ -69,19 +73,40 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
 
 
 def _headlines(run: Run) -> list[dict[str, Any]]:
-    """VeryGood figures of the last variant with SP on each split, and the gains in them."""
+    """VeryGood figures of the last variant with SP on each split, and what they gain or lose."""
     first, last = run.variants[0], run.variants[-1]
     headlines = []
     for split, part in run.splits.items():
         if not part.figures:
             continue
-        maps = {name: figures["VeryGood"]["mAP"] for name, figures in part.figures.items()}
-        gains = {"from pooling": maps[pooled(last)] - maps[last]}
+        figures = {name: levels["VeryGood"] for name, levels in part.figures.items()}
+        shown = figures[pooled(last)]
+        before = {"from pooling": figures[last]}
         if first != last:
-            gains = {"from fine-tuning": maps[pooled(last)] - maps[pooled(first)], **gains}
-        figures = part.figures[pooled(last)]["VeryGood"]
-        headlines.append({"split": split, "name": pooled(last), **figures, "gains": gains})
+            before = {"from fine-tuning": figures[pooled(first)], **before}
+        gains = {
+            name: {metric: shown[metric] - other[metric] for metric in METRICS}
+            for name, other in before.items()
+        }
+        headlines.append({"split": split, "name": pooled(last), **shown, "gains": gains})
     return headlines
+
+
+def _measures(run: Run) -> list[tuple[str, str, str]]:
+    """What makes a query one of the best or worst: heading, name of the order, explanation."""
+    highlights = (
+        "By highlights",
+        HIGHLIGHT_AP,
+        "Average precision at Very Good. Queries for which no annotator rated a clip very good are "
+        "left out.",
+    )
+    moments = (
+        "By moments",
+        MOMENT_AP,
+        "Average precision of the moments, of equals by the IoU of the first moment.",
+    )
+    measured = any(part.moments for part in run.splits.values())
+    return [highlights, moments] if measured else [highlights]
 
 
 def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
@@ -97,8 +122,10 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
     return {
         "clipSeconds": run.index.clip_seconds,
         "scale": SCALE,
+        "orders": {"highlights": HIGHLIGHT_AP, "moments": MOMENT_AP, "first": FIRST_IOU},
         "variants": run.variants,
         "charts": specs,
+        "rated": rated,
         "saliency": charts.saliency(run.variants, rated=rated),
         "splits": {
             split: {**pack_split(run, split), "thumbnails": thumbnails.pictures.get(split, {})}

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from hlclip.formats import ANNOTATORS, MAX_RATING
+from hlclip.results.page_queries import MOMENTS
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
 """Colours of the variants in order, with a contrast of at least 3:1 on the light and dark page."""
@@ -76,25 +77,25 @@ def _marked_lines(base: alt.Chart, *, height: int, **mark: Any) -> Spec:
 
 
 def saliency(variants: Sequence[str], *, rated: bool) -> Spec:
-    """Curves of one query before and after pooling, with the annotators' ratings below.
+    """Curves of one query before and after pooling; below them ratings and moments.
 
     The script of the page fills in the width and three data sets for the query that is opened:
     `clips` with `start`, `end`, `middle` in seconds, the score `raw<n>` and the pooled score
     `sp<n>` of variant n, and `ratings` as text; `ratings` with `start`, `end`, `annotator`,
-    `rating`; `peaks` with `middle`, `number` and the pooled score `sp`.
+    `rating`; `peaks` with `middle`, `letter` and the pooled score `sp`; `moments` with `start`,
+    `end`, and `row`: `truth` or the rank of a prediction. A query without ratings leaves out the
+    panel after the variants.
     """
     panels = [
-        _panel(number, name, last=name == variants[-1], axis=not rated)
-        for number, name in enumerate(variants)
+        _panel(number, name, last=name == variants[-1]) for number, name in enumerate(variants)
     ]
-    strips = [_ratings()] if rated else []
+    strips = [_ratings(), _moments(len(variants) - 1)] if rated else [_moments(len(variants) - 1)]
     chart = alt.vconcat(*panels, *strips, spacing=8).resolve_scale(x="shared")
     return chart.to_dict()
 
 
-def _panel(number: int, variant: str, *, last: bool, axis: bool) -> alt.LayerChart | alt.FacetChart:
-    x = alt.X("middle:Q").title(None).scale(nice=False)
-    x = x.axis(**(TIME if axis and last else UNLABELLED))
+def _panel(number: int, variant: str, *, last: bool) -> alt.LayerChart | alt.FacetChart:
+    x = alt.X("middle:Q").title(None).scale(nice=False).axis(**UNLABELLED)
     colour = COLOURS[number % len(COLOURS)]
     clips = alt.Chart(alt.NamedData("clips"))
 
@@ -111,7 +112,7 @@ def _panel(number: int, variant: str, *, last: bool, axis: bool) -> alt.LayerCha
         dots = alt.Chart(alt.NamedData("peaks")).encode(x, height("sp"))
         layers += [
             dots.mark_point(color=colour, filled=True, size=70, opacity=1),
-            dots.mark_text(dy=-13, fontWeight="bold", color=colour).encode(text="number:Q"),
+            dots.mark_text(dy=-13, fontWeight="bold", color=colour).encode(text="letter:N"),
         ]
     hover = clips.mark_rect(opacity=0).encode(
         x=alt.X("start:Q"),
@@ -131,7 +132,7 @@ def _ratings() -> alt.Chart:
         alt.Chart(alt.NamedData("ratings"))
         .mark_rect(color=RATED)
         .encode(
-            x=alt.X("start:Q").title(None).axis(**TIME).scale(nice=False),
+            x=alt.X("start:Q").title(None).axis(**UNLABELLED).scale(nice=False),
             x2="end:Q",
             y=alt.Y("annotator:O")
             .title("rated by")
@@ -143,4 +144,22 @@ def _ratings() -> alt.Chart:
             tooltip=["annotator:O", "rating:Q"],
         )
         .properties(height=48)
+    )
+
+
+def _moments(number: int) -> alt.Chart:
+    """The annotators' moments in the first row, then those of variant `number`, best first."""
+    rows = ["truth", *(str(rank + 1) for rank in range(MOMENTS))]
+    colours = [RATED, *[COLOURS[number % len(COLOURS)]] * MOMENTS]
+    return (
+        alt.Chart(alt.NamedData("moments"))
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            x=alt.X("start:Q").title(None).axis(**TIME).scale(nice=False),
+            x2="end:Q",
+            y=alt.Y("row:N").title("moments").sort(rows).axis(ticks=False, domain=False),
+            color=alt.Color("row:N").scale(domain=rows, range=colours).legend(None),
+            tooltip=[alt.Tooltip("row:N").title("moment"), alt.Tooltip("time:N")],
+        )
+        .properties(height={"step": 12})
     )

@@ -13,6 +13,13 @@ from hlclip.results.run import Run, SplitRun
 SCALE = 30_000
 """Scores are stored as int16 in units of 1 / SCALE: a cosine has four digits."""
 
+MOMENTS = 5
+"""Moments of a query that are shown, at most."""
+
+HIGHLIGHT_AP = "highlight AP"
+MOMENT_AP = "moment AP"
+FIRST_IOU = "IoU of the first moment"
+
 PEAKS = 3
 """Peaks marked in the curve of a query, at most."""
 
@@ -26,7 +33,9 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
     `curves`: variant -> int16 little-endian, the clips of all queries in a row. `ratings`: uint8,
     three for each clip. `precision`: variant -> VeryGood AP in percent. `orders`: see `orders`,
     null for NaN. `peaks`: clips of the highest peaks, see `query_peaks`. `favourites`: see
-    `favourite`. `missing`: query -> why it has no video.
+    `favourite`. `predicted`: the first moments of the last variant with SP, and `annotated`: those
+    of the annotators, null without ground truth; start and end in seconds. `missing`: query -> why
+    it has no video.
     """
     part = run.splits[split]
     rows = part.scores.rows
@@ -53,26 +62,36 @@ def pack_split(run: Run, split: str) -> dict[str, Any]:
         "ratings": _base64(np.concatenate(ratings).astype(np.uint8)) if rated else None,
         "peaks": [query_peaks(run, part, query) for query in range(len(rows))],
         "favourites": [favourite(each) for each in ratings],
+        "predicted": [
+            [window[:2] for window in windows[:MOMENTS]]
+            for windows in part.windows[pooled(run.variants[-1])]
+        ],
+        "annotated": [row.relevant_windows for row in rows] if part.moments else None,
     }
 
 
 def orders(run: Run, part: SplitRun) -> dict[str, NDArray[np.float64]]:
-    """The values by which the page sorts queries: name -> percent [queries].
+    """The values by which the page sorts queries: name -> [queries], AP and gains in percent.
 
-    NaN where the video is missing, and where no annotator found a clip very good: then the AP is 0
-    for all scores.
+    NaN where the video is missing. Values of highlights are also NaN where no annotator found a
+    clip very good: then the AP is 0 for all scores.
     """
     if not part.precision:
         return {}
     last = run.variants[-1]
     ap = part.precision
-    defined = part.scores.lengths > 0
-    defined &= [MAX_RATING in np.array(row.saliency_scores or ()) for row in part.scores.rows]
-    shares = {"AP": ap[pooled(last)]}
+    filmed = part.scores.lengths > 0
+    rated = [MAX_RATING in np.array(row.saliency_scores or ()) for row in part.scores.rows]
+    shares = {HIGHLIGHT_AP: ap[pooled(last)]}
     if len(run.variants) > 1:
         shares["gain from fine-tuning"] = ap[pooled(last)] - ap[pooled(run.variants[0])]
     shares["gain from pooling"] = ap[pooled(last)] - ap[last]
-    return {name: np.where(defined, 100 * values, np.nan) for name, values in shares.items()}
+    found = {name: np.where(filmed & rated, 100 * each, np.nan) for name, each in shares.items()}
+    if part.moments:
+        precision, iou = part.moments[pooled(last)]
+        found[MOMENT_AP] = np.where(filmed, 100 * precision, np.nan)
+        found[FIRST_IOU] = np.where(filmed, iou, np.nan)
+    return found
 
 
 def query_peaks(run: Run, part: SplitRun, query: int) -> list[int]:

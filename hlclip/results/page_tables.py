@@ -28,6 +28,15 @@ class Table:
     rows: Mapping[str, Sequence[Cell]]
     """Head of the row -> a cell for each column."""
 
+    def transposed(self) -> "Table":
+        """The same with a row for each column, for narrow screens."""
+        heads = [
+            f"{group} {name}".strip() for group, names in self.groups.items() for name in names
+        ]
+        columns = zip(*self.rows.values(), strict=True)
+        rows = dict(zip(heads, columns, strict=True))
+        return Table(self.caption, "metric", {"": list(self.rows)}, rows)
+
 
 def summary(run: Run) -> list[Table]:
     """Metrics of each variant: a table for each split with ground truth."""

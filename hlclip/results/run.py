@@ -11,7 +11,14 @@ import numpy as np
 from dvc.utils.flatten import unflatten
 from numpy.typing import NDArray
 
-from hlclip.evaluation import Setting, ground_truth, pad, query_precision
+from hlclip.evaluation import (
+    Setting,
+    Window,
+    ground_truth,
+    pad,
+    query_moments,
+    query_precision,
+)
 from hlclip.formats import (
     LOCK_FILE,
     Index,
@@ -60,6 +67,13 @@ class SplitRun:
     """Variant, with and without SP -> scores [queries, clips], 0 beyond a row's last clip."""
     precision: dict[str, NDArray[np.float64]]
     """The same variants -> VeryGood AP [queries], 0..1; empty without ground truth."""
+    windows: dict[str, list[tuple[Window, ...]]]
+    """The same variants -> moments of each query, best first."""
+    moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    """The same variants -> AP of the moments and IoU of the first one, both [queries], 0..1.
+
+    Empty unless all queries have `relevant_windows`.
+    """
     figures: dict[str, dict[str, dict[str, float]]]
     """The same variants -> level -> `mAP`, `HIT@1` in percent; empty without ground truth.
 
@@ -77,8 +91,8 @@ class Run:
     """`zero-shot` first, without SP."""
     windows: dict[str, int]
     """Variant -> pooling window in clips of its SP figures."""
-    rules: dict[str, str]
-    """Variant -> rule for the moments of its predictions, `consensus` with its focus."""
+    rules: dict[str, Setting]
+    """Variant -> rule for the moments of its predictions."""
     splits: dict[str, SplitRun]
     history: list[dict[str, float]]
     """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
@@ -115,7 +129,7 @@ def read_run(folder: Path) -> Run:
         variants=variants,
         windows={name: chosen.get(name, params.pool.window) for name in variants},
         rules={
-            name: str(Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump())))
+            name: Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump()))
             for name in variants
         },
         splits={
@@ -156,6 +170,7 @@ def _params(folder: Path) -> Params:
 
 def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder: Path) -> SplitRun:
     predictions: dict[str, NDArray[np.float32]] = {}
+    windows: dict[str, list[tuple[Window, ...]]] = {}
     for variant in scores.cosines:
         for name in (variant, pooled(variant)):
             path = folder / "outputs" / "predictions" / submission_name(split, name)
@@ -164,24 +179,36 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
             if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score for each clip", _EVALUATE)
             predictions[name] = matrix.astype(np.float32)
+            windows[name] = [row.pred_relevant_windows or () for row in rows]
+            if not all(windows[name]):
+                raise ReportError(f"{path}: not a moment for each query", _EVALUATE)
     precision: dict[str, NDArray[np.float64]] = {}
+    moments: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     if all(row.saliency_scores is not None for row in scores.rows):
         truth = ground_truth(scores.rows)
         precision = {name: query_precision(truth, m) for name, m in predictions.items()}
-    for name, each in precision.items():
-        figure = metrics.get(name, {}).get("VeryGood", {}).get("mAP")
+        if all(row.relevant_windows for row in scores.rows):
+            moments = {name: query_moments(truth.windows, each) for name, each in windows.items()}
+    found = [("VeryGood", name, each) for name, each in precision.items()]
+    found += [("moments", name, each) for name, (each, _) in moments.items()]
+    for group, name, each in found:
+        figure = metrics.get(name, {}).get(group, {}).get("mAP")
         if figure is None or abs(100 * each.mean() - figure) > 0.01:
             raise ReportError(
-                f"{folder / METRICS_FILE}: {split} {name} VeryGood mAP is {figure}, but its "
+                f"{folder / METRICS_FILE}: {split} {name} {group} mAP is {figure}, but its "
                 f"predictions give {100 * each.mean():.2f}",
                 _EVALUATE,
             )
-    return SplitRun(scores, predictions, precision, {name: metrics[name] for name in precision})
+    figures = {name: metrics[name] for name in precision}
+    return SplitRun(scores, predictions, precision, windows, moments, figures)
 
 
 def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
     if not path.exists():
-        raise ReportError(f"{path}: not there", "the report needs a finished run: run `dvc repro`")
+        raise ReportError(
+            f"{path}: not there",
+            "name the folder of a finished run, or run `dvc repro` in this one",
+        )
     try:
         return read(path)
     except HlclipError:

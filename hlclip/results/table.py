@@ -8,6 +8,7 @@ from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.experiments import (
     Experiment,
     ExperimentsError,
+    by_number,
     check_known,
     following,
 )
@@ -184,10 +185,11 @@ def _trained(variant: str) -> bool:
     return not variant.startswith(ZERO_SHOT)
 
 
-def _order(line: Line) -> tuple[int, str, bool, str]:
+def _order(line: Line) -> tuple[int, str, bool, list[tuple[float, str]]]:
     model = unpooled(line.variant) if _trained(line.variant) else ""
     splits = ("train", "val", "test")
-    return splits.index(line.split), model, line.variant != unpooled(line.variant), line.setting
+    values = [by_number(part.partition("=")[2]) for part in line.setting.split(", ") if part]
+    return splits.index(line.split), model, line.variant != unpooled(line.variant), values
 
 
 def _differences(*experiments: Experiment, free: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ def render(
         return _as_csv(table, level)
     parts = []
     paper = METRICS if any(line.paper for line in table) else ()
-    for split in dict.fromkeys(line.split for line in table):
+    for split in sorted({line.split for line in table}, key=lambda name: _TITLES.get(name, name)):
         lines_of_split = [line for line in table if line.split == split]
         # Table 2 of the paper has no moments; where settings are compared, val stands in for test.
         compared = split != "val" or any(line.setting for line in table)

@@ -68,7 +68,7 @@ _NO_ROOM = re.compile("failed to map segment|[Cc]annot allocate memory")
 """How the loader of shared libraries says that there is no memory for one."""
 
 _REMEDIES = {
-    errno.ENOENT: "name a file that is there, or make it first: `dvc repro` runs every stage",
+    errno.ENOENT: "name a file that is there",
     errno.EACCES: "give your user the right to it, or choose another place",
     errno.EPERM: "give your user the right to it, or choose another place",
     errno.EROFS: "make that disk writable, or choose another place",
@@ -121,8 +121,14 @@ class HlclipError(ValueError):
         return self.message()
 
 
-def system_remedy(number: int | None) -> str:
-    """What to do after the system's error of this number (errno)."""
+def system_remedy(number: int | None, path: object = None) -> str:
+    """What to do after the system's error of this number (errno).
+
+    Args:
+        path: of the file, if there is one. Those of the stages lie in `outputs/`.
+    """
+    if number == errno.ENOENT and "outputs" in re.split(r"[/\\]", str(path)):
+        return "make it first: `dvc repro` runs every stage"
     return _REMEDIES.get(number or 0, "correct that, then run again")
 
 
@@ -160,7 +166,7 @@ def print_error(
     elif isinstance(error, OSError):
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}{reason}\n{system_remedy(error.errno)}"
+        message = f"{where}{reason}\n{system_remedy(error.errno, error.filename)}"
     elif isinstance(error, MemoryError):
         message = f"not enough memory {error}".rstrip() + "\nend other programs, then run again"
     elif isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":

@@ -65,6 +65,29 @@ def test_the_input_gets_windows_and_keeps_all_else(
         ]
 
 
+def test_a_wrong_value_is_shown_with_what_is_expected(tmp_path: Path) -> None:
+    for option, value, expected in (
+        ("--rule", "median", "'median' is not one of 'consensus'"),
+        ("--focus", "-1", "got '-1', expected greater than or equal to 0"),
+        ("--focus", "high", "got 'high', expected a valid number"),
+    ):
+        result = run("p.jsonl", "-o", tmp_path / "out.jsonl", option, value)
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option}': {expected}" in result.output
+
+
+def test_a_file_of_the_user_that_is_absent_is_not_made_by_the_pipeline(tmp_path: Path) -> None:
+    for name, remedy in (
+        ("p.jsonl", "name a file that is there"),
+        ("outputs/predictions/val.jsonl", "`dvc repro` runs every stage"),
+    ):
+        result = run(tmp_path / name, "-o", tmp_path / "out.jsonl")
+        assert result.exit_code == 2
+        assert f"{name}: No such file or directory" in result.output
+        assert remedy in result.output
+        assert ("dvc" in result.output) == name.startswith("outputs")
+
+
 def test_the_rule_is_the_best_on_val(system: tuple[Path, Path], tmp_path: Path) -> None:
     predictions, annotations = system
     out = tmp_path / "out.jsonl"

@@ -19,7 +19,7 @@ from hlclip.evaluation.metrics import (
     pad,
     query_precision,
 )
-from hlclip.evaluation.moment_retrieval import moment_metrics
+from hlclip.evaluation.moment_retrieval import moment_metrics, query_moments
 from hlclip.formats.annotations import LEVELS, Annotation
 
 
@@ -171,6 +171,25 @@ def test_a_moment_is_found_once() -> None:
 def test_the_threshold_itself_is_a_match() -> None:
     figures = moments([[[0, 20]]], [[[0, 10, 1]]])["full"]
     assert figures["MR-R1"] == {"0.5": 100.0} | dict.fromkeys(list(figures["MR-R1"])[1:], 0.0)
+
+
+def test_the_figures_of_queries_have_the_official_means() -> None:
+    random = np.random.default_rng(0)
+    truth = [np.sort(random.uniform(0, 150, (1 + q % 3, 2)), axis=1) for q in range(40)]
+    predictions = [
+        np.column_stack([np.sort(random.uniform(0, 150, (1 + q % 12, 2))), np.ones(1 + q % 12)])
+        for q in range(40)
+    ]
+    predictions[7][0, :2] = truth[7][0]
+    windows = [each.tolist() for each in predictions]
+    precision, iou = query_moments(truth, windows)
+    full = moment_metrics(truth, windows)["full"]
+    assert full["MR-mAP"]["average"] == pytest.approx(100 * precision.mean(), abs=0.005)
+    assert full["MR-R1"]["0.5"] == pytest.approx(100 * (iou >= 0.5).mean(), abs=0.005)
+    assert iou[7] == 1
+    # The first of two windows is half of the moment; of the ten thresholds it reaches 0.5 alone.
+    precision, iou = query_moments([np.array([[0.0, 20]])], [[[0, 10, 0.9], [50, 60, 0.8]]])
+    assert (precision.tolist(), iou.tolist()) == ([0.1], [0.5])
 
 
 def test_ten_windows_count() -> None:

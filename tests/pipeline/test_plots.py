@@ -1,12 +1,15 @@
 """`dvc plots show` out of the box: each template draws its file, for one revision and for two."""
 
+import configparser
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import vl_convert
+from dvc_render.html import render_html
 from dvc_render.vega import VegaRenderer
+from playwright.sync_api import Browser, expect
 from ruamel.yaml import YAML
 
 from hlclip.evaluation.splits import SETTINGS
@@ -83,7 +86,7 @@ SAYS = {
         "zero-shot",
         "HL-CLIP-2",
         "MR mAP (%)",
-        "consensus 8",
+        "consensus (focus 8)",
         "peaks",
         "40.00",
     ),
@@ -138,7 +141,28 @@ def test_a_plot_draws_its_data(name: str, revisions: tuple[str, ...]):
     for words in SAYS[name]:
         assert words in svg
     assert "NaN" not in svg
-    assert svg.count("mark-line") >= len(revisions)
+    marks = "mark-symbol" if name == "outputs/moments.csv" else "mark-line"
+    assert svg.count(marks) >= len(revisions)
+
+
+def test_a_ring_is_the_reports_mark_for_what_is_in_use_and_no_plot_has_it():
+    for path in TEMPLATES.glob("*.json"):
+        assert '"filled": false' not in path.read_text(), path
+
+
+def test_the_page_without_network_says_where_the_charts_are(tmp_path: Path, browser: Browser):
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".dvc/config")
+    template = ROOT / ".dvc" / config["plots"]["html_template"]
+    path = render_html([], tmp_path / "plots" / "index.html", html_template=template)
+    page = browser.new_page()
+    page.goto(Path(path).as_uri())
+    expect(page.locator("#offline")).to_contain_text("hlclip report")
+    expect(page.locator("#offline")).to_be_visible()
+    page.add_init_script("window.vegaEmbed = () => {}")
+    page.reload()
+    expect(page.locator("#offline")).to_be_hidden()
+    page.close()
 
 
 def test_training_writes_the_columns_that_are_plotted():

@@ -185,12 +185,12 @@ def test_a_bug_keeps_its_traceback_and_asks_for_a_report(tmp_path: Path) -> None
 
 def test_a_traceback_of_bad_input_comes_for_the_asking(tmp_path: Path) -> None:
     for environment, tracebacks in (({}, 0), ({"HLCLIP_DEBUG": "1"}, 1)):
-        process = stage(tmp_path, "Path('none').read_text()", **environment)
+        process = stage(tmp_path, "Path('outputs/none').read_text()", **environment)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 1
         assert said.count("Traceback") == tracebacks
         what, to_do = said.splitlines()[-2:]
-        assert what == "none: No such file or directory"
+        assert what == "outputs/none: No such file or directory"
         assert "`dvc repro` runs every stage" in to_do
 
 

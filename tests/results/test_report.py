@@ -18,8 +18,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hlclip.cli import app
-from hlclip.evaluation.metrics import ground_truth, query_precision
+from hlclip.evaluation import RULES, SETTINGS, Setting, ground_truth, query_precision
 from hlclip.results import page_charts as charts
+from hlclip.results.experiments import METRICS
 from hlclip.results.page import render, write_report
 from hlclip.results.page_queries import SCALE, orders, pack_split, shown_first
 from hlclip.results.page_tables import Cell, Table, coverage, missing, summary
@@ -151,6 +152,27 @@ def test_metrics_that_are_not_of_the_predictions_are_refused(copied: Path, run: 
         read_run(copied)
 
 
+def test_moments_that_are_not_of_the_predictions_are_refused(copied: Path, run: Run):
+    path = copied / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["val"]["zero-shot"]["moments"]["mAP"] -= 1
+    path.write_text(json.dumps(metrics))
+    write_lock(copied, run.params)
+    with pytest.raises(ReportError, match=r"val zero-shot moments mAP is .* predictions give"):
+        read_run(copied)
+
+
+def test_predictions_without_moments_are_refused(copied: Path, run: Run):
+    path = copied / "outputs/predictions/test-HL-CLIP-2-SP.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        del row["pred_relevant_windows"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_lock(copied, run.params)
+    with pytest.raises(ReportError, match=r"SP\.jsonl: not a moment for each query"):
+        read_run(copied)
+
+
 def test_parameters_of_another_training_are_refused(copied: Path, run: Run):
     train = run.params.train.model_copy(update={"seed": 1})
     write_lock(copied, run.params.model_copy(update={"train": train}))
@@ -201,7 +223,7 @@ def test_malformed_files_are_named(copied: Path, name: str, content: bytes, run:
 def test_the_summary_marks_the_best_of_each_column(run: Run):
     table = summary(run)[0]
     assert list(table.rows) == ["zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"]
-    assert list(table.groups) == ["Very Good", "Good", "Fair"]
+    assert list(table.groups) == ["Very Good", "Good", "Fair", "Moments"]
     for column in zip(*table.rows.values(), strict=True):
         values = [float(cell.text) for cell in column]
         assert [cell.marked for cell in column] == [value == max(values) for value in values]
@@ -213,8 +235,40 @@ def test_the_summary_marks_the_best_of_each_column(run: Run):
 
 
 def test_the_report_names_the_rule_for_moments(run: Run):
-    assert run.rules == {"zero-shot": "consensus 2", "HL-CLIP-2": "consensus 2"}
-    assert "<dt>moments</dt><dd>consensus 2</dd>" in render(run, Thumbnails())
+    assert run.rules == {name: Setting("consensus", 2) for name in run.variants}
+    html = render(run, Thumbnails())
+    assert "<dt>moments</dt><dd>consensus (focus 2)</dd>" in html
+    assert f"The rule is consensus (focus 2): {RULES['consensus']}." in html
+
+
+def test_every_rule_is_explained_and_named_with_its_variant(run: Run):
+    assert set(RULES) == {setting.rule for setting in SETTINGS}
+    rules = {"zero-shot": Setting("peaks", 2), "HL-CLIP-2": Setting("consensus", 0.5)}
+    html = render(replace(run, rules=rules), Thumbnails())
+    assert "<dd>zero-shot peaks, HL-CLIP-2 consensus (focus 0.5)</dd>" in html
+
+
+def test_the_headline_says_what_fell_too(run: Run):
+    val = run.splits["val"]
+    change = {"zero-shot (SP)": (30.0, 60.0), "HL-CLIP-2": (45.0, 50.0), "HL-CLIP-2 (SP)": (40, 50)}
+    figures = {
+        name: levels | {"VeryGood": dict(zip(METRICS, change[name], strict=True))}
+        if name in change
+        else levels
+        for name, levels in val.figures.items()
+    }
+    page = Page(render(replace(run, splits={"val": replace(val, figures=figures)}), Thumbnails()))
+    text = " ".join(page.text.split())
+    assert "from fine-tuning: +10.00 mAP, -10.00 HIT@1" in text
+    assert "from pooling: -5.00 mAP, +0.00 HIT@1" in text
+
+
+def test_a_narrow_screen_has_a_row_for_each_metric(run: Run):
+    table = summary(run)[0]
+    turned = table.transposed()
+    assert list(turned.groups[""]) == list(table.rows)
+    assert list(turned.rows)[:3] == ["Very Good mAP", "Very Good HIT@1", "Good mAP"]
+    assert [row[1] for row in turned.rows.values()] == list(table.rows["zero-shot (SP)"])
 
 
 def test_the_summary_has_moments_where_they_were_measured(run: Run):
@@ -223,8 +277,12 @@ def test_the_summary_has_moments_where_they_were_measured(run: Run):
         name: levels | {"moments": {"R1@0.5": 50.0 + n, "mAP": 30.0}}
         for n, (name, levels) in enumerate(val.figures.items())
     }
-    measured = replace(run, splits=run.splits | {"val": replace(val, figures=figures)})
-    table, other = summary(measured)
+    test = run.splits["test"]
+    without = {
+        n: {g: f for g, f in each.items() if g != "moments"} for n, each in test.figures.items()
+    }
+    splits = {"val": replace(val, figures=figures), "test": replace(test, figures=without)}
+    table, other = summary(replace(run, splits=splits))
     assert list(table.groups) == ["Very Good", "Good", "Fair", "Moments"]
     assert [cell.text for cell in table.rows["zero-shot"][6:]] == ["50.00", "30.00"]
     assert [row[6].marked for row in table.rows.values()] == [False, False, False, True]
@@ -252,15 +310,24 @@ def test_curves_and_ratings_survive_packing(run: Run):
         np.testing.assert_allclose(curves / SCALE, matrix, atol=0.5 / SCALE + 1e-7)
     assert packed["missing"] == {"29": "no <file>"}
     assert packed["peaks"][29] == []
+    assert packed["annotated"] == [
+        [list(w) for w in row.relevant_windows] for row in part.scores.rows
+    ]
+    assert packed["predicted"][3] == [
+        list(window[:2]) for window in part.windows["HL-CLIP-2 (SP)"][3][:5]
+    ]
     first = part.predictions["HL-CLIP-2 (SP)"][3]
     assert first[packed["peaks"][3][0]] == first.max()
 
 
 def test_queries_without_video_or_very_good_clip_are_not_ranked(run: Run):
     percent = orders(run, run.splits["val"])
-    assert list(percent) == ["AP", "gain from fine-tuning", "gain from pooling"]
-    for values in percent.values():
-        assert np.flatnonzero(np.isnan(values)).tolist() == [0, 29]  # unrated, without video
+    highlights = ["highlight AP", "gain from fine-tuning", "gain from pooling"]
+    moments = ["moment AP", "IoU of the first moment"]
+    assert list(percent) == highlights + moments
+    for name, values in percent.items():
+        unranked = [0, 29] if name in highlights else [29]  # unrated, without video
+        assert np.flatnonzero(np.isnan(values)).tolist() == unranked
     ap = run.splits["val"].precision
     np.testing.assert_allclose(
         percent["gain from pooling"][1:29],
@@ -353,9 +420,9 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path):
 def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
-    # Two of results, one of training, one for each split with windows, then coverage, missing
-    # videos and parameters.
-    assert tags.count("table") == tags.count("caption") == 6 + len(run.by_window)
+    # Two of results, each in a wide and a narrow form, one of training, one for each split with
+    # windows, then coverage, missing videos and parameters.
+    assert tags.count("table") == tags.count("caption") == 8 + len(run.by_window)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
@@ -372,9 +439,25 @@ def test_zero_shot_and_blind_splits_have_a_report(tmp_path: Path):
     page = Page(render(read_run(finished.folder), Thumbnails()))
     assert "Nothing was trained" in page.text
     assert page.data["variants"] == ["zero-shot"]
-    assert list(page.data["splits"]["val"]["orders"]) == ["AP", "gain from pooling"]
+    assert list(page.data["splits"]["val"]["orders"]) == [
+        "highlight AP",
+        "gain from pooling",
+        "moment AP",
+        "IoU of the first moment",
+    ]
     blind = page.data["splits"]["test"]
     assert (blind["ratings"], blind["orders"], blind["favourites"]) == (None, {}, [])
+    assert blind["annotated"] is None
+    assert all(blind["predicted"])
+
+
+def test_rows_without_windows_have_no_figures_of_moments(run: Run):
+    splits = {name: replace(part, moments={}) for name, part in run.splits.items()}
+    page = Page(render(replace(run, splits=splits), Thumbnails()))
+    assert "By highlights" in page.text
+    assert "By moments" not in page.text
+    assert "moment AP" not in page.data["splits"]["val"]["orders"]
+    assert page.data["splits"]["val"]["annotated"] is None
 
 
 @pytest.mark.slow
@@ -405,5 +488,8 @@ def test_the_command_writes_the_report_and_prints_its_path(
 def test_the_command_without_a_run_prints_a_remedy(tmp_path: Path):
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
-    assert "dvc.lock: not there\nthe report needs a finished run: run `dvc repro`" in result.stderr
+    assert (
+        "dvc.lock: not there\nname the folder of a finished run, or run `dvc repro` in this one"
+        in result.stderr
+    )
     assert not (tmp_path / "outputs").exists()

@@ -53,10 +53,10 @@ def items(page: Page) -> Locator:
     return page.locator("#list > li")
 
 
-def numbers(page: Page, badge: int = 0) -> list[float]:
+def numbers(page: Page, label: str = "highlight AP") -> list[float]:
     """A badge of each query that is listed, as a number; queries without it are left out."""
-    texts = [item.locator(".badges b").all_inner_texts() for item in items(page).all()]
-    return [float(each[badge]) for each in texts if len(each) > badge and each[0] != "no video"]
+    texts = page.locator("#list .badges > span", has_text=label).all_inner_texts()
+    return [float(text.removeprefix(label)) for text in texts]
 
 
 def test_every_chart_is_drawn(page: Page):
@@ -66,8 +66,29 @@ def test_every_chart_is_drawn(page: Page):
         assert chart.locator(".mark-line path").count() >= 1
         assert chart.get_attribute("role") == "img"
         assert len(chart.get_attribute("aria-label") or "") > 40
-    expect(page.locator("#best .chart svg")).to_have_count(1)
-    expect(page.locator("#worst .chart svg")).to_have_count(1)
+    expect(page.locator("#extremes .chart svg")).to_have_count(4)
+
+
+def test_best_and_worst_are_by_highlights_and_by_moments(page: Page):
+    for order in ("highlight AP", "moment AP"):
+        best, worst = (
+            [
+                float(badge.inner_text().removeprefix(order))
+                for badge in column.locator(".badges > span", has_text=order).all()
+            ]
+            for column in page.locator(f'[data-order="{order}"] ol').all()
+        )
+        assert len(best) == len(worst) == 3
+        assert best == sorted(best, reverse=True)
+        assert worst == sorted(worst)
+        assert min(best) > max(worst)
+
+
+def test_moments_of_equal_precision_are_ordered_by_their_first(page: Page):
+    page.locator("#sort").select_option("moment AP")
+    pairs = list(zip(numbers(page, "moment AP"), numbers(page, "IoU"), strict=True))
+    assert len({precision for precision, _ in pairs}) < 20  # some are equal
+    assert pairs == sorted(pairs, reverse=True)
 
 
 def test_queries_are_sorted_and_shown_twenty_at_a_time(page: Page):
@@ -88,7 +109,7 @@ def test_queries_are_sorted_and_shown_twenty_at_a_time(page: Page):
     expect(page.locator("#page")).to_have_text("Page 1 of 2")
     assert numbers(page)[:8] == sorted(rest)
     page.locator("#sort").select_option("gain from pooling")
-    assert numbers(page, badge=2) == sorted(numbers(page, badge=2))
+    assert numbers(page, "pooling") == sorted(numbers(page, "pooling"))
 
 
 def test_the_search_filters(page: Page):
@@ -101,8 +122,10 @@ def test_the_search_filters(page: Page):
     page.locator("#search").fill("no such words")
     expect(page.locator("#count")).to_have_text("0 of 30 queries")
     expect(items(page)).to_have_count(0)
+    expect(page.locator("#nothing")).to_be_visible()
     page.locator("#search").fill("")
     expect(items(page)).to_have_count(20)
+    expect(page.locator("#nothing")).to_be_hidden()
 
 
 def test_the_split_is_chosen(page: Page):
@@ -121,6 +144,11 @@ def test_a_query_opens_to_its_curves_and_pictures(page: Page):
     expect(lines).to_have_count(4)  # two variants, before and after pooling
     label = item.locator(".chart").get_attribute("aria-label") or ""
     assert "Highest peaks of HL-CLIP-2 with pooling" in label
+    assert "Its moments, best first: " in label
+    assert "The annotators' moments: " in label
+    rows = item.locator("svg .mark-rect path")
+    truth = [bar for bar in rows.all() if "truth" in (bar.get_attribute("aria-label") or "")]
+    assert len(truth) == 1
     pictures = item.locator(".pictures img")
     assert 1 <= pictures.count() <= 4
     for picture in pictures.all():
@@ -157,7 +185,7 @@ def test_all_is_reached_by_keyboard(page: Page):
     expect(items(page).locator("svg")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [320, 360, 800])
+@pytest.mark.parametrize("width", [320, 360, 800, 1060])
 def test_nothing_is_wider_than_a_phone(page: Page, width: int):
     page.set_viewport_size({"width": width, "height": 740})
     items(page).first.locator("summary").click()
@@ -168,6 +196,9 @@ def test_nothing_is_wider_than_a_phone(page: Page, width: int):
         "e.getBoundingClientRect().right <= innerWidth)"
     )
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    # All levels of all variants are seen without scrolling.
+    for table in page.locator("#results .scroll:visible").all():
+        assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
 
 
 def test_dark_mode_reaches_page_and_charts(page: Page):
@@ -195,6 +226,6 @@ def test_the_figures_can_be_read_without_javascript(browser: Browser, report: Pa
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
-    expect(page.locator("#results table")).to_have_count(2)
+    expect(page.locator("#results table:visible")).to_have_count(2)
     expect(page.locator("noscript p")).to_be_visible()
     context.close()

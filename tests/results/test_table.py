@@ -84,7 +84,8 @@ def test_moments_are_columns_of_table_1():
     assert tuned.mean["MR R1@0.5"] == 51
     assert tuned.sd is not None
     assert tuned.sd["MR mAP"] == 1
-    val, test = render(table, runs, style="markdown", level="VeryGood").split("Table 1 (test)")
+    test, val = render(table, runs, style="markdown", level="VeryGood").split("Table 2 (val)")
+    assert test.startswith("Table 1 (test)")
     assert "MR" not in val
     assert "| MR R1@0.5    | MR R1@0.7    | MR mAP       |" in test
     assert "| 51.00 ± 1.00 | 31.00 ± 1.00 | 26.00 ± 1.00 |" in test
@@ -172,6 +173,25 @@ def test_an_ablation_compares_on_val_and_names_what_differs():
     assert ("HL-CLIP-2", "train.lr=0.001", 2) in shown
     assert [s for v, s, _ in shown if v == "zero-shot"] == [""]  # does not depend on training
     assert all(line.paper is None for line in table if line.setting)
+
+
+def test_compared_numbers_come_by_size():
+    windows = ("15", "3", "9")
+    runs = [each for window in windows for each in seeds(pool__window=window)]
+    table = lines(averaged(runs, by=["pool.window"]), by=["pool.window"])
+    # The value of most runs, here the first, has no name and comes first.
+    assert [line.setting for line in table if line.variant == "HL-CLIP-2"] == [
+        "",
+        "pool.window=3",
+        "pool.window=9",
+    ]
+    runs += seeds(pool__window="11")
+    with pytest.raises(ExperimentsError, match=r"pool\.window = 3, 9, 11, 15$"):
+        matching(runs, ["pool.window=5"])
+    some = [run(value, 40.0, pool__mode=value) for value in ("max", "2", "0.001", "1e-05")]
+    table = lines(comparable(some, by=["pool.mode"])[0], by=["pool.mode"])
+    named = [line.setting for line in table if line.variant == "HL-CLIP-2" and line.setting]
+    assert [text.removeprefix("pool.mode=") for text in named] == ["1e-05", "0.001", "2"]
 
 
 def encoder(model: str, pretrained: str, resize: str) -> dict[str, str]:

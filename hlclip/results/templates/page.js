@@ -97,7 +97,7 @@
 
   function saliencySpec(split, query, width) {
     const spec = structuredClone(data.saliency);
-    if (split.ratings === null) spec.vconcat = spec.vconcat.slice(0, data.variants.length);
+    if (split.ratings === null && data.rated) spec.vconcat.splice(data.variants.length, 1);
     for (const panel of spec.vconcat) panel.width = Math.max(width - 62, 120);
     const pairs = data.variants.map((name) =>
       [curveOf(split, query, name), curveOf(split, query, name + SP)]);
@@ -117,10 +117,17 @@
     }
     const pooled = pairs[pairs.length - 1][1];
     const peaks = split.peaks[query].map((clip, i) =>
-      ({ middle: clips[clip].middle, sp: pooled[clip], number: i + 1 }));
-    spec.datasets = { clips, ratings, peaks };
+      ({ middle: clips[clip].middle, sp: pooled[clip], letter: letter(i) }));
+    const moments = [...annotated(split, query).map((window) => ["truth", window]),
+      ...split.predicted[query].map((window, i) => [String(i + 1), window])].map(
+      ([row, [start, end]]) => ({ row, start, end, time: span([start, end]) }));
+    spec.datasets = { clips, ratings, peaks, moments };
     return spec;
   }
+
+  const letter = (i) => String.fromCharCode(65 + i);
+  const span = ([start, end]) => `${clock(start)} to ${clock(end)}`;
+  const annotated = (split, query) => (split.annotated === null ? [] : split.annotated[query]);
 
   function sayRatings(split, query, clip) {
     const given = ratingsOf(split, query, clip);
@@ -128,7 +135,7 @@
   }
 
   function pictures(split, query) {
-    const marked = split.peaks[query].map((clip, i) => ({ clip, label: `Peak ${i + 1}` }));
+    const marked = split.peaks[query].map((clip, i) => ({ clip, label: `Peak ${letter(i)}` }));
     const favourite = split.favourites[query];
     const same = marked.find(({ clip }) => clip === favourite);
     if (same) same.label += ", rated highest";
@@ -161,7 +168,8 @@
       `${name} ${split.precision[name][query].toFixed(1)} → ` +
       split.precision[name + SP][query].toFixed(1)) : [];
     if (precision.length) parts.push(`AP before → after pooling: ${precision.join(", ")}`);
-    if (precision.length && split.orders.AP[query] === null && !reason) {
+    if (!reason) parts.push(`first moment ${span(split.predicted[query][0])}`);
+    if (precision.length && split.orders[data.orders.highlights][query] === null && !reason) {
       parts.push("no annotator rated a clip very good, so AP is 0 by definition");
     }
     return parts.join(" · ");
@@ -172,7 +180,10 @@
       `${clock(clip * data.clipSeconds)}${sayRatings(split, query, clip)}`);
     return `Saliency curves of ${data.variants.join(" and ")} before and after pooling` +
       (split.ratings === null ? "." : ", with the ratings of three annotators.") +
-      (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "");
+      (peaks.length ? ` Highest peaks of ${last} with pooling: ${peaks.join("; ")}.` : "") +
+      ` Its moments, best first: ${split.predicted[query].map(span).join("; ")}.` +
+      (annotated(split, query).length
+        ? ` The annotators' moments: ${annotated(split, query).map(span).join("; ")}.` : "");
   }
 
   function badge(label, value) {
@@ -188,8 +199,10 @@
     const found = [];
     for (const [name, values] of Object.entries(split.orders)) {
       if (values[query] === null) continue;
-      const short = name.replace("gain from ", "");
-      found.push(badge(short, name === "AP" ? values[query].toFixed(1) : signed(values[query])));
+      const short = name.replace("gain from ", "").replace(" of the first moment", "");
+      const text = name === data.orders.first ? values[query].toFixed(2)
+        : name.startsWith("gain") ? signed(values[query]) : values[query].toFixed(1);
+      found.push(badge(short, text));
     }
     return found;
   }
@@ -219,26 +232,28 @@
 
   function sorted(split, order, direction) {
     const values = split.orders[order];
+    const tie = order === data.orders.moments ? split.orders[data.orders.first] : values;
     const all = split.queries.map((_, query) => query);
     if (values === undefined) return all;
     // Queries without a value come last in either direction.
     return all.sort((a, b) => (values[a] === null) - (values[b] === null)
-      || direction * (values[a] - values[b]) || a - b);
+      || direction * (values[a] - values[b]) || direction * (tie[a] - tie[b]) || a - b);
   }
 
-  const measured = splits.find((split) => split.orders.AP);
+  const measured = splits.find((split) => split.orders[data.orders.highlights]);
   if (measured) {
-    const able = (query) => measured.orders.AP[query] !== null;
-    for (const [id, direction] of [["best", -1], ["worst", 1]]) {
-      const chosen = sorted(measured, "AP", direction).filter(able).slice(0, 3);
-      find(id).append(...chosen.map((query) => listItem(measured, query)));
+    for (const place of document.querySelectorAll("[data-order]")) {
+      const { order } = place.dataset;
+      const able = (query) => measured.orders[order] && measured.orders[order][query] !== null;
+      for (const [i, direction] of [-1, 1].entries()) {
+        const chosen = sorted(measured, order, direction).filter(able).slice(0, 3);
+        const list = place.querySelectorAll("ol")[i];
+        list.append(...chosen.map((query) => listItem(measured, query)));
+        if (list.firstChild) list.querySelector("details").open = true;
+      }
     }
     find("extremes-split").textContent = measured.name;
     find("extremes").hidden = false;
-    for (const id of ["best", "worst"]) {
-      const first = find(id).querySelector("details");
-      if (first) first.open = true;
-    }
   }
 
   const state = { page: 0 };
@@ -263,6 +278,7 @@
     const shown = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
     find("list").replaceChildren(...shown.map((query) => listItem(split, query)));
     drawAgain(true);
+    find("nothing").hidden = found.length > 0;
     find("count").textContent = `${found.length} of ${split.queries.length} queries`;
     find("page").textContent = `Page ${state.page + 1} of ${pages}`;
     find("previous").disabled = state.page === 0;
