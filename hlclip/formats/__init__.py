@@ -1,6 +1,7 @@
 """The files that stages, commands and other programs exchange: one module per format.
 
 annotations         annotation rows in the QVHighlights format
+data_sets           names of data sets and protocols; clips with times of their own
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
 calibration         what the scores of a checkpoint are worth
@@ -30,6 +31,7 @@ from hlclip.formats.calibration import (
     read_calibration,
     write_calibration,
 )
+from hlclip.formats.data_sets import RETRIEVAL, ClipTimes, DataSet, Protocol
 from hlclip.formats.manifests import (
     Header,
     Index,

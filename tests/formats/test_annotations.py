@@ -21,6 +21,18 @@ ROW: dict[str, Any] = {
 }
 
 
+RATED = ROW | {
+    "dataset": "tvsum",
+    "protocol": "zero-shot",
+    "domain": "VT",
+    "clips": [[0, 3.5], [1.5, 5], [5, 7], [6, 10]],
+    "rating_scale": [1, 5],
+    "saliency_scores": [[5, 1], [2, 3]],
+}
+
+TWICE = "1: saliency_scores: got {}; got 0 ratings in [1], expected 0 as in [0]"
+
+
 def write(path: Path, *rows: dict[str, Any] | bytes) -> Path:
     lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
     path.write_bytes(b"\n".join(lines))
@@ -137,11 +149,11 @@ def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
         ),
         (
             {"saliency_scores": [[4, 3, 5], [1, 2, 2]]},
-            "1: saliency_scores[0][2]: got 5, expected less than or equal to 4",
+            "1: saliency_scores: got [5] in [0], expected 0 to 4",
         ),
         (
             {"saliency_scores": [[4, 3, 0], [1, -2, 2]]},
-            "1: saliency_scores[1][1]: got -2, expected greater than or equal to 0",
+            "1: saliency_scores: got [-2] in [1], expected 0 to 4",
         ),
         (
             {"saliency_scores": [[4, 3, 0], [1, 2.5, 2]]},
@@ -149,11 +161,11 @@ def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
         ),
         (
             {"saliency_scores": [[4, 3], [1, 2, 2]]},
-            "1: saliency_scores[0][2]: missing, expected a value",
+            "1: saliency_scores: got 3 ratings in [1], expected 2 as in [0]",
         ),
         (
             {"saliency_scores": [[4, 3, 1, 1], [1, 2, 2]]},
-            "1: saliency_scores[0]: got [4, 3, 1, 1], expected 3 entries",
+            "1: saliency_scores: got 3 ratings in [1], expected 4 as in [0]",
         ),
         (
             {"relevant_windows": [[4, 2], [3, 3], [-2, 2], [8, 12], [2, 4]]},
@@ -163,6 +175,43 @@ def test_a_line_separator_inside_a_query_is_no_new_line(tmp_path: Path) -> None:
         (
             {"relevant_windows": [[2, None]]},
             "1: relevant_windows[0][1]: got None, expected a valid number",
+        ),
+        ({"saliency_scores": [[], []]}, TWICE.format("0 ratings in [0], expected 1 or more")),
+        (
+            {"dataset": "tvsun"},
+            "1: dataset: got 'tvsun', expected 'qvhighlights', 'tvsum', 'youtube-highlights', "
+            "'charades-sta', 'tacos' or 'activitynet'",
+        ),
+        (
+            {"protocol": "all"},
+            "1: protocol: got 'all', expected 'zero-shot', 'leave-one-out' or 'per-domain'",
+        ),
+        ({"domain": ""}, "1: domain: got '', expected some text"),
+        (
+            {"rating_scale": [4, 0]},
+            "1: rating_scale: got [4, 0], expected -100 <= lowest < highest <= 100",
+        ),
+        (
+            {"rating_scale": [1, 5]},
+            "1: saliency_scores: got [0] in [0], expected 1 to 5",
+        ),
+        ({"clip_seconds": 0}, "1: clip_seconds: got 0, expected greater than 0"),
+        (
+            {"clips": [[0, 5], [5, 10]], "clip_seconds": 5, "relevant_clip_ids": [0, 1]},
+            "1: clips: got clips next to clip_seconds, expected one of them",
+        ),
+        (
+            {"clips": [[0, 5]]},
+            "1: relevant_clip_ids: got [1, 3], expected 0 <= id < 1 (clips)",
+        ),
+        (
+            {"clips": [[0, 5], [2, 2], [3, 4], [9, 11]]},
+            "1: clips: got [[2.0, 2.0], [9.0, 11.0]], expected 0 <= start < end <= 10.0 (seconds)",
+        ),
+        (
+            {"clips": [[0, 5], [1, 4], [3, 6], [2, 7]]},
+            "1: clips: got [[1.0, 4.0], [2.0, 7.0]] after a clip that starts or ends later, "
+            "expected order of time",
         ),
     ],
 )
@@ -238,6 +287,60 @@ def test_clip_seconds_decides_what_is_past_the_end(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="clip_seconds is 0"):
         read_annotations(path, clip_seconds=0)
+
+
+def test_a_row_may_have_clips_annotators_and_a_scale_of_its_own(tmp_path: Path) -> None:
+    (row,) = read_annotations(write(tmp_path / "a.jsonl", RATED))
+    assert (row.dataset, row.protocol, row.domain) == ("tvsum", "zero-shot", "VT")
+    assert (row.clips, row.annotators, row.rating_scale) == (4, 2, (1, 5))
+    assert row.timed_clips == ((0, 3.5), (1.5, 5), (5, 7), (6, 10))
+    np.testing.assert_array_equal(row.clip_times(), RATED["clips"])
+    np.testing.assert_array_equal(row.ratings(), [[1, 1], [5, 1], [1, 1], [2, 3]])
+    assert row.ratings().dtype == np.int64
+
+
+def test_a_length_of_clips_of_its_own_gives_times_unless_it_is_that_of_the_data_set() -> None:
+    row = Annotation.model_validate(ROW | {"duration": 11, "clip_seconds": 2.5})
+    assert row.clips == 4
+    assert row.timed_clips == ((0, 2.5), (2.5, 5), (5, 7.5), (7.5, 10))
+    same = Annotation.model_validate(ROW | {"clip_seconds": 2})
+    assert same.timed_clips is None
+    np.testing.assert_array_equal(same.clip_times()[-1], [8, 10])
+
+
+def test_a_video_shorter_than_a_clip_has_one_where_clips_are_not_counted() -> None:
+    blind = {key: ROW[key] for key in ("qid", "query", "vid")} | {"duration": 1.9}
+    row = Annotation.model_validate(blind | {"dataset": "charades-sta"})
+    assert row.clips == 1
+    np.testing.assert_array_equal(row.clip_times(), [[0, 1.9]])
+
+
+@pytest.mark.parametrize("row", [ROW, RATED, ROW | {"clip_seconds": 2.5, "duration": 20}])
+def test_a_row_is_written_as_it_was_read(row: dict[str, Any]) -> None:
+    read = Annotation.model_validate(row)
+    written = json.loads(json.dumps(read.model_dump(mode="json")))
+    assert written == row
+    assert Annotation.model_validate(written) == read
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"dataset": "youtube-highlights"}, "dataset: got youtube-highlights, expected tvsum"),
+        ({"protocol": None}, "protocol: got none, expected zero-shot"),
+        ({"domain": None}, "domain: got none, expected some"),
+        ({"rating_scale": [0, 5]}, "rating_scale: got (0, 5), expected (1, 5)"),
+        (
+            {"saliency_scores": [[5], [2]]},
+            "saliency_scores: got 1 annotators, expected 2",
+        ),
+    ],
+)
+def test_rows_of_a_file_are_measured_alike(
+    tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    path = write(tmp_path / "a.jsonl", RATED, RATED | {"qid": 8} | change)
+    assert problems(path) == [f"2: {expected} as on line 1"]
 
 
 def test_levels_are_ratings() -> None:
