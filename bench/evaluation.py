@@ -45,11 +45,11 @@ def cases(folder: Path) -> Iterator[Pair]:
 
     def windows() -> None:
         for window in WINDOWS:
-            measure(truth, pool_padded(scores, truth.clips, window=window))
+            measure(truth, pool_padded(scores, truth.clips, window))
 
     def evaluations() -> None:
         for window in WINDOWS:
-            measure(ground_truth(rows), pool_padded(scores, truth.clips, window=window))
+            measure(ground_truth(rows), pool_padded(scores, truth.clips, window))
 
     yield Pair(
         f"{len(WINDOWS)} pooling windows, {ROWS:,} rows, one ground truth",

@@ -31,6 +31,9 @@ Decoder = Literal["ffmpeg", "pyav"]
 _WIDEST = 99_999
 """Most clips of a pooling window: those of the longest video."""
 
+_WIDEST_SIGMA = 1000
+"""Largest sigma of a Gaussian mean in clips."""
+
 
 def _odd_or_best(window: object) -> object:
     odd = type(window) is int and 1 <= window <= _WIDEST and window % 2 == 1
@@ -41,7 +44,17 @@ def _odd_or_best(window: object) -> object:
     return window
 
 
+def _sigma_or_best(sigma: object) -> object:
+    given = sigma if isinstance(sigma, int | float) and not isinstance(sigma, bool) else -1
+    if sigma != "best" and not 0 <= given <= _WIDEST_SIGMA:
+        raise ValueError(
+            f"expected a number of clips, 0 to {_WIDEST_SIGMA}, or best; got {shown(sigma)}"
+        )
+    return sigma
+
+
 Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
+Sigma = Annotated[float | Literal["best"], BeforeValidator(_sigma_or_best)]
 
 
 class ParamsError(HlclipError):
@@ -172,13 +185,29 @@ class TrainParams(_Section):
 class PoolParams(_Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
+    mode: Literal["mean", "max", "gaussian"]
+    """What a score becomes: the mean of its window (the paper's), the highest score of its window,
+    or a mean with the weights exp(-d^2 / (2 sigma^2)) for clips at distance d."""
     window: Window
-    """Clips of the pooling window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the window with
-    the highest VeryGood mAP on val, for each variant; no other split is used."""
-    mode: Literal["mean", "max"]
-    """The paper averages."""
+    """Of `mean` and `max`: clips of the window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the
+    window with the highest VeryGood mAP on val, for each variant; no other split is used. Unused by
+    `gaussian`."""
+    sigma: Sigma
+    """Of `gaussian`: standard deviation of the weights in clips, 0 is no pooling; clips farther
+    away than four sigma (rounded) do not count. `best`: of 0, 0.5, 0.75, ... 2 the one with the
+    highest VeryGood mAP on val, as for `window`. Unused by `mean` and `max`."""
     border: Literal["neighbours", "zero", "edge"]
     """Values beyond the first and last clip: none, zeros, or the end value repeated."""
+
+    @property
+    def width_key(self) -> Literal["window", "sigma"]:
+        """The key that `mode` reads."""
+        return "sigma" if self.mode == "gaussian" else "window"
+
+    @property
+    def width(self) -> float | Literal["best"]:
+        """Its value."""
+        return self.sigma if self.mode == "gaussian" else self.window
 
 
 class MomentsParams(_Section):
@@ -233,10 +262,11 @@ class Params(_Section):
                 "data.annotations.train is missing: give it, or set train.blocks to 0 and "
                 "train.heads to frozen (zero-shot)"
             )
-        if self.pool.window == "best" and "val" not in self.evaluate.splits:
+        if self.pool.width == "best" and "val" not in self.evaluate.splits:
+            key = f"pool.{self.pool.width_key}"
             raise ValueError(
-                "pool.window is best, which is chosen on val: add val to evaluate.splits or give "
-                "pool.window as a number"
+                f"{key} is best, which is chosen on val: add val to evaluate.splits or give {key} "
+                "as a number"
             )
         if self.moments.rule == "best" and "val" not in self.evaluate.splits:
             raise ValueError(

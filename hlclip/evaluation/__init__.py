@@ -28,7 +28,14 @@ from hlclip.evaluation.metrics import (
 from hlclip.evaluation.moment_retrieval import query_moments
 from hlclip.evaluation.moment_rules import RULES, Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
-from hlclip.evaluation.pooling import WINDOW, pool, pool_padded
+from hlclip.evaluation.pooling import (
+    WINDOW,
+    Border,
+    Mode,
+    pool,
+    pool_padded,
+    pooling_text,
+)
 from hlclip.evaluation.splits import (
     MOMENT_METRICS,
     SETTINGS,

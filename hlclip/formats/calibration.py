@@ -26,8 +26,15 @@ _Share = Annotated[Number, Field(ge=0, le=1)]
 _Rating = Annotated[Number, Field(ge=0, le=MAX_RATING)]
 _Whole = Field(min_length=1), AfterValidator(_rising)
 
-Pooling = dict[str, str | int | float]
-"""A pooling as in the section `pool` of params.yaml, the window chosen."""
+
+@dataclass(frozen=True)
+class Pooling:
+    """How scores were pooled, see `hlclip.evaluation.pool`."""
+
+    mode: str
+    width: float
+    """Window or sigma in clips."""
+    border: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Calibration:
 
 def mean_of(window: int) -> Pooling:
     """The pooling of own videos: the mean of the clips in the window that exist; 1 is none."""
-    return {"window": window, "mode": "mean", "border": "neighbours"}
+    return Pooling("mean", float(window), "neighbours")
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -53,10 +53,6 @@ def _read(path: Path, facts: ModelFacts) -> dict[int, ScoreMap]:
     check_origin(path, asdict(found.origin), expected)
     if found.missing:
         raise HlclipError(f"{path}: has no map: {found.missing}")
-    maps: dict[int, ScoreMap] = {}
-    for each in found.maps:
-        window = each.pooling.get("window")
-        own = isinstance(window, int) and each.pooling == mean_of(window)
-        if own and (each.variant == ZERO_SHOT) == zero_shot:
-            maps[window] = each
-    return maps
+    maps = [each for each in found.maps if (each.variant == ZERO_SHOT) == zero_shot]
+    own = [each for each in maps if each.pooling == mean_of(int(each.pooling.width))]
+    return {int(each.pooling.width): each for each in own}

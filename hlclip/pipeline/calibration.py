@@ -142,9 +142,9 @@ def _too_little(val: _Rated | None) -> str:
 def _fit(
     val: SplitScores, matrices: Matrices, poolings: Mapping[str, Pooling], rated: _Rated
 ) -> tuple[ScoreMap, ...]:
-    maps: dict[tuple[str, str], ScoreMap] = {}
+    maps: dict[tuple[str, Pooling], ScoreMap] = {}
     for name, pooling in poolings.items():
-        own = pool_padded(val.cosines[name], val.lengths, window=WINDOW)
+        own = pool_padded(val.cosines[name], val.lengths, WINDOW)
         for by, matrix in (
             (mean_of(1), matrices[name]),
             (mean_of(WINDOW), complete(own, val.lengths, val.clips)),
@@ -152,5 +152,5 @@ def _fit(
         ):
             scores = matrix[rated.inside]
             knots = fit_map(scores, rated.rating), fit_map(scores, rated.very_good)
-            maps[name, str(by)] = ScoreMap(name, by, *knots)
+            maps[name, by] = ScoreMap(name, by, *knots)
     return tuple(maps.values())

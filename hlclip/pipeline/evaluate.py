@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from hlclip.evaluation import (
     MOMENT_METRICS,
+    Border,
     GroundTruth,
+    Mode,
     Setting,
     Window,
     best_setting,
@@ -25,6 +27,7 @@ from hlclip.evaluation import (
 from hlclip.formats import (
     ZERO_SHOT,
     Origin,
+    Pooling,
     Prediction,
     SplitScores,
     check_origin,
@@ -46,9 +49,16 @@ SCORES = Path("outputs/score.safetensors")
 WINDOWS = range(1, 16, 2)
 """Pooling windows that are compared on val, for the plot and for `pool.window: best`."""
 
+SIGMAS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""Sigmas in clips that are compared on val, for the plot and for `pool.sigma: best`."""
+
+
+Width = tuple[Mode, float]
+"""Mode of a pooling, and its window or sigma in clips."""
+
 
 class EvaluateError(HlclipError):
-    """`pool.window` or `moments.rule` is `best`, chosen on val, and val has no ground truth."""
+    """`best` is chosen on val, and val has no ground truth."""
 
 
 Metrics = dict[str, dict[str, dict[str, float]]]
@@ -110,7 +120,8 @@ def evaluate_splits(
         metrics: JSON file to write.
         predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
             other files in it are removed.
-        plot: CSV file to write: split (val), variant, window, mAP, HIT@1 at VeryGood.
+        plot: CSV file to write: split (val), variant, mode, window or sigma, mAP, HIT@1 at
+            VeryGood.
         rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
             the pooled scores.
         examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
@@ -124,12 +135,12 @@ def evaluate_splits(
         for split, scores in splits.items()
         if all(row.saliency_scores is not None for row in scores.rows)
     }
-    # Windows are compared on val only, so that none is chosen by its figures on test.
-    compared = _compare_windows(splits["val"], truths["val"], pool) if "val" in truths else {}
+    # Widths are compared on val only, so that none is chosen by its figures on test.
+    compared = _compare_widths(splits["val"], truths["val"], pool) if "val" in truths else {}
     variants = next(iter(splits.values())).cosines
-    windows = {name: _choose_window(name, compared, pool) for name in variants}
+    widths = {name: _choose_width(compared.get(name, {}), pool) for name in variants}
     rules_compared = (
-        _compare_rules(splits["val"], truths["val"], pool, windows)
+        _compare_rules(splits["val"], truths["val"], pool, widths)
         if "val" in truths and _has_windows(splits["val"])
         else {}
     )
@@ -143,8 +154,8 @@ def evaluate_splits(
         # Complete, [queries, clips].
         matrices: dict[str, NDArray[np.float32]] = all_matrices.setdefault(split, {})
         for name in variants:
-            matrices[name] = _pooled(scores, name, pool, 1)
-            matrices[pooled(name)] = _pooled(scores, name, pool, windows[name])
+            matrices[name] = complete(scores.cosines[name], scores.lengths, scores.clips)
+            matrices[pooled(name)] = _pooled(scores, name, pool.mode, widths[name], pool.border)
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val":
@@ -159,16 +170,16 @@ def evaluate_splits(
         counts = {"queries": len(scores.rows), "without video": without_video}
         written[split] = counts | measured.get(split, {})
     _remove_others(predictions, submissions)
-    if pool.window == "best":
-        written["window"] = windows
-        log.info("windows chosen on val: %s", windows)
+    if pool.width == "best":
+        written[pool.width_key] = widths
+        log.info("pool.%s chosen on val: %s", pool.width_key, widths)
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
     errors = calibrate(
         {split: splits[split] for split in truths},
         all_matrices,
-        {name: pool.model_dump() | {"window": window} for name, window in windows.items()},
+        {name: Pooling(pool.mode, float(width), pool.border) for name, width in widths.items()},
         origin=origin,
         calibration=calibration,
         plot=reliability,
@@ -176,8 +187,12 @@ def evaluate_splits(
     if errors:
         written["calibration"] = errors
     write_json(metrics, written)
-    windows_compared = (("val", *place, *figures.values()) for place, figures in compared.items())
-    write_table(plot, [("split", "variant", "window", "mAP", "HIT@1"), *windows_compared])
+    sweep = [
+        ("val", name, mode, *(("", w) if mode == "gaussian" else (w, "")), *figures.values())
+        for name, compared_on_val in compared.items()
+        for (mode, w), figures in compared_on_val.items()
+    ]
+    write_table(plot, [("split", "variant", "mode", "window", "sigma", "mAP", "HIT@1"), *sweep])
     lines = [
         ("val", name, str(setting), *figures.values())
         for name, compared_on_val in rules_compared.items()
@@ -216,44 +231,53 @@ def _remove_others(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _pooled(
-    scores: SplitScores, variant: str, pool: PoolParams, window: int
+    scores: SplitScores, variant: str, mode: Mode, width: float, border: Border
 ) -> NDArray[np.float32]:
     matrix, lengths = scores.cosines[variant], scores.lengths
-    matrix = pool_padded(matrix, lengths, window=window, mode=pool.mode, border=pool.border)
+    matrix = pool_padded(matrix, lengths, width, mode=mode, border=border)
     return complete(matrix, lengths, scores.clips)
 
 
-def _compare_windows(
+def _compare_widths(
     val: SplitScores, truth: GroundTruth, pool: PoolParams
-) -> dict[tuple[str, int], dict[str, float]]:
-    """(variant, window) -> VeryGood figures on val."""
+) -> dict[str, dict[Width, dict[str, float]]]:
+    """Variant -> width -> VeryGood figures on val."""
+    windows: Mode = "max" if pool.mode == "max" else "mean"
+    sweep: list[Width] = [
+        *((windows, window) for window in WINDOWS),
+        *(("gaussian", sigma) for sigma in SIGMAS),
+    ]
     return {
-        (name, window): measure(truth, _pooled(val, name, pool, window))["VeryGood"]
+        name: {
+            width: measure(truth, _pooled(val, name, *width, pool.border))["VeryGood"]
+            for width in sweep
+        }
         for name in val.cosines
-        for window in WINDOWS
     }
 
 
-def _choose_window(
-    variant: str, compared: Mapping[tuple[str, int], dict[str, float]], pool: PoolParams
-) -> int:
-    """The window of params.yaml, or the best on val by mAP, the smallest of equals."""
-    if pool.window != "best":
-        return pool.window
+def _choose_width(compared: Mapping[Width, Mapping[str, float]], pool: PoolParams) -> float:
+    """The window or sigma of params.yaml, or the best on val by mAP, the smallest of equals."""
+    if pool.width != "best":
+        return pool.width
     if not compared:
+        key = f"pool.{pool.width_key}"
         raise EvaluateError(
-            "pool.window is best, which is chosen on val, but val has no ground truth",
-            "give pool.window as a number",
+            f"{key} is best, which is chosen on val, but val has no ground truth",
+            f"give {key} as a number",
         )
-    return max(WINDOWS, key=lambda window: compared[variant, window]["mAP"])
+    widths = [width for width in compared if width[0] == pool.mode]
+    return max(widths, key=lambda width: compared[width]["mAP"])[1]
 
 
 def _compare_rules(
-    val: SplitScores, truth: GroundTruth, pool: PoolParams, windows: Mapping[str, int]
+    val: SplitScores, truth: GroundTruth, pool: PoolParams, widths: Mapping[str, float]
 ) -> dict[str, dict[Setting, dict[str, float]]]:
     """Variant -> setting -> moment retrieval metrics of the pooled scores on val."""
     return {
-        name: compare_settings(val.rows, truth, list(_pooled(val, name, pool, windows[name])))
+        name: compare_settings(
+            val.rows, truth, list(_pooled(val, name, pool.mode, widths[name], pool.border))
+        )
         for name in val.cosines
     }
 

@@ -116,8 +116,13 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
         for column, title in TITLES.items()
         if any(column in row for row in run.history)
     }
-    for split, rows in run.by_window.items():
-        specs[f"window-{split}"] = charts.over_windows(rows, run.variants, run.windows)
+    for mode, rows in run.by_width.items():
+        specs[f"pooling-{mode}"] = charts.over_widths(
+            rows,
+            run.variants,
+            run.widths if mode == run.params.pool.mode else {},
+            title=f"{'sigma' if mode == 'gaussian' else 'window'} (clips)",
+        )
     rated = any(part.precision for part in run.splits.values())
     return {
         "clipSeconds": run.index.clip_seconds,

@@ -45,19 +45,24 @@ def over_epochs(
     return _marked_lines(base, height=200, color=COLOURS[1])
 
 
-def over_windows(
-    rows: Sequence[dict[str, Any]], variants: Sequence[str], windows: dict[str, int]
+def over_widths(
+    rows: Sequence[dict[str, Any]], variants: Sequence[str], widths: dict[str, float], *, title: str
 ) -> Spec:
-    """VeryGood mAP over the pooling window; a ring marks the window in use of each variant."""
-    marked = [{**row, "marked": row["window"] == windows[row["variant"]]} for row in rows]
-    x = alt.X("window:Q").title("pooling window (clips)")
-    x = x.axis(values=sorted({row["window"] for row in rows}), grid=False)
+    """VeryGood mAP over the width of the pooling; a ring marks that in use of each variant.
+
+    Args:
+        widths: variant -> width in use; empty where another mode of pooling is in use.
+        title: of the x axis.
+    """
+    marked = [{**row, "marked": row["width"] == widths.get(row["variant"])} for row in rows]
+    x = alt.X("width:Q").title(title)
+    x = x.axis(values=sorted({row["width"] for row in rows}), grid=False)
     scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
     base = _base(marked, x, "mAP").encode(
         color=alt.Color("variant:N").title(None).scale(scale),
-        tooltip=["variant:N", "window:Q", "mAP:Q", "HIT@1:Q"],
+        tooltip=["variant:N", alt.Tooltip("width:Q").title(title), "mAP:Q", "HIT@1:Q"],
     )
-    return _marked_lines(base, height=240)
+    return _marked_lines(base, height=240, rings=bool(widths))
 
 
 def _base(rows: list[dict[str, Any]], x: alt.X, y: str) -> alt.Chart:
@@ -66,13 +71,12 @@ def _base(rows: list[dict[str, Any]], x: alt.X, y: str) -> alt.Chart:
     )
 
 
-def _marked_lines(base: alt.Chart, *, height: int, **mark: Any) -> Spec:
+def _marked_lines(base: alt.Chart, *, height: int, rings: bool = True, **mark: Any) -> Spec:
     """Lines with a dot at each row, and a ring around the dot where `marked` is true."""
-    chart = (
-        base.mark_line(**mark)
-        + base.mark_point(filled=True, size=40, opacity=1, **mark)
-        + base.transform_filter("datum.marked").mark_point(size=190, strokeWidth=2, **mark)
-    )
+    chart = base.mark_line(**mark) + base.mark_point(filled=True, size=40, opacity=1, **mark)
+    if rings:  # Vega warns of an axis without data
+        ring = base.transform_filter("datum.marked")
+        chart += ring.mark_point(size=190, strokeWidth=2, **mark)
     return chart.properties(width="container", height=height).to_dict()
 
 

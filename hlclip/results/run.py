@@ -16,6 +16,7 @@ from hlclip.evaluation import (
     Window,
     ground_truth,
     pad,
+    pooling_text,
     query_moments,
     query_precision,
 )
@@ -89,8 +90,10 @@ class Run:
     """Of the run that made the figures, whatever params.yaml says today."""
     variants: list[str]
     """`zero-shot` first, without SP."""
-    windows: dict[str, int]
-    """Variant -> pooling window in clips of its SP figures."""
+    widths: dict[str, float]
+    """Variant -> pooling window or sigma, in clips, of its SP figures."""
+    poolings: dict[str, str]
+    """Variant -> its pooling in words."""
     rules: dict[str, Setting]
     """Variant -> rule for the moments of its predictions."""
     splits: dict[str, SplitRun]
@@ -98,8 +101,11 @@ class Run:
     """A row for each epoch, as in outputs/train.csv, without the columns that were not measured."""
     kept_epoch: int | None
     """The epoch whose weights were kept; None when nothing was trained."""
-    by_window: dict[str, list[dict[str, Any]]]
-    """split -> a row for each variant and window compared: mAP and HIT@1 in percent."""
+    by_width: dict[str, list[dict[str, Any]]]
+    """Mode of pooling -> a row for each variant and width compared on val: mAP, HIT@1 in percent.
+
+    `width` is the window in clips, of `gaussian` the sigma.
+    """
     index: Index
     frames: Manifest
 
@@ -123,11 +129,13 @@ def read_run(folder: Path) -> Run:
             "run `dvc repro --force`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
-    chosen = metrics.get("window", {})
+    chosen = metrics.get(params.pool.width_key, {})
+    widths = {name: chosen.get(name, params.pool.width) for name in variants}
     return Run(
         params=params,
         variants=variants,
-        windows={name: chosen.get(name, params.pool.window) for name in variants},
+        widths=widths,
+        poolings={name: pooling_text(params.pool.mode, width) for name, width in widths.items()},
         rules={
             name: Setting(**metrics.get("moments", {}).get(name, params.moments.model_dump()))
             for name in variants
@@ -138,7 +146,7 @@ def read_run(folder: Path) -> Run:
         },
         history=_read(outputs / "train.csv", _read_history),
         kept_epoch=facts.get("chosen", {}).get("epoch"),
-        by_window=_read(outputs / "window.csv", _read_by_window),
+        by_width=_read(outputs / "window.csv", _read_by_width),
         index=_read(outputs / "index.json", read_index),
         frames=_read(
             outputs / "frames.json", lambda path: read_manifests(path, "frames")["frames"]
@@ -223,13 +231,15 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     return [{name: float(text) for name, text in row.items() if text} for row in _read_csv(path)]
 
 
-def _read_by_window(path: Path) -> dict[str, list[dict[str, Any]]]:
-    columns = {"variant": str, "window": int, "mAP": float, "HIT@1": float}
-    by_split: dict[str, list[dict[str, Any]]] = {}
+def _read_by_width(path: Path) -> dict[str, list[dict[str, Any]]]:
+    by_mode: dict[str, list[dict[str, Any]]] = {}
     for row in _read_csv(path):
-        values = {name: convert(row[name]) for name, convert in columns.items()}
-        by_split.setdefault(row["split"], []).append(values)
-    return by_split
+        values = {name: float(row[name]) for name in ("mAP", "HIT@1")}
+        width = float(row["window"] or row["sigma"])
+        by_mode.setdefault(row["mode"], []).append(
+            {"variant": row["variant"], "width": width, **values}
+        )
+    return by_mode
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

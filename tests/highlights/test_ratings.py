@@ -12,6 +12,7 @@ from hlclip.formats import (
     Calibration,
     DamagedFileError,
     Origin,
+    Pooling,
     ScoreMap,
     StaleFileError,
     mean_of,
@@ -27,7 +28,7 @@ RATING = ((-0.1, 0.25), (0.1, 0.75), (0.3, 3.25))
 VERY_GOOD = ((0.0, 0.0), (0.4, 0.8))
 TUNED = ScoreMap("HL-CLIP-2", mean_of(3), RATING, VERY_GOOD)
 ZERO_SHOT = replace(TUNED, variant="zero-shot", rating=((0.0, 1.0),))
-RUNS = replace(TUNED, pooling={"window": 3, "mode": "max", "border": "neighbours"})
+RUNS = replace(TUNED, pooling=Pooling("max", 3, "neighbours"))
 ORIGIN = Origin("c" * 64, "w" * 64, 2.0)
 CALIBRATION = Calibration(ORIGIN, 500, "", (ZERO_SHOT, TUNED, RUNS))
 FACTS = ModelFacts({}, {"weights": "w" * 64}, {}, "c" * 64, 2.0)

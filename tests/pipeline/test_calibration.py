@@ -12,6 +12,7 @@ from hlclip.evaluation import WINDOW, apply_map, fit_map, pool
 from hlclip.formats import (
     Annotation,
     Calibration,
+    Pooling,
     ScoreMap,
     SplitScores,
     mean_of,
@@ -26,7 +27,7 @@ from hlclip.pipeline.evaluate import evaluate_splits
 from tests.runs import ORIGIN
 
 CLIPS = 10
-POOL = PoolParams(window=3, mode="mean", border="neighbours")
+POOL = PoolParams(mode="mean", window=3, sigma=1, border="neighbours")
 
 
 def split(seed: int, queries: int = 60, *, highest: int = 4, blind: bool = False) -> SplitScores:
@@ -141,9 +142,10 @@ def test_the_errors_are_those_of_the_predictions(tmp_path: Path):
 @pytest.mark.parametrize(
     "pooling",
     [
-        PoolParams(window=7, mode="mean", border="neighbours"),
-        PoolParams(window=3, mode="max", border="zero"),
-        PoolParams(window="best", mode="mean", border="edge"),
+        PoolParams(mode="mean", window=7, sigma=1, border="neighbours"),
+        PoolParams(mode="max", window=3, sigma=1, border="zero"),
+        PoolParams(mode="mean", window="best", sigma=1, border="edge"),
+        PoolParams(mode="gaussian", window=3, sigma=1, border="neighbours"),
     ],
 )
 def test_own_videos_and_the_run_have_a_map_each(tmp_path: Path, pooling: PoolParams):
@@ -155,8 +157,8 @@ def test_own_videos_and_the_run_have_a_map_each(tmp_path: Path, pooling: PoolPar
     for name in ("zero-shot", "HL-CLIP-2"):
         for window in (1, WINDOW):
             assert found(calibration, name, window) == found(default, name, window)
-        by = pooling.model_dump() | {"window": chosen.get(name, pooling.window)}
-        assert calibration.find(name, by) is not None
+        width = chosen.get(name, pooling.width)
+        assert calibration.find(name, Pooling(pooling.mode, width, pooling.border)) is not None
     assert len(calibration.maps) == 6
     assert len(default.maps) == 4
 

@@ -17,10 +17,17 @@ from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import read_answers, read_submission
 from hlclip.formats.validation import DamagedFileError
 from hlclip.params import MomentsParams, PoolParams
-from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, complete, evaluate_splits, table
+from hlclip.pipeline.evaluate import (
+    SIGMAS,
+    WINDOWS,
+    EvaluateError,
+    complete,
+    evaluate_splits,
+    table,
+)
 from tests.runs import ORIGIN
 
-POOL = PoolParams(window=3, mode="mean", border="neighbours")
+POOL = PoolParams(window=3, mode="mean", sigma=1, border="neighbours")
 MOMENTS = MomentsParams(rule="consensus", focus=2)
 
 
@@ -138,28 +145,53 @@ def test_complete_pads_with_the_lowest_and_cuts():
     np.testing.assert_array_equal(full, [[3, -1, 2, -1, -1], [1, 2, 0, 0, 0], [0, 0, 0, 0, 0]])
 
 
-def test_the_window_plot_has_a_line_for_each_window(tmp_path: Path, scores: SplitScores):
-    measured = run(tmp_path, {"val": scores})
+def test_the_window_plot_has_a_line_for_each_width(tmp_path: Path, scores: SplitScores):
+    gaussian = POOL.model_copy(update={"mode": "gaussian"})
+    for pool_params, modes in ((POOL, ["mean"]), (gaussian, ["mean", "gaussian"])):
+        measured = run(tmp_path, {"val": scores}, pool_params)
+        lines = list(csv.DictReader((tmp_path / "window.csv").open()))
+        assert len(lines) == 2 * (len(WINDOWS) + len(SIGMAS))
+        assert all(line["sigma" if line["mode"] == "mean" else "window"] == "" for line in lines)
+        for mode in modes:
+            by_width = {
+                float(line["window"] or line["sigma"]): line
+                for line in lines
+                if (line["variant"], line["mode"]) == ("zero-shot", mode)
+            }
+            none, used = (0, 1) if mode == "gaussian" else (1, 3)
+            for width, variant in ((none, "zero-shot"), (used, "zero-shot (SP)")):
+                if width == none or mode == pool_params.mode:
+                    figures = measured["val"][variant]["VeryGood"]
+                    assert float(by_width[width]["mAP"]) == figures["mAP"]
+                    assert float(by_width[width]["HIT@1"]) == figures["HIT@1"]
+
+
+def test_windows_of_the_highest_score_are_compared_where_it_pools(
+    tmp_path: Path, scores: SplitScores
+):
+    measured = run(tmp_path, {"val": scores}, POOL.model_copy(update={"mode": "max"}))
     lines = list(csv.DictReader((tmp_path / "window.csv").open()))
-    assert len(lines) == 2 * len(WINDOWS)
-    by_window = {(line["variant"], int(line["window"])): line for line in lines}
-    for window, variant in ((1, "zero-shot"), (3, "zero-shot (SP)")):
-        figures = measured["val"][variant]["VeryGood"]
-        assert float(by_window["zero-shot", window]["mAP"]) == figures["mAP"]
-        assert float(by_window["zero-shot", window]["HIT@1"]) == figures["HIT@1"]
+    assert {line["mode"] for line in lines} == {"max", "gaussian"}
+    (used,) = (x for x in lines if (x["variant"], x["window"]) == ("zero-shot", "3"))
+    assert float(used["mAP"]) == measured["val"]["zero-shot (SP)"]["VeryGood"]["mAP"]
 
 
-def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitScores):
-    """Whatever stands in test, windows and the plot are the same: it is not looked at."""
+@pytest.mark.parametrize(("mode", "key"), [("mean", "window"), ("gaussian", "sigma")])
+def test_the_best_width_is_chosen_on_val_alone(
+    mode: str, key: str, tmp_path: Path, scores: SplitScores
+):
+    """Whatever stands in test, widths and the plot are the same: it is not looked at."""
     others = [scores, moved(scores, 1)]
-    best = PoolParams(window="best", mode="mean", border="neighbours")
+    best = POOL.model_copy(update={"mode": mode, "window": 3, "sigma": 1.0, key: "best"})
     chosen, plots = [], []
     for number, test in enumerate(others):
         measured = run(tmp_path / str(number), {"test": test, "val": scores}, best)
-        chosen.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["window"])
+        written = json.loads((tmp_path / str(number) / "metrics.json").read_text())
+        assert {"window", "sigma"} & set(written) == {key}
+        chosen.append(written[key])
         plots.append((tmp_path / str(number) / "window.csv").read_text())
-        for variant, window in chosen[-1].items():
-            fixed = PoolParams(window=window, mode="mean", border="neighbours")
+        for variant, width in chosen[-1].items():
+            fixed = best.model_copy(update={key: width})
             same = run(tmp_path / "fixed", {"test": test, "val": scores}, fixed)
             for split in ("val", "test"):
                 sp = f"{variant} (SP)"
@@ -168,16 +200,32 @@ def test_the_best_window_is_chosen_on_val_alone(tmp_path: Path, scores: SplitSco
     assert plots[0] == plots[1]
     lines = list(csv.DictReader((tmp_path / "0" / "window.csv").open()))
     assert {line["split"] for line in lines} == {"val"}
-    for variant, window in chosen[0].items():
-        figures = {int(x["window"]): float(x["mAP"]) for x in lines if x["variant"] == variant}
-        assert figures[window] == max(figures.values())
-        assert all(figures[smaller] < figures[window] for smaller in range(1, window, 2))
+    for variant, width in chosen[0].items():
+        figures = {
+            float(line[key]): float(line["mAP"])
+            for line in lines
+            if (line["variant"], line["mode"]) == (variant, mode)
+        }
+        assert figures[width] == max(figures.values())
+        assert all(figures[smaller] < figures[width] for smaller in figures if smaller < width)
 
 
-def test_the_best_window_needs_ground_truth_on_val(tmp_path: Path):
+def test_a_gaussian_mean_pools_the_clips_that_exist(tmp_path: Path, scores: SplitScores):
+    run(tmp_path, {"val": scores}, POOL.model_copy(update={"mode": "gaussian", "sigma": 0.75}))
+    rows = read_submission(tmp_path / "predictions" / "val-zero-shot-SP.jsonl")
+    pooled = pool(scores.cosines["zero-shot"][1, :4], 0.75, mode="gaussian")
+    np.testing.assert_array_equal(
+        np.array(rows[1].pred_saliency_scores, np.float32), [*pooled, pooled.min()]
+    )
+
+
+@pytest.mark.parametrize(("mode", "key"), [("mean", "window"), ("gaussian", "sigma")])
+def test_the_best_width_needs_ground_truth_on_val(mode: str, key: str, tmp_path: Path):
     blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
-    with pytest.raises(EvaluateError, match="val has no ground truth"):
-        run(tmp_path, {"val": blind}, PoolParams(window="best", mode="mean", border="neighbours"))
+    with pytest.raises(EvaluateError, match=f"pool.{key} is best, .*val has no ground truth"):
+        run(tmp_path, {"val": blind}, POOL.model_copy(update={"mode": mode, key: "best"}))
+    other = {"window": "sigma", "sigma": "window"}[key]  # which this mode does not read
+    run(tmp_path, {"val": blind}, POOL.model_copy(update={"mode": mode, other: "best"}))
 
 
 def test_the_best_rule_is_chosen_on_val_alone(tmp_path: Path):

@@ -46,7 +46,7 @@ def variants(scores: SplitScores) -> dict[str, NDArray[np.float32]]:
     both = {}
     for name, matrix in scores.cosines.items():
         both[name] = matrix
-        both[f"{name} (SP)"] = pool_padded(matrix, scores.lengths, window=3)
+        both[f"{name} (SP)"] = pool_padded(matrix, scores.lengths, 3)
     return both
 
 
@@ -100,7 +100,7 @@ def test_queries_without_video_or_very_good_clips_are_no_example():
 def write(folder: Path, scores: SplitScores) -> Path:
     evaluate_splits(
         {"val": scores},
-        PoolParams(window=3, mode="mean", border="neighbours"),
+        PoolParams(window=3, mode="mean", sigma=1, border="neighbours"),
         MomentsParams(rule="consensus", focus=2),
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",

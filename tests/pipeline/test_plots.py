@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from hlclip.evaluation.splits import SETTINGS
 from hlclip.pipeline.calibration import COLUMNS as CALIBRATION_COLUMNS
 from hlclip.pipeline.calibration import RATING, VERY_GOOD
-from hlclip.pipeline.evaluate import WINDOWS
+from hlclip.pipeline.evaluate import SIGMAS, WINDOWS
 from hlclip.pipeline.examples import COLUMNS
 from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
 
@@ -38,9 +38,14 @@ HISTORY = text(
 )
 WINDOW_LINES = text(
     [
-        {"split": "val", "variant": variant, "window": window, "mAP": 40 - window, "HIT@1": 50}
+        {"split": "val", "variant": variant, **width, "mAP": 40 - number, "HIT@1": 50}
         for variant in ("zero-shot", "HL-CLIP-2")
-        for window in WINDOWS
+        for number, width in enumerate(
+            [
+                *({"mode": "mean", "window": window, "sigma": ""} for window in WINDOWS),
+                *({"mode": "gaussian", "window": "", "sigma": sigma} for sigma in SIGMAS),
+            ]
+        )
     ]
 )
 MOMENT_LINES = text(
@@ -81,7 +86,13 @@ DATA = {
 SAYS = {
     "loss": ("Training loss", "epoch", "mean squared error"),
     "validation": ("mAP", "HIT@1", "34.00", "69.00"),
-    "outputs/window.csv": ("zero-shot", "HL-CLIP-2", "pooling window (clips)", "39.00"),
+    "outputs/window.csv": (
+        "zero-shot",
+        "HL-CLIP-2",
+        "mean, window in clips",
+        "gaussian, sigma in clips",
+        "40.00",
+    ),
     "outputs/moments.csv": (
         "zero-shot",
         "HL-CLIP-2",

@@ -87,7 +87,8 @@ class Page(HTMLParser):
 
 def test_a_run_is_read_whole(run: Run):
     assert run.variants == ["zero-shot", "HL-CLIP-2"]
-    assert run.windows == dict.fromkeys(run.variants, run.params.pool.window)
+    assert run.widths == dict.fromkeys(run.variants, run.params.pool.window)
+    assert run.poolings == dict.fromkeys(run.variants, "mean of 3 clips")
     assert list(run.splits) == ["val", "test"]
     assert run.kept_epoch == 2
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4]
@@ -107,7 +108,11 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
     chosen = {"zero-shot": 5, "HL-CLIP-2": 9}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"window": chosen}))
     write_lock(copied, run.params)
-    assert read_run(copied).windows == chosen
+    read = read_run(copied)
+    assert read.widths == chosen
+    assert read.poolings == {"zero-shot": "mean of 5 clips", "HL-CLIP-2": "mean of 9 clips"}
+    text = "zero-shot: mean of 5 clips; HL-CLIP-2: mean of 9 clips; border: neighbours"
+    assert f"<dt>pooling</dt><dd>{text}</dd>" in render(read, Thumbnails())
 
 
 @pytest.mark.parametrize(
@@ -372,7 +377,8 @@ def test_deleted_frames_are_counted_on_the_page(run: Run, tmp_path: Path):
 def test_charts_are_valid(run: Run, rated: bool):
     specs = [
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
-        charts.over_windows(run.by_window["val"], run.variants, run.windows),
+        charts.over_widths(run.by_width["mean"], run.variants, run.widths, title="window"),
+        charts.over_widths(run.by_width["gaussian"], run.variants, {}, title="sigma"),
         charts.saliency(run.variants, rated=rated),
     ]
     for spec in specs:
@@ -422,7 +428,7 @@ def test_every_table_has_a_caption_and_heads(run: Run):
     tags = [tag for tag, _ in page.elements]
     # Two of results, each in a wide and a narrow form, one of training, one for each split with
     # windows, then coverage, missing videos and parameters.
-    assert tags.count("table") == tags.count("caption") == 8 + len(run.by_window)
+    assert tags.count("table") == tags.count("caption") == 8 + len(run.by_width)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]

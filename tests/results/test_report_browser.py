@@ -60,7 +60,7 @@ def numbers(page: Page, label: str = "highlight AP") -> list[float]:
 
 
 def test_every_chart_is_drawn(page: Page):
-    for name in ("loss", "val_mAP", "val_HIT@1", "window-val"):
+    for name in ("loss", "val_mAP", "val_HIT@1", "pooling-mean", "pooling-gaussian"):
         chart = page.locator(f'[data-chart="{name}"]')
         expect(chart.locator("svg")).to_be_visible()
         assert chart.locator(".mark-line path").count() >= 1

@@ -326,7 +326,7 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, vid, sc
     assert splits["val"].clips[2] > scored
     evaluate_splits(
         splits,
-        PoolParams(window=3, mode="mean", border="neighbours"),
+        PoolParams(window=3, mode="mean", sigma=1, border="neighbours"),
         MomentsParams(rule="consensus", focus=2),
         metrics=tmp_path / "metrics.json",
         predictions=tmp_path / "predictions",
