@@ -29,6 +29,7 @@ from hlclip.formats import (
     pooled,
     write_calibration,
 )
+from hlclip.params import PoolParams
 from hlclip.system import write_table
 
 log = logging.getLogger(__name__)
@@ -54,27 +55,32 @@ Errors = dict[str, dict[str, dict[str, float]]]
 def calibrate(
     splits: Mapping[str, SplitScores],
     matrices: Mapping[str, Matrices],
-    poolings: Mapping[str, Pooling],
+    pool: PoolParams,
+    widths: Mapping[str, float],
     *,
     origin: Origin,
     calibration: Path,
     plot: Path,
-) -> Errors:
+) -> dict[str, Errors]:
     """Fit the maps of each variant on val, and compare what they expect with the other splits.
 
     A variant has a map for its scores without pooling, for the pooling of this run, and for the
     default pooling of own videos. Clips without a frame have no part in it. A clip that nobody
-    rated counts as rated 0, as in the metrics.
+    rated counts as rated 0, as in the metrics. Other data sets than QVHighlights have other scales:
+    only splits that are rated 0..4 are used.
 
     Args:
-        splits: those with ground truth.
         matrices: split -> its scores.
-        poolings: variant -> pooling of its scores with SP.
+        widths: variant -> window or sigma of its scores with SP, in clips.
         origin: the model that made the scores.
         calibration: JSON file to write; it says so where val is too small for a map.
         plot: CSV file to write: `COLUMNS`, a row for each bin of each split but val.
+
+    Returns:
+        The errors as `calibration`; empty if there are none.
     """
-    rated = {split: _rated(scores) for split, scores in splits.items()}
+    poolings = {n: Pooling(pool.mode, float(width), pool.border) for n, width in widths.items()}
+    rated = {split: _rated(scores) for split, scores in splits.items() if _has_ratings(scores)}
     missing = _too_little(rated.get("val"))
     maps = () if missing else _fit(splits["val"], matrices["val"], poolings, rated["val"])
     fitted = Calibration(origin, len(rated["val"].rating) if maps else 0, missing, maps)
@@ -104,7 +110,7 @@ def calibrate(
                     "ECE": round(100 * calibration_error(bins[VERY_GOOD]), 2),
                 }
     write_table(plot, [COLUMNS, *lines])
-    return errors
+    return {"calibration": errors} if errors else {}
 
 
 class _Rated(NamedTuple):
@@ -118,6 +124,11 @@ class _Rated(NamedTuple):
     """Share of the annotators who rate the clip 4, 0..1, [clips]."""
 
 
+def _has_ratings(scores: SplitScores) -> bool:
+    scale = (0, MAX_RATING)
+    return all(r.saliency_scores is not None and r.rating_scale == scale for r in scores.rows)
+
+
 def _rated(scores: SplitScores) -> _Rated:
     ratings = [row.ratings() for row in scores.rows]
     rating, clips = pad([each.mean(axis=1) for each in ratings])
@@ -129,7 +140,7 @@ def _rated(scores: SplitScores) -> _Rated:
 def _too_little(val: _Rated | None) -> str:
     """Why val gives no map; empty if it gives one."""
     if val is None:
-        return "val was not evaluated, or has no ground truth"
+        return "val was not evaluated, or has no ratings from 0 to 4"
     clips, very_good = len(val.rating), int(np.count_nonzero(val.very_good))
     if clips < LEAST_CLIPS or very_good < LEAST_VERY_GOOD:
         return (

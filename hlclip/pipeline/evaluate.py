@@ -27,7 +27,6 @@ from hlclip.evaluation import (
 from hlclip.formats import (
     ZERO_SHOT,
     Origin,
-    Pooling,
     Prediction,
     SplitScores,
     check_origin,
@@ -149,10 +148,10 @@ def evaluate_splits(
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
     submissions: list[Path] = []
-    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}  # by split
+    # Split -> variant -> complete scores, [queries, clips].
+    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}
     for split, scores in splits.items():
-        # Complete, [queries, clips].
-        matrices: dict[str, NDArray[np.float32]] = all_matrices.setdefault(split, {})
+        matrices = all_matrices.setdefault(split, {})
         for name in variants:
             matrices[name] = complete(scores.cosines[name], scores.lengths, scores.clips)
             matrices[pooled(name)] = _pooled(scores, name, pool.mode, widths[name], pool.border)
@@ -176,16 +175,9 @@ def evaluate_splits(
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
-    errors = calibrate(
-        {split: splits[split] for split in truths},
-        all_matrices,
-        {name: Pooling(pool.mode, float(width), pool.border) for name, width in widths.items()},
-        origin=origin,
-        calibration=calibration,
-        plot=reliability,
+    written |= calibrate(
+        splits, all_matrices, pool, widths, origin=origin, calibration=calibration, plot=reliability
     )
-    if errors:
-        written["calibration"] = errors
     write_json(metrics, written)
     sweep = [
         ("val", name, mode, *(("", w) if mode == "gaussian" else (w, "")), *figures.values())

@@ -168,7 +168,10 @@ def test_own_videos_and_the_run_have_a_map_each(tmp_path: Path, pooling: PoolPar
     [
         ({"val": split(0, LEAST_CLIPS // CLIPS)}, f"val has {LEAST_CLIPS - CLIPS - 2} clips"),
         ({"val": split(0, highest=3)}, r"0 are rated very good; a map needs 200 and 10"),
-        ({"val": split(0, blind=True), "test": split(1)}, "val was not evaluated, or has no gr"),
+        (
+            {"val": split(0, blind=True), "test": split(1)},
+            "val was not evaluated, or has no r",
+        ),
         ({"test": split(1)}, "val was not evaluated"),
     ],
 )
@@ -182,6 +185,14 @@ def test_too_little_of_val_gives_no_map_and_says_so(
     assert f"no map from scores to ratings: {calibration.missing}" in caplog.text
     assert "calibration" not in metrics(tmp_path)
     assert (tmp_path / "reliability.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_ratings_on_another_scale_give_no_map(tmp_path: Path):
+    val = split(0)
+    rows = [row.model_copy(update={"rating_scale": (0, 5)}) for row in val.rows]
+    other = SplitScores(rows, val.lengths, val.cosines)
+    assert "no ratings from 0 to 4" in run(tmp_path, {"val": other}).missing
+    assert "calibration" not in metrics(tmp_path)
 
 
 def test_the_limit_is_what_is_said(tmp_path: Path):
