@@ -63,6 +63,8 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         meanings=RULES,
         summary=[*tables.summary(run), *further],
         titles=TITLES,
+        reliability=_reliability(run),
+        errors=tables.errors(run),
         coverage=tables.coverage(run),
         missing=tables.missing(run),
         thumbnails=thumbnails,
@@ -123,6 +125,8 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
             run.widths if mode == run.params.pool.mode else {},
             title=f"{'sigma' if mode == 'gaussian' else 'window'} (clips)",
         )
+    for name, rows in _reliability(run).items():
+        specs[name] = charts.reliability(rows, run.variants)
     rated = any(part.precision for part in run.splits.values())
     return {
         "clipSeconds": run.index.clip_seconds,
@@ -131,12 +135,21 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
         "variants": run.variants,
         "charts": specs,
         "rated": rated,
-        "saliency": charts.saliency(run.variants, rated=rated),
+        "saliency": charts.saliency(run.variants, rated=rated, expected=bool(run.maps)),
+        "maps": run.maps,
         "splits": {
             split: {**pack_split(run, split), "thumbnails": thumbnails.pictures.get(split, {})}
             for split in run.splits
         },
     }
+
+
+def _reliability(run: Run) -> dict[str, list[dict[str, str]]]:
+    """Name of the chart of each split and scale -> its rows."""
+    charts: dict[str, list[dict[str, str]]] = {}
+    for row in run.reliability:
+        charts.setdefault(f"{row['split']}: {row['scale']}", []).append(row)
+    return charts
 
 
 def _vega() -> Markup:

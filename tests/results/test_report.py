@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from hlclip.cli import app
 from hlclip.evaluation import RULES, SETTINGS, Setting, ground_truth, query_precision
+from hlclip.formats import mean_of, read_calibration, write_calibration
 from hlclip.results import page_charts as charts
 from hlclip.results.experiments import METRICS
 from hlclip.results.page import render, write_report
@@ -115,10 +116,40 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
     assert f"<dt>pooling</dt><dd>{text}</dd>" in render(read, Thumbnails())
 
 
+def test_scores_have_the_maps_of_the_run(run: Run, copied: Path):
+    calibration = read_calibration(copied / "outputs/calibration.json")
+    assert set(run.maps) == {"zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"}
+    for name in run.variants:
+        for shown, window in ((name, 1), (f"{name} (SP)", 3)):
+            found = calibration.find(name, mean_of(window))
+            assert found is not None
+            assert run.maps[shown] == found.rating
+    page = Page(render(run, Thumbnails()))
+    assert page.data["maps"] == json.loads(json.dumps(run.maps))
+    metrics = json.loads((copied / "metrics.json").read_text())["calibration"]
+    assert run.errors == metrics
+    assert "test: errors of the expected ratings" in page.text
+    assert f"{metrics['test']['HL-CLIP-2 (SP)']['MAE']:.2f}" in page.text
+
+
+def test_a_run_without_maps_says_why(copied: Path, run: Run):
+    path = copied / "outputs/calibration.json"
+    found = read_calibration(path)
+    write_calibration(path, replace(found, maps=(), missing="val has 3 clips <b>"))
+    write_lock(copied, run.params)
+    other = read_run(copied)
+    assert other.maps == {}
+    page = Page(render(other, Thumbnails()))
+    assert "No scores are shown as ratings: val has 3 clips <b>." in page.text
+    assert "expected rating" not in json.dumps(page.data["saliency"])
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "metrics.json",
+        "outputs/calibration.json",
+        "outputs/reliability.csv",
         "outputs/score.safetensors",
         "outputs/train.safetensors",
         "outputs/train.csv",
