@@ -26,9 +26,9 @@ def report(
 
     Run it after `dvc repro`. The page shows the table of figures (mean and standard deviation, if
     DVC has experiments with other seeds of this run), the training curves, the metric for every
-    pooling window, each query's saliency curves before and after pooling with the annotators'
-    ratings, frames at the peaks, and the missing videos. It is one file that needs no network, so
-    it can be mailed.
+    pooling window, the best and worst queries, each query's saliency curves before and after
+    pooling with ratings, moments and frames at the peaks, and the missing videos. It is one file
+    that needs no network, so it can be mailed.
 
     Parameters and files are those of the run in dvc.lock. If the files in the folder are of another
     run, the command names them and makes no report.

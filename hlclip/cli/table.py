@@ -50,7 +50,7 @@ def table(
     Examples:
       dvc exp run --queue -S train.blocks=1,2 -S train.seed=0,1,2,3
       dvc exp run --run-all
-      hlclip table                              Table 2 (val) and Table 1 (test)
+      hlclip table                              Table 1 (test) and Table 2 (val)
       hlclip table --format markdown
       hlclip table --where pool.window=5        only experiments with this value
       hlclip table --where train.blocks=2 --by train.target      an ablation

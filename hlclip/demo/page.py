@@ -11,7 +11,7 @@ import pandas as pd
 from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
-from hlclip.evaluation import pool
+from hlclip.evaluation import RULES, Rule, pool
 from hlclip.highlights import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.system import HlclipError
 
@@ -106,16 +106,22 @@ def build_page(
                     window = gr.Slider(
                         1, 15, value=WINDOW, step=2, label="Pooling window, in clips of 2 s"
                     )
+                    rule = gr.Radio(
+                        [(f"{name}: {meaning}", name) for name, meaning in RULES.items()],
+                        value="consensus",
+                        label="A moment is",
+                    )
                 button = gr.Button("Find moments", variant="primary")
             with gr.Column():
                 status = gr.Markdown(_WAITING, min_height=64)
 
                 # Not in the queue, which may be full when an answer is to be shown.
-                @gr.render(inputs=[state, top, window], queue=False, show_progress="hidden")
-                def show(curves: list[Curve], top: int, window: int) -> None:
+                @gr.render(inputs=[state, top, window, rule], queue=False, show_progress="hidden")
+                def show(curves: list[Curve], top: int, window: int, rule: Rule) -> None:
                     for curve in curves:
+                        moments = best_moments(curve, top=top, window=window, rule=rule)
                         with gr.Accordion(curve.query):
-                            _show_curve(curve, best_moments(curve, top=top, window=window), window)
+                            _show_curve(curve, moments, window)
 
         gr.on(
             [button.click, queries.submit],

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 Rule = Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"]
 
 RULES: dict[Rule, str] = {
-    "consensus": "the ranges of clips on which many thresholds agree",
+    "consensus": "a range of clips on which many thresholds agree",
     "peaks": "a peak and its neighbours, down to half its height above the median",
-    "threshold": "the ranges above 70 % of the range of the curve",
-    "thresholds": "the best of the ranges above nine thresholds",
-    "histogram": "the ranges of clips in the highest bins of scores",
-    "contrast": "the ranges whose mean is far above that of the other clips",
+    "threshold": "a range of clips above 70 % of the range of the curve",
+    "thresholds": "one of the best ranges above nine thresholds",
+    "histogram": "a range of clips in the highest bins of scores",
+    "contrast": "a range whose mean is far above the mean of the other clips",
 }
-"""Rule -> what its moments are, for pages."""
+"""Rule -> what a moment is, for pages."""
 
 Scores = NDArray[np.float64]
 

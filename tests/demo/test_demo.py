@@ -229,6 +229,11 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     page.keyboard.press("Tab")
     expect(moments).to_have_count(4)  # redrawn without another click
 
+    page.get_by_label("Pooling window").last.scroll_into_view_if_needed()
+    before = moments.all_inner_texts()
+    page.get_by_role("radio", name="threshold: ").check()
+    expect(moments.nth(0)).not_to_have_text(before[0])
+
     width = page.viewport_size["width"] if page.viewport_size else 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 

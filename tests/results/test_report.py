@@ -274,7 +274,7 @@ def test_the_report_names_the_rule_for_moments(run: Run):
     assert run.rules == {name: Setting("consensus", 2) for name in run.variants}
     html = render(run, Thumbnails())
     assert "<dt>moments</dt><dd>consensus (focus 2)</dd>" in html
-    assert f"The rule is consensus (focus 2): {RULES['consensus']}." in html
+    assert f"Their rule is consensus (focus 2): {RULES['consensus']}." in html
 
 
 def test_every_rule_is_explained_and_named_with_its_variant(run: Run):
