@@ -458,8 +458,8 @@ def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
     # Two of results, each in a wide and a narrow form, one of training, one for each split with
-    # windows, then coverage, missing videos and parameters.
-    assert tags.count("table") == tags.count("caption") == 8 + len(run.by_width)
+    # windows, three of expected ratings, then coverage, missing videos and parameters.
+    assert tags.count("table") == tags.count("caption") == 11 + len(run.by_width)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]
