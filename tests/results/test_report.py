@@ -410,14 +410,15 @@ def test_charts_are_valid(run: Run, rated: bool):
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
         charts.over_widths(run.by_width["mean"], run.variants, run.widths, title="window"),
         charts.over_widths(run.by_width["gaussian"], run.variants, {}, title="sigma"),
-        charts.saliency(run.variants, rated=rated),
+        charts.saliency(run.variants, rated=rated, expected=rated),
+        charts.reliability(run.reliability, run.variants),
     ]
     for spec in specs:
         assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
 
 
 def test_a_variant_has_the_same_colour_in_the_plots_of_dvc():
-    for name in ("window", "saliency"):
+    for name in ("window", "saliency", "reliability"):
         assert json.dumps(list(charts.COLOURS)) in (ROOT / f".dvc/plots/{name}.json").read_text()
 
 
