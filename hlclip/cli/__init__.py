@@ -17,6 +17,7 @@ import typer
 from hlclip.cli.data import data_sets
 from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
+from hlclip.cli.ensemble import ensemble
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
 from hlclip.cli.models import models
@@ -61,6 +62,7 @@ def hlclip(
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip evaluate predictions.jsonl highlight_val_release.jsonl
       hlclip moments predictions.jsonl -o with_moments.jsonl
+      hlclip ensemble seed0.jsonl seed1.jsonl -o mean.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
       hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
@@ -82,5 +84,5 @@ def hlclip(
 
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-for _function in (demo, doctor, evaluate, highlight, models, moments, report, table):
+for _function in (demo, doctor, ensemble, evaluate, highlight, models, moments, report, table):
     app.command(cls=Command)(_function)

@@ -3,7 +3,7 @@
 HL-CLIP predicts saliency alone; `moments` finds windows in it. Other systems predict windows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,16 @@ def stack(rows: Sequence[NDArray[Any]], *, fill: float = 0) -> NDArray[Any]:
 
 
 def moment_metrics(
-    truth: Sequence[Windows], predictions: Sequence[Sequence[Sequence[float]]]
+    truth: Sequence[Windows],
+    predictions: Sequence[Sequence[Sequence[float]]],
+    ranges: Mapping[str, tuple[float, float]] = RANGES,
 ) -> dict[str, dict[str, Figures]]:
     """MR-mAP and MR-R1 at each IoU threshold, for all moments and by their length.
 
     Args:
         truth: [windows, 2] of each query: start and end in seconds.
         predictions: (start in seconds, end in seconds, confidence) of each query, best first.
+        ranges: those of `RANGES` that are measured.
 
     Returns:
         Percentages by range (`full`, `long`, `middle`, `short`), metric and threshold. A range that
@@ -60,7 +63,7 @@ def moment_metrics(
             raise HlclipError(f"{empty} of {len(each)} queries have no {name}")
     seconds = [windows[:, 1] - windows[:, 0] for windows in truth]
     figures: dict[str, dict[str, Figures]] = {}
-    for name, (shortest, longest) in sorted(RANGES.items()):
+    for name, (shortest, longest) in sorted(ranges.items()):
         inside = [w[(s > shortest) & (s <= longest)] for w, s in zip(truth, seconds, strict=True)]
         queries = [query for query, windows in enumerate(inside) if len(windows)]
         if queries:
@@ -122,6 +125,17 @@ def _matches(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
 
     Each prediction in turn is matched with the moment of highest IoU that is not matched yet.
     """
+    correct = np.zeros((*predicted.shape[:2], len(THRESHOLDS)), dtype=bool)
+    # Most queries have a few moments. They are not padded to those that have many.
+    count = (~np.isnan(moments[..., 0])).sum(axis=1)
+    for queries in (count <= 3, count > 3):
+        if queries.any():
+            most = count[queries].max()
+            correct[queries] = _matches_alike(predicted[queries], moments[queries, :most])
+    return correct
+
+
+def _matches_alike(predicted: Windows, moments: Windows) -> NDArray[np.bool_]:
     iou = _iou(predicted[:, :, None], moments[:, None])  # [queries, predictions, moments]
     # Rank of each moment for a prediction, the highest best. Of moments with equal IoU the last is
     # preferred, as in the script's reversed sort. [queries, predictions, moments]

@@ -1,9 +1,11 @@
 """Rules that turn the scores of a video's clips into runs of clips, best first; none is trained.
 
 Every rule takes scores from 0 to 1 that are not all equal, and yields as many runs as it has.
+`consensus` is given many curves at once: one at a time, it would take most of the time of a split.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -33,8 +35,10 @@ _MOST_RUNS = 2000
 """Candidates that are compared with each other, the heaviest; a 150-second video has under 100."""
 
 
-def consensus(scores: Scores, overlap: float, focus: float) -> Found:
-    """Runs on which many thresholds agree.
+def consensus(
+    scores: Scores, overlap: float, focus: float
+) -> Iterator[tuple[NDArray[np.int64], Scores]]:
+    """Runs on which many thresholds agree, of several curves at once.
 
     Each of 32 levels of the smoothed curve's range cuts the curve into runs of clips above it. A
     run is a hypothesis of what a moment is. The weight of a level is its height to the power of
@@ -44,43 +48,87 @@ def consensus(scores: Scores, overlap: float, focus: float) -> Found:
     The first result is the run with the highest expected IoU with a hypothesis. Each further one
     adds most to the IoU that the runs before it reach (greedy maximum coverage): the list neither
     repeats itself nor misses a peak.
+
+    Args:
+        scores: [curves, clips]; what one curve gives does not depend on the others.
+
+    Yields:
+        The next run of every curve, [curves, 2], and their confidences [curves]; 0 where a curve
+        has no more.
     """
-    height = scaled(_smoothed(scores, 0.7))
+    curves, clips = scores.shape
+    height = np.stack([scaled(_smoothed(curve, 0.7)) for curve in scores])
     levels = (np.arange(32) + 0.5) / 32
-    above = height >= levels[:, None]  # [levels, clips], at least one clip is above each level
-    count = above.sum(axis=1)
+    # At least one clip is above each level. [curves, levels, clips]
+    above = height[:, None] >= levels[:, None]
+    count = above.sum(axis=2)
     # Variance between two classes: p (1 - p) (mean above - mean below)^2, and the difference of the
-    # means is (mean above - mean of all) / (1 - p).
-    share = count / len(scores)
-    excess = (above @ height) / count - height.mean()
-    between = share * excess**2 / np.maximum(1 - share, 1 / len(scores))
+    # means is (mean above - mean of all) / (1 - p). [curves, levels]
+    share = count / clips
+    excess = (above @ height[..., None])[..., 0] / count - height.mean(axis=1)[:, None]
+    between = share * excess**2 / np.maximum(1 - share, 1 / clips)
 
-    level, runs = _runs(above)
-    weight = _means(height, runs) * np.sqrt(runs[:, 1] - runs[:, 0])
-    best = np.zeros(len(levels))
-    np.maximum.at(best, level, weight)
-    weight *= (levels**focus * between / best)[level]
-    if not weight.any():  # smoothing made the curve flat: one run, and nothing below it
-        weight[:] = 1
+    row, runs = _runs(above.reshape(-1, clips))  # a row is a level of a curve
+    curve = row // len(levels)
+    total = np.zeros((curves, clips + 1))
+    height.cumsum(axis=1, out=total[:, 1:])
+    length = runs[:, 1] - runs[:, 0]
+    weight = (total[curve, runs[:, 1]] - total[curve, runs[:, 0]]) / length * np.sqrt(length)
+    best = np.zeros((curves, len(levels)))
+    np.maximum.at(best.reshape(-1), row, weight)
+    weight *= (levels**focus * between / best).reshape(-1)[row]
+    # Smoothing may make a curve flat: it is one run, and nothing is below it.
+    weight[(np.bincount(curve, weight, curves) == 0)[curve]] = 1
     # A run that several levels have in common is one hypothesis with the sum of their weights.
-    runs, same = _distinct(runs)
-    weight = np.bincount(same, weight)
-    if len(runs) > _MOST_RUNS:
-        heaviest = np.sort(np.argsort(-weight, kind="stable")[:_MOST_RUNS])
-        runs, weight = runs[heaviest], weight[heaviest]
+    width = clips + 1
+    keys, place = np.unique((curve * width + runs[:, 0]) * width + runs[:, 1], return_inverse=True)
+    weight = np.bincount(place, weight).astype(np.float64)
+    curve, keys = np.divmod(keys, width**2)
+    if np.bincount(curve).max() > _MOST_RUNS:
+        heaviest = np.lexsort((-weight, curve))  # stable
+        first = np.searchsorted(curve, curve)
+        kept = np.sort(heaviest[np.arange(len(curve)) - first < _MOST_RUNS])
+        curve, keys, weight = curve[kept], keys[kept], weight[kept]
+    yield from _covering(curve, np.stack(np.divmod(keys, width), axis=1), weight, overlap)
 
-    shared = iou(runs, runs)  # [candidates, hypotheses]
-    reached = np.zeros(len(runs))  # [hypotheses], highest IoU with a chosen run
-    free = np.ones(len(runs), dtype=bool)
-    while free.any():
-        gain = np.maximum(shared - reached, 0) @ weight  # [candidates]
-        choice = int(np.where(free, gain, -np.inf).argmax())
-        if gain[choice] <= 0:
-            break
-        yield _pair(runs[choice]), float(gain[choice] / weight.sum())
-        reached = np.maximum(reached, shared[choice])
-        free &= shared[choice] <= overlap
-        free[choice] = False
+
+def _covering(
+    curve: NDArray[np.int64], runs: Runs, weight: Scores, overlap: float
+) -> Iterator[tuple[NDArray[np.int64], Scores]]:
+    """Greedy maximum coverage, see `consensus`.
+
+    Args:
+        curve: [hypotheses], the curve of each, not decreasing.
+        runs: [hypotheses, 2].
+        weight: [hypotheses].
+    """
+    curves = np.arange(curve[-1] + 1)
+    number = np.arange(len(curve)) - np.searchsorted(curve, curve)  # within its curve
+    shape = (len(curves), number.max() + 1)
+    free = np.zeros(shape, dtype=bool)
+    free[curve, number] = True
+    weights, candidates = np.zeros(shape), np.tile(np.array([0, 1]), (*shape, 1))
+    weights[curve, number], candidates[curve, number] = weight, runs
+
+    total = np.bincount(curve, weight)
+    shared = iou(candidates, candidates)  # [curves, hypotheses, candidates]
+    weighted = np.ascontiguousarray((shared * weights[..., None]).swapaxes(0, 1))
+    reached = np.zeros(shape)  # highest IoU of a hypothesis with a chosen run
+    gains = np.empty_like(weighted)  # [hypotheses, curves, candidates]
+    while True:
+        np.subtract(weighted, (reached * weights).T[..., None], out=gains)
+        np.maximum(gains, 0, out=gains)
+        # The sum goes from hypothesis to hypothesis: it does not depend on how many are padded.
+        gain = np.where(free, gains.sum(axis=0), -np.inf)  # [curves, candidates]
+        choice = gain.argmax(axis=1)
+        confidence = np.maximum(gain[curves, choice], 0) / total
+        if not confidence.any():
+            return
+        yield candidates[curves, choice], confidence
+        chosen = shared[curves, choice]
+        np.maximum(reached, chosen, out=reached)
+        free &= (chosen <= overlap) & (confidence > 0)[:, None]
+        free[curves, choice] = False
 
 
 def peaks(scores: Scores, taken: NDArray[np.bool_]) -> Found:
@@ -163,10 +211,14 @@ CANDIDATES: dict[Rule, Callable[[Scores], tuple[Runs, Scores]]] = {
 
 def apart(runs: Runs, confidence: Scores, overlap: float) -> Found:
     """The best runs of which no two have a higher IoU than `overlap` (non-maximum suppression)."""
+    first, stop = runs.T.astype(np.int32)  # rows of 32 bits: many times as fast as `iou`
+    length = stop - first
     left = confidence.copy()
     while left[choice := int(left.argmax())] > -np.inf:
         yield _pair(runs[choice]), float(confidence[choice])
-        left[iou(runs[[choice]], runs)[0] > overlap] = -np.inf
+        shared = np.minimum(stop, stop[choice]) - np.maximum(first, first[choice])
+        # The IoU; it is not positive where no clip is shared.
+        left[shared / (length + length[choice] - shared) > overlap] = -np.inf
         left[choice] = -np.inf
 
 
@@ -179,21 +231,29 @@ def scaled(scores: Scores) -> Scores:
 
 
 def iou(a: Runs, b: Runs) -> Scores:
-    """Intersection over union of each run of `a` with each of `b`, [a, b]."""
-    shared = np.minimum(a[:, None, 1], b[:, 1]) - np.maximum(a[:, None, 0], b[:, 0])
-    shared = np.maximum(shared, 0)
-    return shared / ((a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared)
+    """Intersection over union of each run of `a` with each of `b`, [..., a, b]."""
+    (a_first, a_stop), (b_first, b_stop) = (
+        np.ascontiguousarray(np.moveaxis(each, -1, 0), np.int32) for each in (a, b)
+    )
+    shared = np.minimum(a_stop[..., None], b_stop[..., None, :])
+    shared -= np.maximum(a_first[..., None], b_first[..., None, :])
+    np.maximum(shared, 0, out=shared)
+    return shared / ((a_stop - a_first)[..., None] + (b_stop - b_first)[..., None, :] - shared)
 
 
 def _smoothed(scores: Scores, sigma: float) -> Scores:
     """Gaussian mean over the neighbours that exist; `sigma` in clips."""
+    kernel, weights = _kernel(sigma, len(scores))
+    reach = len(kernel) // 2
+    return np.convolve(scores, kernel)[reach : reach + len(scores)] / weights
+
+
+@lru_cache(maxsize=16)
+def _kernel(sigma: float, clips: int) -> tuple[Scores, Scores]:
+    """Weights of the neighbours up to three sigma, and their sum for each clip of a video."""
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-
-    def total(values: Scores) -> Scores:
-        return np.convolve(values, kernel)[reach : reach + len(values)]
-
-    return total(scores) / total(np.ones(len(scores)))
+    return kernel, np.convolve(np.ones(clips), kernel)[reach : reach + clips]
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Runs]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlclip.evaluation.metrics import GroundTruth, highlight_metrics
-from hlclip.evaluation.moment_retrieval import moment_metrics
+from hlclip.evaluation.moment_retrieval import RANGES, moment_metrics
 from hlclip.evaluation.moment_rules import Rule
-from hlclip.evaluation.moments import FOCUS, Window, find_moments
+from hlclip.evaluation.moments import FOCUS, Window, find_many
 
 if TYPE_CHECKING:  # the metrics need numpy alone at run time
     from hlclip.formats import Annotation
@@ -83,16 +83,13 @@ def find_all_moments(
     Args:
         scores: [clips] of each row, or [queries, clips]; what is beyond a row's clips is ignored.
     """
-    return [
-        find_moments(
-            np.asarray(line)[: row.clips],
-            rule=setting.rule,
-            focus=setting.focus,
-            clip_seconds=row.clip_seconds,
-            duration=row.duration,
-        )
-        for row, line in zip(rows, scores, strict=True)
-    ]
+    return find_many(
+        [np.asarray(line)[: row.clips] for row, line in zip(rows, scores, strict=True)],
+        rule=setting.rule,
+        focus=setting.focus,
+        clip_seconds=rows[0].clip_seconds,
+        durations=[row.duration for row in rows],
+    )
 
 
 def measure_moments(
@@ -103,7 +100,7 @@ def measure_moments(
     Raises:
         HlclipError: a query has no windows, in the ground truth or in `windows`.
     """
-    figures = moment_metrics(truth.windows, windows)["full"]
+    figures = moment_metrics(truth.windows, windows, {"full": RANGES["full"]})["full"]
     recall, precision = figures["MR-R1"], figures["MR-mAP"]
     values = (*(recall[t] for t in ("0.5", "0.7")), *(precision[t] for t in ("0.5", "0.75")))
     return dict(zip(MOMENT_METRICS, (*values, precision["average"]), strict=True))

@@ -71,6 +71,7 @@ from hlclip.formats.submissions import (
     Prediction,
     copy_with_windows,
     read_answers,
+    read_same_answers,
     read_submission,
     saliency_of,
     write_submission,

@@ -16,7 +16,7 @@ _NAMED_QIDS = 5
 
 
 class SubmissionError(HlclipError):
-    """A submission is malformed, or its queries are not those of the annotations."""
+    """A submission is malformed, or answers other queries than the annotations or other files."""
 
 
 def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -74,25 +74,66 @@ def read_answers(path: Path | str, queries: Sequence[Annotation]) -> list[Predic
             of them, or for another video or text.
         OSError: the file cannot be read.
     """
-    rows = _read(Path(path))
+    remedy = (
+        "give the annotations that the predictions were made for, or remove vid and query from the "
+        "predictions if their qids are right"
+    )
+    note = "; the official script compares qids alone and would print figures"
+    return _in_order(Path(path), queries, "the annotations", note=note, remedy=remedy)
+
+
+def read_same_answers(paths: Sequence[Path]) -> list[list[Prediction]]:
+    """Read the saliency of several systems for the same queries, each in the order of the first.
+
+    Raises:
+        SubmissionError: as `read_submission`; a file has no saliency scores, or other queries,
+            videos, texts or numbers of scores than the first.
+        OSError: a file cannot be read.
+    """
+    remedy = "give files with answers to the same queries, one score a clip"
+    first = read_submission(paths[0])
+    systems = [first, *(_in_order(path, first, str(paths[0]), remedy=remedy) for path in paths[1:])]
+    lengths = [
+        [len(scores) for scores in saliency_of(rows, path)]
+        for rows, path in zip(systems, paths, strict=True)
+    ]
+    for path, counts in zip(paths, lengths, strict=True):
+        other = [at for at, (n, m) in enumerate(zip(counts, lengths[0], strict=True)) if n != m]
+        if other:
+            at = other[0]
+            raise SubmissionError(
+                f"{path}: qid {first[at].qid!r} has {counts[at]} scores, expected {lengths[0][at]} "
+                f"as in {paths[0]}\nsuch differences in {len(first)} rows: {len(other)}",
+                remedy,
+            )
+    return systems
+
+
+def _in_order(
+    path: Path,
+    queries: Sequence[Annotation | Prediction],
+    of: str,
+    *,
+    remedy: str,
+    note: str = "",
+) -> list[Prediction]:
+    """The rows of a file in the order of `queries`, which `of` names in messages."""
+    rows = _read(path)
     by_qid = {row.qid: row for row in rows.values()}
     asked = {query.qid: query for query in queries}
-    _require_same_qids(by_qid, asked)
+    _require_same_qids(path, by_qid, asked, of)
     other: list[str] = []
     for line, row in rows.items():
         for name in ("vid", "query"):
             given, expected = getattr(row, name), getattr(asked[row.qid], name)
-            if given not in ("", expected):
+            if given != expected and given and expected:
                 other.append(
                     f"{path}:{line}: {name}: got {given[:200]!r}, expected {expected[:200]!r} as "
-                    f"qid {row.qid!r} has in the annotations"
+                    f"qid {row.qid!r} has in {of}"
                 )
     if other:
         raise SubmissionError(
-            f"{other[0]}\nsuch differences in {len(rows)} rows: {len(other)}; the official script "
-            "compares qids alone and would print figures",
-            "give the annotations that the predictions were made for, or remove vid and query from "
-            "the predictions if their qids are right",
+            f"{other[0]}\nsuch differences in {len(rows)} rows: {len(other)}{note}", remedy
         )
     return [by_qid[query.qid] for query in queries]
 
@@ -140,7 +181,7 @@ def write_submission(path: Path | str, rows: Iterable[Prediction]) -> None:
         content = row.model_dump(exclude_none=True)
         if row.pred_saliency_scores is not None:
             shortest = np.asarray(row.pred_saliency_scores, dtype=np.float32).astype(str)
-            content["pred_saliency_scores"] = [float(text) for text in shortest]
+            content["pred_saliency_scores"] = list(map(float, shortest.tolist()))
         lines.append(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     write_whole(Path(path), "".join(lines).encode())
 
@@ -164,11 +205,11 @@ def copy_with_windows(
     write_whole(Path(out), "".join(lines).encode())
 
 
-def _require_same_qids(given: Collection[Qid], asked: Collection[Qid]) -> None:
+def _require_same_qids(path: Path, given: Collection[Qid], asked: Collection[Qid], of: str) -> None:
     missing = [qid for qid in asked if qid not in given]
     unknown = [qid for qid in given if qid not in asked]
     if missing or unknown:
-        problems = ["the predictions' qids are not those of the annotations:"]
+        problems = [f"{path}: its qids are not those of {of}:"]
         if missing:
             problems.append(
                 f"  {len(missing)} of {len(asked)} have no prediction: {_named(missing)}"

@@ -1,4 +1,4 @@
-"""`hlclip report`, `table`, `evaluate` and `moments` work where torch cannot be imported."""
+"""Commands that read finished runs and files work where torch cannot be imported."""
 
 import subprocess
 import sys
@@ -23,6 +23,7 @@ stages:
     outs: [{", ".join(name for name in OUTPUTS if name != "metrics.json")}]
     metrics: [metrics.json]
 """
+PAIR = [f"outputs/predictions/val-{name}.jsonl" for name in ("zero-shot", "HL-CLIP-2")]
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -56,6 +57,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["evaluate", "outputs/predictions/val-HL-CLIP-2.jsonl", "val.jsonl"], "HL-min-Good-mAP"),
         (["moments", "outputs/predictions/val-HL-CLIP-2.jsonl", "-o", "m.jsonl"], "wrote m.jsonl"),
+        (
+            [
+                "ensemble",
+                *(f"outputs/predictions/val-{n}.jsonl" for n in ("zero-shot", "HL-CLIP-2")),
+                "-o",
+                "e.jsonl",
+            ],
+            "wrote e.jsonl",
+        ),
         (["table"], "HL-CLIP-2 (SP)"),
         (["report", "--thumbnails", "2"], "outputs/report.html: "),
     ],

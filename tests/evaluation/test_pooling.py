@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from hlclip.evaluation.metrics import ground_truth, highlight_metrics, pad
 from hlclip.evaluation.pooling import Border, Mode, pool, pool_padded, pooling_text
+from hlclip.formats import read_annotations, read_answers, saliency_of
 
 BORDERS: tuple[Border, ...] = ("neighbours", "zero", "edge")
 WINDOWS = st.integers(0, 12).map(lambda half: 2 * half + 1)
@@ -208,3 +211,26 @@ def test_shapes_are_checked() -> None:
         pool(np.ones((2, 2)), 3)
     with pytest.raises(ValueError, match="lengths must be 2 numbers from 0 to 3"):
         pool_padded(np.ones((2, 3)), np.array([3, 4]), 3)
+
+
+@pytest.mark.parametrize(
+    ("split", "predictions", "mean", "gaussian"),
+    [
+        ("val_release", "moment_detr_val", 36.19, 36.49),
+        ("test_with_gt", "cg_detr_test", 40.37, 40.49),
+    ],
+)
+def test_a_gaussian_mean_is_better_than_the_best_plain_mean_on_published_scores(
+    split: str, predictions: str, mean: float, gaussian: float, qvhighlights_dir: Path
+) -> None:
+    rows = read_annotations(qvhighlights_dir / f"highlight_{split}.jsonl")
+    answers = read_answers(qvhighlights_dir / f"predictions/{predictions}.jsonl", rows)
+    scores, lengths = pad(saliency_of(answers, predictions))
+    truth = ground_truth(rows)
+
+    def figure(width: float, mode: Mode) -> float:
+        pooled = pool_padded(scores, lengths, width, mode=mode)
+        return highlight_metrics(truth, pooled, lengths)["HL-min-VeryGood"]["HL-mAP"]
+
+    assert figure(3, "mean") == mean
+    assert figure(1, "gaussian") == gaussian
