@@ -347,7 +347,7 @@ def test_curves_and_ratings_survive_packing(run: Run):
     assert packed["missing"] == {"29": "no <file>"}
     assert packed["peaks"][29] == []
     assert packed["annotated"] == [
-        [list(w) for w in row.relevant_windows] for row in part.scores.rows
+        [list(w) for w in row.relevant_windows or ()] for row in part.scores.rows
     ]
     assert packed["predicted"][3] == [
         list(window[:2]) for window in part.windows["HL-CLIP-2 (SP)"][3][:5]
