@@ -71,7 +71,7 @@ def summary(run: Run) -> list[Table]:
 
 def errors(run: Run) -> list[Table]:
     """How far the maps from scores to ratings are off, a table for each split."""
-    heads = ("error of the rating (of 4)", "calibration error of Very Good (percent)")
+    heads = ("MAE of the rating", "ECE of Very Good (%)")
     return [
         Table(
             caption=f"{split}: errors of the expected ratings",
