@@ -52,7 +52,7 @@ def run(folder: Path, splits: dict[str, SplitScores], pooling: PoolParams = POOL
     evaluate_splits(
         splits,
         pooling,
-        MomentsParams(rule="consensus", focus=2),
+        MomentsParams(rule="threshold", focus=2),
         metrics=folder / "metrics.json",
         predictions=folder / "predictions",
         plot=folder / "window.csv",
