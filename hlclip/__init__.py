@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hlclip.evaluation.pooling import pool as pool
     from hlclip.highlights.drawings import contact_sheet as contact_sheet
     from hlclip.highlights.drawings import plot_curve as plot_curve
     from hlclip.highlights.film import cut_moments as cut_moments
@@ -43,6 +44,7 @@ PUBLIC = {
     "cut_moments": "highlights.film",
     "load_scorer": "highlights.scorer",
     "plot_curve": "highlights.drawings",
+    "pool": "evaluation.pooling",
 }
 """Public name -> its module."""
 

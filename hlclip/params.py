@@ -11,11 +11,11 @@ it imports, so an import of `hlclip.evaluation` would rerun ffmpeg after an edit
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hlclip.formats import problems_of, shown
+from hlclip.formats import or_best, problems_of
 from hlclip.system import HlclipError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,33 +28,14 @@ PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Split = Literal["train", "val", "test"]
 Decoder = Literal["ffmpeg", "pyav"]
 
-_WIDEST = 99_999
-"""Most clips of a pooling window: those of the longest video."""
-
-_WIDEST_SIGMA = 1000
-"""Largest sigma of a Gaussian mean in clips."""
-
-
-def _odd_or_best(window: object) -> object:
-    odd = type(window) is int and 1 <= window <= _WIDEST and window % 2 == 1
-    if not odd and window != "best":
-        raise ValueError(
-            f"expected an odd number of clips, 1 or more, or best; got {shown(window)}"
-        )
-    return window
-
-
-def _sigma_or_best(sigma: object) -> object:
-    given = sigma if isinstance(sigma, int | float) and not isinstance(sigma, bool) else -1
-    if sigma != "best" and not 0 <= given <= _WIDEST_SIGMA:
-        raise ValueError(
-            f"expected a number of clips, 0 to {_WIDEST_SIGMA}, or best; got {shown(sigma)}"
-        )
-    return sigma
-
-
-Window = Annotated[int | Literal["best"], BeforeValidator(_odd_or_best)]
-Sigma = Annotated[float | Literal["best"], BeforeValidator(_sigma_or_best)]
+Window = Annotated[
+    int | Literal["best"],
+    or_best(lambda n: type(n) is int and n in range(1, 100_000, 2), "an odd number of clips"),
+]
+Sigma = Annotated[
+    float | Literal["best"],
+    or_best(lambda n: type(n) in (int, float) and 0 <= n <= 1000, "0 to 1000 clips"),
+]
 
 
 class ParamsError(HlclipError):
@@ -186,28 +167,20 @@ class PoolParams(_Section):
     """Saliency pooling (SP); only `evaluate` reads it."""
 
     mode: Literal["mean", "max", "gaussian"]
-    """What a score becomes: the mean of its window (the paper's), the highest score of its window,
-    or a mean with the weights exp(-d^2 / (2 sigma^2)) for clips at distance d."""
+    """Mean (the paper's) or highest score of a window, or a mean with Gaussian weights."""
     window: Window
     """Of `mean` and `max`: clips of the window; odd, 1 is no pooling. `best`: of 1, 3, ... 15 the
-    window with the highest VeryGood mAP on val, for each variant; no other split is used. Unused by
-    `gaussian`."""
+    window with the highest VeryGood mAP on val, for each variant; no other split is used."""
     sigma: Sigma
-    """Of `gaussian`: standard deviation of the weights in clips, 0 is no pooling; clips farther
-    away than four sigma (rounded) do not count. `best`: of 0, 0.5, 0.75, ... 2 the one with the
-    highest VeryGood mAP on val, as for `window`. Unused by `mean` and `max`."""
+    """Of `gaussian`: standard deviation of the weights in clips, which end at four of it; 0 is no
+    pooling. `best`: of 0, 0.5, 0.75, ... 2, as for `window`."""
     border: Literal["neighbours", "zero", "edge"]
     """Values beyond the first and last clip: none, zeros, or the end value repeated."""
 
     @property
-    def width_key(self) -> Literal["window", "sigma"]:
-        """The key that `mode` reads."""
-        return "sigma" if self.mode == "gaussian" else "window"
-
-    @property
-    def width(self) -> float | Literal["best"]:
-        """Its value."""
-        return self.sigma if self.mode == "gaussian" else self.window
+    def width(self) -> tuple[str, float | Literal["best"]]:
+        """The key that `mode` reads, and its value; the other key is not read."""
+        return ("sigma", self.sigma) if self.mode == "gaussian" else ("window", self.window)
 
 
 class MomentsParams(_Section):
@@ -262,17 +235,16 @@ class Params(_Section):
                 "data.annotations.train is missing: give it, or set train.blocks to 0 and "
                 "train.heads to frozen (zero-shot)"
             )
-        if self.pool.width == "best" and "val" not in self.evaluate.splits:
-            key = f"pool.{self.pool.width_key}"
-            raise ValueError(
-                f"{key} is best, which is chosen on val: add val to evaluate.splits or give {key} "
-                "as a number"
-            )
-        if self.moments.rule == "best" and "val" not in self.evaluate.splits:
-            raise ValueError(
-                "moments.rule is best, which is chosen on val: add val to evaluate.splits or name "
-                "a rule, such as consensus"
-            )
+        key, width = self.pool.width
+        for name, value, instead in (
+            (f"pool.{key}", width, f"give pool.{key} as a number"),
+            ("moments.rule", self.moments.rule, "name a rule, such as consensus"),
+        ):
+            if value == "best" and "val" not in self.evaluate.splits:
+                raise ValueError(
+                    f"{name} is best, which is chosen on val: add val to evaluate.splits or "
+                    f"{instead}"
+                )
         if len(set(self.evaluate.splits)) != len(self.evaluate.splits):
             raise ValueError(f"evaluate.splits repeats a split: {self.evaluate.splits}")
         absent = [s for s in self.evaluate.splits if s not in self.data.annotations]

@@ -141,6 +141,8 @@ def wrong_values() -> Iterator[tuple[Key, Any]]:
     yield ("encoder", "batch"), 10**23
     yield ("encoder", "cached_blocks"), 10**23
     yield ("pool", "window"), 0
+    yield ("pool", "sigma"), 1001
+    yield ("pool", "sigma"), float("nan")
     yield ("moments", "rule"), "otsu"
     yield ("moments", "focus"), 101
 
@@ -156,6 +158,8 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
     ("changes", "named"),
     [
         ([(("pool", "window"), 4)], ["pool.window: expected an odd number", "got 4"]),
+        ([(("pool", "sigma"), -0.5)], ["pool.sigma: expected 0 to 1000 clips, or best; got -0.5"]),
+        ([(("pool", "sigma"), True)], ["pool.sigma: expected 0 to 1000 clips, or best; got True"]),
         ([(("train", "scale"), "fixed")], ["train: scale is fixed", "scale_init 1", "literal"]),
         ([(("train", "blocks"), 3)], ["train.blocks is 3", "encoder.cached_blocks is 2"]),
         ([(("data", "annotations"), {})], ["data: annotations must name"]),
@@ -173,6 +177,14 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
             ["pool.window is best", "evaluate.splits"],
         ),
         (
+            [
+                (("pool", "mode"), "gaussian"),
+                (("pool", "sigma"), "best"),
+                (("evaluate", "splits"), ["test"]),
+            ],
+            ["pool.sigma is best", "give pool.sigma as a number"],
+        ),
+        (
             [(("moments", "rule"), "best"), (("evaluate", "splits"), ["test"])],
             ["moments.rule is best", "evaluate.splits"],
         ),
@@ -183,6 +195,18 @@ def test_out_of_range(tmp_path: Path, key: Key, wrong: Any) -> None:
 def test_contradictions(tmp_path: Path, changes: list[tuple[Key, Any]], named: list[str]) -> None:
     message = error(tmp_path, changed(*changes))
     assert [text for text in named if text not in message] == []
+
+
+@pytest.mark.parametrize(("mode", "unread"), [("gaussian", "window"), ("mean", "sigma")])
+def test_a_width_that_the_mode_does_not_read_needs_no_val(
+    mode: str, unread: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    settings = ((("pool", "mode"), mode), (("pool", unread), "best"))
+    path.write_text(json.dumps(changed(*settings, (("evaluate", "splits"), ["test"]))))
+    key, width = load_params(path).pool.width
+    assert key != unread
+    assert isinstance(width, int | float)
 
 
 def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:

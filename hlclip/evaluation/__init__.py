@@ -1,7 +1,7 @@
 """Saliency pooling and the official metrics, with NumPy alone.
 
 pooling             saliency pooling (SP)
-ensemble            the mean of several systems' saliency
+ensembling          the mean of several systems' saliency
 metrics             the official highlight metrics
 splits              figures of a whole split; the best rule for moments on val
 moment_retrieval    the official moment retrieval metrics
@@ -17,7 +17,7 @@ from hlclip.evaluation.calibration import (
     fit_map,
     reliability,
 )
-from hlclip.evaluation.ensemble import ensemble
+from hlclip.evaluation.ensembling import ensemble
 from hlclip.evaluation.metrics import (
     GROUPS,
     GroundTruth,

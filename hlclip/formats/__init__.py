@@ -80,6 +80,7 @@ from hlclip.formats.validation import (
     DamagedFileError,
     StaleFileError,
     check_origin,
+    or_best,
     problems_of,
     shown,
 )

@@ -4,7 +4,7 @@ import json
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -161,6 +161,17 @@ def problem_list(problems: list[str]) -> str:
     if rest:
         lines.append(f"... and {rest} more problem{'s' if rest > 1 else ''}")
     return "\n".join(lines)
+
+
+def or_best(allowed: Callable[[Any], bool], expected: str) -> BeforeValidator:
+    """The check of a key that has such a value, or `best`; a union would report two problems."""
+
+    def check(value: object) -> object:
+        if value != "best" and not allowed(value):
+            raise ValueError(f"expected {expected}, or best; got {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
 
 
 def problems_of(failure: ValidationError) -> list[str]:

@@ -148,8 +148,7 @@ def evaluate_splits(
     written: dict[str, Any] = {}
     example_lines: list[tuple[object, ...]] = []
     submissions: list[Path] = []
-    # Split -> variant -> complete scores, [queries, clips].
-    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}
+    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}  # by split; complete
     for split, scores in splits.items():
         matrices = all_matrices.setdefault(split, {})
         for name in variants:
@@ -169,9 +168,10 @@ def evaluate_splits(
         counts = {"queries": len(scores.rows), "without video": without_video}
         written[split] = counts | measured.get(split, {})
     _remove_others(predictions, submissions)
-    if pool.width == "best":
-        written[pool.width_key] = widths
-        log.info("pool.%s chosen on val: %s", pool.width_key, widths)
+    key, width = pool.width
+    if width == "best":
+        written[key] = widths
+        log.info("pool.%s chosen on val: %s", key, widths)
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
@@ -250,13 +250,13 @@ def _compare_widths(
 
 def _choose_width(compared: Mapping[Width, Mapping[str, float]], pool: PoolParams) -> float:
     """The window or sigma of params.yaml, or the best on val by mAP, the smallest of equals."""
-    if pool.width != "best":
-        return pool.width
+    key, width = pool.width
+    if width != "best":
+        return width
     if not compared:
-        key = f"pool.{pool.width_key}"
         raise EvaluateError(
-            f"{key} is best, which is chosen on val, but val has no ground truth",
-            f"give {key} as a number",
+            f"pool.{key} is best, which is chosen on val, but val has no ground truth",
+            f"give pool.{key} as a number",
         )
     widths = [width for width in compared if width[0] == pool.mode]
     return max(widths, key=lambda width: compared[width]["mAP"])[1]

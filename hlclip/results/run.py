@@ -146,8 +146,8 @@ def read_run(folder: Path) -> Run:
             "run `dvc repro --force`, then the report",
         )
     variants = list(next(iter(splits.values())).cosines)
-    chosen = metrics.get(params.pool.width_key, {})
-    widths = {name: chosen.get(name, params.pool.width) for name in variants}
+    key, width = params.pool.width
+    widths = {name: metrics.get(key, {}).get(name, width) for name in variants}
     calibration = _read(outputs / "calibration.json", read_calibration)
     return Run(
         params=params,

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
-from hlclip.evaluation.ensemble import ensemble
+from hlclip.evaluation.ensembling import ensemble
 from hlclip.formats.submissions import read_submission
 
 

@@ -69,9 +69,10 @@ def test_a_second_run_does_nothing(project: Project):
     assert stages_run(project.run("dvc", "repro")) == []
 
 
-def test_another_window_runs_evaluate_only(project: Project):
+@pytest.mark.parametrize("settings", [("pool.window=7",), ("pool.mode=gaussian", "pool.sigma=2")])
+def test_another_pooling_runs_evaluate_only(settings: tuple[str, ...], project: Project):
     before = project.outputs()
-    output = project.run("dvc", "exp", "run", "-S", "pool.window=7")
+    output = project.run("dvc", "exp", "run", *(f"-S{setting}" for setting in settings))
     assert stages_run(output) == ["evaluate"]
     after = project.outputs()
     changed = {name for name in before if before[name] != after[name]}

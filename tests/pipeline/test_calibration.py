@@ -157,7 +157,7 @@ def test_own_videos_and_the_run_have_a_map_each(tmp_path: Path, pooling: PoolPar
     for name in ("zero-shot", "HL-CLIP-2"):
         for window in (1, WINDOW):
             assert found(calibration, name, window) == found(default, name, window)
-        width = chosen.get(name, pooling.width)
+        width = chosen.get(name, pooling.width[1])
         assert calibration.find(name, Pooling(pooling.mode, width, pooling.border)) is not None
     assert len(calibration.maps) == 6
     assert len(default.maps) == 4

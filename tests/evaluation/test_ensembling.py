@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
-from hlclip.evaluation.ensemble import ensemble
+from hlclip.evaluation.ensembling import ensemble
 
 
 def test_z_scores_are_those_of_scipy_and_are_averaged() -> None:
