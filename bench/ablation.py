@@ -22,7 +22,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bench.pages import machine, replace_table
-from hlclip.formats import ZERO_SHOT, pooled
+from hlclip.formats import ZERO_SHOT, Origin, pooled
 from hlclip.params import Params, load_params
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.evaluate import Metrics, evaluate_splits
@@ -166,10 +166,8 @@ def measure_run(params: Params, inputs: Activations, store: Path) -> dict[str, M
             params.pool,
             params.moments,
             metrics=outputs / "metrics.json",
-            predictions=outputs / "predictions",
-            plot=outputs / "window.csv",
-            rules=outputs / "moments.csv",
-            examples=outputs / "saliency.csv",
+            outputs=outputs,
+            origin=Origin("", "", 2.0),
         )
 
 

@@ -21,6 +21,7 @@ from bench.training import ROOT
 from hlclip.formats import (
     Annotation,
     Index,
+    Origin,
     Video,
     VideoInfo,
     read_index,
@@ -137,10 +138,8 @@ def main(count: int, folder: Path) -> list[dict[str, Any]]:
             params.pool,
             params.moments,
             metrics=outputs / "metrics.json",
-            predictions=outputs / "predictions",
-            plot=outputs / "window.csv",
-            rules=outputs / "moments.csv",
-            examples=outputs / "saliency.csv",
+            outputs=outputs,
+            origin=Origin("", "", 2.0),
         ),
     )
     return costs

@@ -1,4 +1,4 @@
-"""evaluate: saliency pooling, moments, official metrics, submission files."""
+"""evaluate: saliency pooling, moments, official metrics, submission files, calibration."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ from hlclip.pipeline.stage import run
 
 
 def main() -> None:
+    from hlclip.formats import read_origin
     from hlclip.params import load_params
-    from hlclip.pipeline.evaluate import evaluate_splits, scores_input
+    from hlclip.pipeline.evaluate import SCORES, evaluate_splits, scores_input
 
     params = load_params()
     evaluate_splits(
@@ -15,10 +16,8 @@ def main() -> None:
         params.pool,
         params.moments,
         metrics=Path("metrics.json"),
-        predictions=Path("outputs/predictions"),
-        plot=Path("outputs/window.csv"),
-        rules=Path("outputs/moments.csv"),
-        examples=Path("outputs/saliency.csv"),
+        outputs=Path("outputs"),
+        origin=read_origin(SCORES),
     )
 
 

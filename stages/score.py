@@ -11,19 +11,26 @@ def main() -> None:
     from hlclip.pipeline.inputs import activations_input, checkpoint_input
     from hlclip.pipeline.score import score_splits
     from hlclip.store import holding, store_root
+    from hlclip.system import sha256_of
 
     params = load_params()
     with holding(store_root()) as store:
         inputs = activations_input(params)
+        checkpoint = checkpoint_input(params, inputs["images"])
         scores = score_splits(
             **inputs,
             encoder=params.encoder,
             params=params.train,
             splits=params.evaluate.splits,
             store=store,
-            checkpoint=checkpoint_input(params, inputs["images"]),
+            checkpoint=checkpoint,
         )
-        write_scores(Path("outputs/score.safetensors"), scores)
+        write_scores(
+            Path("outputs/score.safetensors"),
+            scores,
+            checkpoint=sha256_of(checkpoint),
+            weights=str(inputs["images"].header["weights"]),
+        )
 
 
 if __name__ == "__main__":

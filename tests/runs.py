@@ -20,7 +20,7 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
-from hlclip.formats.scores import pack, write_scores
+from hlclip.formats.scores import Origin, pack, write_scores
 from hlclip.model import save_tail
 from hlclip.params import Params, load_params
 from hlclip.pipeline.evaluate import evaluate_splits
@@ -28,6 +28,7 @@ from hlclip.store.store import Store, content_key
 from hlclip.training.fit import write_history
 
 HEADER = {"clip_seconds": 2.0, "interpolation": "bicubic", "resize": "shortest", "size": 64}
+ORIGIN = Origin("0" * 64, "none", 2.0)
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 OUTPUTS = (
     "metrics.json",
@@ -40,6 +41,8 @@ OUTPUTS = (
     "outputs/window.csv",
     "outputs/moments.csv",
     "outputs/saliency.csv",
+    "outputs/calibration.json",
+    "outputs/reliability.csv",
 )
 GONE = "gone <b>video</b>"
 """The one video of val that is missing."""
@@ -105,10 +108,8 @@ def finished_run(
         params.pool,
         params.moments,
         metrics=folder / "metrics.json",
-        predictions=outputs / "predictions",
-        plot=outputs / "window.csv",
-        rules=outputs / "moments.csv",
-        examples=outputs / "saliency.csv",
+        outputs=outputs,
+        origin=ORIGIN,
     )
     facts = {"weights": "none", "train": made_by.model_dump(exclude={"device"})}
     epochs = [

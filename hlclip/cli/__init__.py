@@ -1,6 +1,7 @@
 """The command line, one module per command.
 
     terminal      options, output and errors that commands share
+    queries       queries of arguments and of standard input
     benchmarks    commands of `hlclip data` for data sets that are converted
 Every other module holds the command of its name; a group's help is its module's docstring.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from typer import Option, echo
 
 import hlclip
-from hlclip.cli.terminal import Checkpoint, Device, Dtype, Model, Pretrained
+from hlclip.cli.terminal import Calibration, Checkpoint, Device, Dtype, Model, Pretrained
 from hlclip.system import HlclipError
 
 
@@ -22,6 +22,7 @@ def demo(
     pretrained: Pretrained = None,
     device: Device = "auto",
     dtype: Dtype = None,
+    calibration: Calibration = None,
     host: Annotated[
         str, Option(metavar="HOST", help="Address to listen at; 0.0.0.0 for the network.")
     ] = "127.0.0.1",
@@ -72,6 +73,7 @@ def demo(
             pretrained=pretrained,
             device=device,
             dtype=dtype,
+            calibration=calibration,
             store=folder / "store",
         )
         with serving(

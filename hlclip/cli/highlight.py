@@ -1,11 +1,8 @@
 """`hlclip highlight`: find the best moments of your own videos."""
 
-import codecs
-import locale
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Exit, Option, echo
 
 import hlclip
-from hlclip.cli.terminal import Checkpoint, Device, Dtype, Json, Model, Pretrained, print_json
+from hlclip.cli.queries import query_text, typed_queries
+from hlclip.cli.terminal import (
+    Calibration,
+    Checkpoint,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Pretrained,
+    print_json,
+)
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ def highlight(
     pretrained: Pretrained = None,
     device: Device = "auto",
     dtype: Dtype = None,
+    calibration: Calibration = None,
     top: Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")] = 5,
     min_seconds: Annotated[
         float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")
@@ -92,8 +100,9 @@ def highlight(
     """Find the best moments of your own videos.
 
     A video is scored in clips of two seconds: the cosine of the clip's middle frame with the query,
-    averaged over neighbouring clips (--window). Scores rank moments of one query; a score alone
-    means nothing and may be negative.
+    averaged over neighbouring clips (--window). Scores rank moments of one query and may be
+    negative. Where a run has measured what they are worth (--calibration), the rating that people
+    are expected to give is next to the score: 3.1 of 4.
 
     \b
     Examples:
@@ -116,7 +125,7 @@ def highlight(
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
-    queries = [_text(os.fsencode(query)) for query in queries or []]
+    queries = [query_text(os.fsencode(query)) for query in queries or []]
     videos = name_videos([video, *(more or [])])
     _check(queries, list(videos), cut, exact=exact, force=force)
     if out.exists() and not out.is_dir():
@@ -124,12 +133,20 @@ def highlight(
     # Before open_clip adds its own handler: warnings are lines on stderr.
     logging.basicConfig(format="%(message)s")
     scorer = hlclip.load_scorer(
-        checkpoint, model=model, pretrained=pretrained, device=device, dtype=dtype
+        checkpoint,
+        model=model,
+        pretrained=pretrained,
+        device=device,
+        dtype=dtype,
+        calibration=calibration,
     )
+    if scorer.maps and window not in scorer.maps:
+        rated = " and ".join(map(str, sorted(scorer.maps)))
+        echo(f"--window {window}: without ratings, which were measured for {rated}", err=True)
     failed: dict[str, str] = {}
     results = ScoreFiles(out, window=window)
     answers, drawings = results.answers, list[Path]()
-    batches = [queries] if queries else _typed_queries(failed)
+    batches = [queries] if queries else typed_queries(failed)
     try:
         for vid, curve in _curves(scorer, videos, batches, failed, window=window):
             moments = hlclip.best_moments(
@@ -169,7 +186,7 @@ def _print_moments(answer: "Answer") -> None:
     echo(f"{answer.curve.video}: {answer.curve.query}")
     for rank, moment in enumerate(answer.moments, start=1):
         span = _span(moment.start_seconds, moment.end_seconds)
-        echo(f"{rank:4}  {span:21}{moment.score:8.4f}")
+        echo(f"{rank:4}  {span:21}{moment.score:8.4f}   {moment.worth}".rstrip())
 
 
 def _check(
@@ -216,42 +233,6 @@ def _curves(
                 usable[path] = vid
         if not usable:
             return
-
-
-def _typed_queries(failed: dict[str, str]) -> Iterator[list[str]]:
-    """Read queries from standard input, until its end or, at a terminal, an empty line."""
-    yield []  # the videos are encoded before a person is asked for the first query
-    if sys.stdin is None:  # the shell has closed it
-        return
-    terminal = sys.stdin.isatty()
-    if terminal:
-        echo("A query a line; an empty one ends.", err=True)
-    # Bytes: text that cannot be decoded would end the lines after it, too.
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        content = line.removeprefix(codecs.BOM_UTF8).strip()
-        if content:
-            try:
-                query = _text(content)
-            except HlclipError as error:
-                name = f"standard input, line {number}"
-                failed[name] = str(error)
-                echo(f"{name}: {error}", err=True)
-            else:
-                yield [query]
-        elif terminal:
-            return
-
-
-def _text(content: bytes) -> str:
-    """A query in UTF-8 or the encoding of the locale; HlclipError if it is blank or neither."""
-    from hlclip.highlights import check_query
-
-    try:
-        query = content.decode()
-    except UnicodeDecodeError:
-        query = content.decode(locale.getencoding(), errors="surrogateescape")
-    check_query(query)
-    return query
 
 
 @contextmanager

@@ -38,6 +38,14 @@ Dtype = Annotated[
         "float16."
     ),
 ]
+Calibration = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="What scores are worth, measured by a run. Default: calibration.json next to the "
+        "checkpoint, if it is there.",
+    ),
+]
 Json = Annotated[
     bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]

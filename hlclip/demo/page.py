@@ -44,6 +44,10 @@ _FOUND = (
     "Click a moment to play it. Scores are cosines: they compare moments of one query; a score "
     "alone means nothing."
 )
+_RATED = (
+    " *3.1 of 4* is the rating that people are expected to give, on videos like those on which the "
+    "model was measured."
+)
 _EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
 
 _PLAY = """() => {
@@ -71,7 +75,9 @@ def build_page(
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008 (Gradio reads the default)
     ) -> tuple[list[Curve], str]:
         try:
-            return score(video, text), _FOUND
+            curves = score(video, text)
+            rated = any(curve.maps for curve in curves)
+            return curves, _FOUND + (_RATED if rated else "")
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
@@ -153,8 +159,8 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
     with gr.Column(elem_classes="moments"):
         for rank, (span, moment) in enumerate(zip(spans, moments, strict=True), start=1):
             # Figure spaces are as wide as digits, which aligns the scores.
-            text = f"{rank:\u2007>2}   {span:\u2007<{width}}   {moment.score:.4f}"
-            gr.Button(text, size="md").click(None, js=_PLAY % moment.start_seconds)
+            text = f"{rank:\u2007>2}   {span:\u2007<{width}}   {moment.score:.4f}   {moment.worth}"
+            gr.Button(text.rstrip(), size="md").click(None, js=_PLAY % moment.start_seconds)
 
 
 def _table(curve: Curve, moments: list[Moment], window: int) -> pd.DataFrame:

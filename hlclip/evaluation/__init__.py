@@ -11,9 +11,17 @@ reports             figures of a submission file
 moment_retrieval    the official moment retrieval metrics
 moments             ranked windows of a query from its saliency
 moment_rules        the rules that find them
+calibration         maps from scores to ratings (SciPy fits them)
 """
 
 from hlclip.evaluation.benchmarks import BENCHMARKS, Benchmark, benchmark_of, has_truth
+from hlclip.evaluation.calibration import (
+    Knots,
+    apply_map,
+    calibration_error,
+    fit_map,
+    reliability,
+)
 from hlclip.evaluation.domain_metrics import ALL
 from hlclip.evaluation.ensembling import ensemble
 from hlclip.evaluation.metrics import (
@@ -28,7 +36,7 @@ from hlclip.evaluation.metrics import (
 from hlclip.evaluation.moment_retrieval import query_moments
 from hlclip.evaluation.moment_rules import RULES, Rule
 from hlclip.evaluation.moments import FOCUS, Window, find_clips, find_moments
-from hlclip.evaluation.pooling import Border, Mode, pool, pool_padded, pooling_text
+from hlclip.evaluation.pooling import WINDOW, Border, Mode, pool, pool_padded, pooling_text
 from hlclip.evaluation.reference_rows import SEEDS, references
 from hlclip.evaluation.reports import report
 from hlclip.evaluation.splits import (

@@ -10,6 +10,9 @@ from hlclip.system import HlclipError
 Mode = Literal["mean", "max", "gaussian"]
 Border = Literal["neighbours", "zero", "edge"]
 
+WINDOW = 3
+"""Default window in clips for own videos, as in the bundled `params.yaml`."""
+
 WIDEST_SIGMA = 1000.0
 """Largest sigma of `gaussian`, in clips."""
 

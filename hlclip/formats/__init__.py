@@ -4,6 +4,7 @@ annotations         annotation rows in the QVHighlights format
 data_sets           names of data sets and protocols; clips with times of their own
 submissions         submission files in the QVHighlights format
 manifests           the index, and the items that a stage put into the store
+calibration         what the scores of a checkpoint are worth
 scores              cosines of every clip with its query; names of variants
 run_lock            dvc.lock: parameters, inputs and outputs of the last run
 safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
@@ -20,6 +21,15 @@ from hlclip.formats.annotations import (
     AnnotationError,
     Level,
     read_annotations,
+)
+from hlclip.formats.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    Pooling,
+    ScoreMap,
+    mean_of,
+    read_calibration,
+    write_calibration,
 )
 from hlclip.formats.data_sets import RETRIEVAL, Clips, ClipTimes, DataSet, Protocol
 from hlclip.formats.manifests import (
@@ -47,10 +57,12 @@ from hlclip.formats.safetensors_file import (
 )
 from hlclip.formats.scores import (
     ZERO_SHOT,
+    Origin,
     SplitScores,
     fine_tuned,
     pack,
     pooled,
+    read_origin,
     read_scores,
     submission_name,
     unpooled,

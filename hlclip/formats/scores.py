@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats.annotations import Annotation
-from hlclip.formats.safetensors_file import read_arrays, write_arrays
+from hlclip.formats.safetensors_file import read_arrays, read_facts, write_arrays
 from hlclip.formats.validation import refusing_damage
 
 ZERO_SHOT = "zero-shot"
@@ -60,6 +60,17 @@ class SplitScores:
         return np.array([row.clips for row in self.rows])
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The model that made scores."""
+
+    checkpoint: str
+    """sha256 of the file of the checkpoint."""
+    weights: str
+    """Fingerprint of the model before fine-tuning."""
+    clip_seconds: float
+
+
 def pack(
     rows: Sequence[Annotation], scores: dict[str, dict[int | str, NDArray[np.float32]]]
 ) -> SplitScores:
@@ -80,8 +91,14 @@ def pack(
     return SplitScores(list(rows), lengths, cosines)
 
 
-def write_scores(path: Path, splits: dict[str, SplitScores]) -> None:
-    """Write all splits to one file: same scores, same bytes."""
+def write_scores(
+    path: Path, splits: dict[str, SplitScores], *, checkpoint: str = "", weights: str = ""
+) -> None:
+    """Write all splits to one file: same scores, same bytes.
+
+    Args:
+        checkpoint, weights: see `Origin`.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     for split, part in splits.items():
         arrays[f"{split}/lengths"] = part.lengths
@@ -89,6 +106,8 @@ def write_scores(path: Path, splits: dict[str, SplitScores]) -> None:
             arrays[f"{split}/cosines/{variant}"] = matrix
     facts = {
         "clip_seconds": next(row.clip_seconds for part in splits.values() for row in part.rows),
+        "checkpoint": checkpoint,
+        "weights": weights,
         "splits": list(splits),
         "variants": {split: list(part.cosines) for split, part in splits.items()},
         "rows": {
@@ -117,3 +136,14 @@ def read_scores(path: Path) -> dict[str, SplitScores]:
             )
             for split in facts["splits"]
         }
+
+
+def read_origin(path: Path) -> Origin:
+    """The model that made the scores in a file of `write_scores`.
+
+    Raises:
+        DamagedFileError: it is damaged.
+    """
+    with refusing_damage(path, "score"):
+        facts = read_facts(path)
+        return Origin(**{name: facts[name] for name in ("checkpoint", "weights", "clip_seconds")})

@@ -2,6 +2,7 @@
 
     scorer           saliency curves of videos for queries
     moments          the best moments of a curve
+    ratings          what the scores of a model are worth
     output           the videos that a user names, and the files that scoring writes
     model_cache      facts of a model, remembered between commands
     pictures         pictures of a video at given times

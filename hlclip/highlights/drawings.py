@@ -78,13 +78,15 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
         text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
+        worth = moment.worth.replace(" ", "\n", 1)
+        axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=_ACCENT)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
         marker = "o" if len(middles) < 8 else ""
         axes.plot(middles, pooled, marker=marker, c=_ACCENT, label=f"mean of {window} clips")
         axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
-    axes.margins(y=0.16)
+    axes.margins(y=0.28 if any(moment.worth for moment in moments) else 0.16)
     axes.set_ylabel("cosine with the query")
     axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: clock(second)))
@@ -133,7 +135,8 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
         draw.text((_GAP, top + 14), f"{row + 1}", _ACCENT, _font(18))
-        draw.text((_GAP + 28, top + 14), f"{span}   {moment.score:.4f}", _INK, _font(18))
+        heading = f"{span}   {moment.score:.4f}   {moment.worth}".rstrip()
+        draw.text((_GAP + 28, top + 14), heading, _INK, _font(18))
         for column, clip in enumerate(rows[row]):
             left, upper = _GAP + column * cell[0], top + _HEADING
             sheet.paste(shown[clip], (left, upper))

@@ -1,24 +1,34 @@
 """The best moments of a video: ranges of seconds with a high saliency."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.evaluation import Rule, find_clips, pool
+from hlclip.evaluation import WINDOW, Rule, apply_map, find_clips, pool
+from hlclip.formats import ScoreMap
 from hlclip.system import HlclipError
 
-WINDOW = 3
-"""Pooling window in clips, as in the bundled `params.yaml`."""
+
+class Expected(NamedTuple):
+    """What scores are worth."""
+
+    rating: NDArray[np.float64]
+    """[clips], mean rating that annotators are expected to give, 0 (very bad) .. 4 (very good)."""
+    very_good: NDArray[np.float64]
+    """[clips], probability that an annotator rates the clip 4, 0..1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
     """Saliency of every clip of one video for one query.
 
-    Scores rank the clips of one curve; they do not compare between queries.
+    Scores rank the clips of one curve; they do not compare between queries. `expected` says what
+    they are worth, where the model has been measured on annotated videos.
 
     >>> import numpy as np
     >>> saliency = np.array([0.1, 0.1, 0.3, 0.2, 0.1], np.float32)
@@ -36,6 +46,22 @@ class Curve:
     duration: float
     """Seconds; the last clip may end after it, or up to half a clip before it."""
     clip_seconds: float
+    maps: Mapping[int, ScoreMap] = field(default_factory=dict)
+    """Pooling window in clips -> map from pooled scores to ratings; empty where there is none."""
+
+    def expected(self, window: int = WINDOW) -> Expected | None:
+        """Expected ratings of the pooled scores; None where there is no map for this window.
+
+        The maps were fitted on the annotated videos of the run's val split. They hold for videos
+        and queries like those.
+
+        Args:
+            window: pooling window in clips, odd; 1 is no pooling.
+        """
+        scores, found = pool(self.saliency, window), self.maps.get(window)
+        if found is None:
+            return None
+        return Expected(apply_map(found.rating, scores), apply_map(found.very_good, scores))
 
     def end_seconds(self, clip: int) -> float:
         """End of a clip in seconds, at most the end of the video."""
@@ -52,6 +78,15 @@ class Moment:
     """Pooled saliency of its best clip."""
     clips: range
     """Its clips, counted from 0."""
+    rating: float | None = None
+    """Expected rating of its best clip, 0..4; None where there is no map, see `Curve.expected`."""
+    very_good: float | None = None
+    """Probability 0..1 that an annotator rates its best clip 4; None where there is no map."""
+
+    @property
+    def worth(self) -> str:
+        """The expected rating in words, `3.1 of 4`; empty where there is no map."""
+        return "" if self.rating is None else f"{self.rating:.1f} of 4"
 
 
 def best_moments(
@@ -89,13 +124,16 @@ def best_moments(
         duration=curve.duration,
         min_seconds=min_seconds,
     )
+    expected = curve.expected(window)
     median = float(np.median(scores))
     moments: list[Moment] = []
     for clips, _ in found:
         start, end = clips.start * curve.clip_seconds, curve.end_seconds(clips.stop - 1)
-        score = float(scores[clips.start : clips.stop].max())
+        best = clips.start + int(scores[clips.start : clips.stop].argmax())
+        score = float(scores[best])
         if score >= median or not moments:
-            moments.append(Moment(start, end, score, clips))
+            worth = [float(each[best]) for each in expected or ()]
+            moments.append(Moment(start, end, score, clips, *worth))
     return sorted(moments, key=lambda moment: -moment.score)
 
 

@@ -76,13 +76,17 @@ def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
 def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
     """Write a row for each clip: its range in seconds, score, pooled score, and moment.
 
-    `moment` is the rank of the moment, 1 for the best; it is empty for a clip of no moment.
+    `moment` is the rank of the moment, 1 for the best; it is empty for a clip of no moment. Where
+    the model has a map for the window, `rating` and `very_good` of the pooled score follow.
     """
     rows: list[list[object]] = [
         ["qid", "vid", "query", "start", "end", "score", "pooled", "moment"]
     ]
     for answer in answers:
         curve = answer.curve
+        expected = curve.expected(window)
+        if expected and len(rows) == 1:
+            rows[0] += expected._fields
         ranks = {
             clip: rank for rank, moment in enumerate(answer.moments, 1) for clip in moment.clips
         }
@@ -90,7 +94,8 @@ def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
         for clip, (score, mean) in enumerate(zip(curve.saliency, pooled, strict=True)):
             start, end = f"{clip * curve.clip_seconds:g}", f"{curve.end_seconds(clip):g}"
             facts = [answer.qid, answer.vid, curve.query, start, end]
-            rows.append([*facts, score, mean, ranks.get(clip, "")])
+            worth = [f"{each[clip]:.4f}" for each in expected or ()]
+            rows.append([*facts, score, mean, ranks.get(clip, ""), *worth])
     write_table(path, rows)
 
 
@@ -106,7 +111,7 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
                 "duration": answer.curve.duration,
                 "clip_seconds": answer.curve.clip_seconds,
                 "moments": [
-                    dict(zip(("start", "end", "score"), _row(moment), strict=True))
+                    dict(zip(("start", "end", "score"), _row(moment), strict=True)) | _worth(moment)
                     for moment in answer.moments
                 ],
             }
@@ -119,6 +124,12 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
 
 def _row(moment: Moment) -> tuple[float, float, float]:
     return moment.start_seconds, moment.end_seconds, moment.score
+
+
+def _worth(moment: Moment) -> dict[str, float | None]:
+    if moment.rating is None:
+        return {}
+    return {"rating": moment.rating, "very_good": moment.very_good}
 
 
 _VIDEO_NAME = re.compile(

@@ -7,7 +7,7 @@ head needs the model for each score, as its head compares all clips of a video f
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import distribution
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import read_facts
+from hlclip.formats import ScoreMap, read_facts
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
+from hlclip.highlights.ratings import find_maps
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
 from hlclip.system import HlclipError
 from hlclip.video import HASHES, VideoError, VideoFile, check_plain, inspect_videos
@@ -45,10 +46,17 @@ class Scorer:
     """
 
     def __init__(
-        self, facts: ModelFacts, load_model: "Callable[[], FeatureExtractor]", *, store: Path
+        self,
+        facts: ModelFacts,
+        load_model: "Callable[[], FeatureExtractor]",
+        *,
+        store: Path,
+        maps: Mapping[int, ScoreMap] | None = None,
     ) -> None:
         self.clip_seconds = facts.clip_seconds
         self._temporal = facts.temporal
+        self.maps = dict(maps or {})
+        """See `Curve.maps`."""
         self._frames_header = facts.frames
         self._load_model = load_model
         self._root = store
@@ -99,7 +107,7 @@ class Scorer:
             return (seen * text).sum(-1)
 
         return [
-            Curve(path, query, saliency(text), duration, self.clip_seconds)
+            Curve(path, query, saliency(text), duration, self.clip_seconds, self.maps)
             for query, text in zip(queries, texts, strict=True)
         ]
 
@@ -134,6 +142,7 @@ def load_scorer(
     device: str = "auto",
     dtype: Literal["float16", "bfloat16", "float32"] | None = None,
     store: Path | None = None,
+    calibration: Path | str | None = None,
 ) -> Scorer:
     """Load a tuned checkpoint, or zero-shot CLIP, to score videos.
 
@@ -147,12 +156,15 @@ def load_scorer(
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
             else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
         store: folder of the store; None is the pipeline's, see `store_root`.
+        calibration: `calibration.json` of a run, which says what scores are worth; None is the one
+            in the folder of the checkpoint, if there is one.
 
     Raises:
         HlclipError: no checkpoint and no model, or a name of neither.
         CheckpointError: the checkpoint is damaged or belongs to other weights.
         EncoderError: the model cannot be loaded.
         DeviceError: the device does not exist.
+        StaleFileError: the named calibration belongs to another model.
     """
     if pretrained is not None and model is None:
         raise HlclipError(f"pretrained {pretrained!r} without a model", "name the model too")
@@ -186,7 +198,9 @@ def load_scorer(
             raise HlclipError("the files of the model have changed meanwhile", "run again")
         return loaded
 
-    return Scorer(remembered or load().facts, load, store=store)
+    facts = remembered or load().facts
+    maps = find_maps(None if calibration is None else Path(calibration), path, facts)
+    return Scorer(facts, load, store=store, maps=maps)
 
 
 def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:

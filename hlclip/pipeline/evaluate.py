@@ -30,6 +30,7 @@ from hlclip.evaluation import (
 )
 from hlclip.formats import (
     ZERO_SHOT,
+    Origin,
     Prediction,
     SplitScores,
     check_origin,
@@ -41,6 +42,7 @@ from hlclip.formats import (
     write_submission,
 )
 from hlclip.params import MomentsParams, Params, PoolParams, trains
+from hlclip.pipeline.calibration import calibrate
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.pipeline.figures import Metrics, entry, table
 from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
@@ -96,10 +98,8 @@ def evaluate_splits(
     moments: MomentsParams,
     *,
     metrics: Path,
-    predictions: Path,
-    plot: Path,
-    rules: Path,
-    examples: Path,
+    outputs: Path,
+    origin: Origin,
 ) -> dict[str, Metrics]:
     """Measure each variant without and with saliency pooling; reads scores only, no video.
 
@@ -112,14 +112,9 @@ def evaluate_splits(
 
     Args:
         metrics: JSON file to write.
-        predictions: folder for `<split>-<variant>.jsonl`, in the QVHighlights submission format;
-            other files in it are removed.
-        plot: CSV file to write: split (val), variant, mode, window or sigma, mAP (the headline
-            metric of the data set, at VeryGood), HIT@1 at VeryGood (empty where it is not
-            measured).
-        rules: CSV file to write: split (val), variant, rule, and the moment retrieval metrics of
-            the pooled scores.
-        examples: CSV file to write: saliency of three queries of val, see `pipeline.examples`.
+        outputs: folder of the other files, which docs/data.md lists. Files in its `predictions/`
+            that are not written are removed.
+        origin: of the scores, see `pipeline.calibration`.
 
     Returns:
         split -> figures; splits without ground truth are left out.
@@ -146,8 +141,9 @@ def evaluate_splits(
     written: dict[str, dict[str, Any]] = {}
     example_lines: list[tuple[object, ...]] = []
     submissions: list[Path] = []
+    all_matrices: dict[str, dict[str, NDArray[np.float32]]] = {}  # by split; complete
     for split, scores in splits.items():
-        matrices: dict[str, NDArray[np.float32]] = {}  # complete, [queries, clips]
+        matrices = all_matrices.setdefault(split, {})
         for name in variants:
             matrices[name] = complete(scores.cosines[name], scores.lengths, scores.clips)
             matrices[pooled(name)] = _pooled(scores, name, pool.mode, widths[name], pool.border)
@@ -159,10 +155,10 @@ def evaluate_splits(
             found = find_all_moments(scores.rows, list(matrix), settings[unpooled(name)])
             if split in truths and _has_windows(scores):
                 measured[split][name] |= moment_groups(truths[split], found)
-            submissions.append(predictions / submission_name(split, name))
+            submissions.append(outputs / "predictions" / submission_name(split, name))
             write_submission(submissions[-1], _answers(scores, matrix, found))
         written[split] = entry(scores, measured.get(split), next(iter(settings.values())))
-    _remove_others(predictions, submissions)
+    _remove_others(outputs / "predictions", submissions)
     key, width = pool.width
     if width == "best":
         written[key] = widths
@@ -170,21 +166,28 @@ def evaluate_splits(
     if moments.rule == "best":
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
+    written |= calibrate(splits, all_matrices, pool, widths, origin=origin, outputs=outputs)
     write_json(metrics, written)
     sweep = [
         ("val", name, mode, *(("", w) if mode == "gaussian" else (w, "")), *figures)
         for name, compared_on_val in compared.items()
         for (mode, w), figures in compared_on_val.items()
     ]
-    write_table(plot, [("split", "variant", "mode", "window", "sigma", "mAP", "HIT@1"), *sweep])
+    write_table(
+        outputs / "window.csv",
+        [("split", "variant", "mode", "window", "sigma", "mAP", "HIT@1"), *sweep],
+    )
     lines = [
         ("val", name, str(setting), *figures.values())
         for name, compared_on_val in rules_compared.items()
         for setting, figures in compared_on_val.items()
     ]
     columns = [list(figures) for by in rules_compared.values() for figures in by.values()]
-    write_table(rules, [("split", "variant", "rule", *next(iter(columns), MOMENT_METRICS)), *lines])
-    write_table(examples, [COLUMNS, *example_lines])
+    write_table(
+        outputs / "moments.csv",
+        [("split", "variant", "rule", *next(iter(columns), MOMENT_METRICS)), *lines],
+    )
+    write_table(outputs / "saliency.csv", [COLUMNS, *example_lines])
     if measured:
         references = {split: written[split].get("references", {}) for split in measured}
         log.info("%s", table(measured, benchmark_of(next(iter(splits.values())).rows), references))

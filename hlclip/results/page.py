@@ -66,6 +66,8 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
         meanings=RULES,
         summary=[*tables.summary(run), *further],
         titles=TITLES,
+        reliability=_reliability(run),
+        errors=tables.errors(run),
         coverage=tables.coverage(run),
         missing=tables.missing(run),
         thumbnails=thumbnails,
@@ -142,6 +144,8 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
             run.widths if mode == run.params.pool.mode else {},
             title=f"{'sigma' if mode == 'gaussian' else 'window'} (clips)",
         )
+    for name, rows in _reliability(run).items():
+        specs[name] = charts.reliability(rows, run.variants)
     rated = next((part.scores.rows for part in run.splits.values() if part.precision), [])
     annotators = rated[0].annotators if rated else 0
     rating_scale = rated[0].rating_scale if rated else (0, 1)
@@ -153,12 +157,26 @@ def _data(run: Run, thumbnails: Thumbnails) -> dict[str, Any]:
         "charts": specs,
         "annotators": annotators,
         "lowest": rating_scale[0],
-        "saliency": charts.saliency(run.variants, annotators=annotators, rating_scale=rating_scale),
+        "saliency": charts.saliency(
+            run.variants,
+            annotators=annotators,
+            rating_scale=rating_scale,
+            expected=bool(run.maps),
+        ),
+        "maps": run.maps,
         "splits": {
             split: {**pack_split(run, split), "thumbnails": thumbnails.pictures.get(split, {})}
             for split in run.splits
         },
     }
+
+
+def _reliability(run: Run) -> dict[str, list[dict[str, str]]]:
+    """Name of the chart of each split and scale -> its rows."""
+    charts: dict[str, list[dict[str, str]]] = {}
+    for row in run.reliability:
+        charts.setdefault(f"{row['split']}: {row['scale']}", []).append(row)
+    return charts
 
 
 def _vega() -> Markup:

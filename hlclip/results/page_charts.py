@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 
+from hlclip.formats import unpooled
 from hlclip.results.page_queries import MOMENTS
 
 COLOURS = ("#71808f", "#d9622b", "#2f7fb8", "#3c8f5a")
@@ -79,22 +80,54 @@ def _marked_lines(base: alt.Chart, *, height: int, rings: bool = True, **mark: A
     return chart.properties(width="container", height=height).to_dict()
 
 
-def saliency(variants: Sequence[str], *, annotators: int, rating_scale: tuple[int, int]) -> Spec:
+def reliability(rows: Sequence[dict[str, str]], variants: Sequence[str]) -> Spec:
+    """What scores promised over what annotators gave, of one split and scale; right on the line.
+
+    Args:
+        rows: of outputs/reliability.csv.
+        variants: those without SP, in the order of their colours.
+    """
+    scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
+    values = [
+        {"expected": float(row["expected"]), "observed": float(row["observed"])}
+        | {"variant": unpooled(row["variant"]), "clips": int(row["clips"])}
+        for row in rows
+    ]
+    base = alt.Chart(alt.Data(values=values)).encode(
+        x=alt.X("expected:Q").title("expected"), y=alt.Y("observed:Q").title("given by annotators")
+    )
+    equal = base.mark_line(color=COLOURS[0], strokeDash=[4, 4]).encode(y="expected:Q")
+    drawn = base.encode(
+        color=alt.Color("variant:N").title(None).scale(scale),
+        tooltip=["variant:N", "expected:Q", "observed:Q", "clips:Q"],
+    )
+    points = drawn.mark_point(filled=True, opacity=1).encode(
+        size=alt.Size("clips:Q").legend(None).scale(range=[30, 300])
+    )
+    chart = equal + drawn.mark_line(strokeWidth=1) + points
+    return chart.properties(width="container", height=240).to_dict()
+
+
+def saliency(
+    variants: Sequence[str], *, annotators: int, rating_scale: tuple[int, int], expected: bool
+) -> Spec:
     """Curves of one query before and after pooling; below them ratings and moments.
 
     The script of the page fills in the width and three data sets for the query that is opened:
     `clips` with `start`, `end`, `middle` in seconds, the score `raw<n>` and the pooled score
-    `sp<n>` of variant n, and `ratings` as text; `ratings` with `start`, `end`, `annotator`,
-    `rating`; `peaks` with `middle`, `letter` and the pooled score `sp`; `moments` with `start`,
-    `end`, and `row`: `truth` or the rank of a prediction. A query without ratings leaves out the
-    panel after the variants.
+    `sp<n>` of variant n, if `expected` also its expected rating `worth<n>`, and `ratings` as text;
+    `ratings` with `start`, `end`, `annotator`, `rating`; `peaks` with `middle`, `letter` and the
+    pooled score `sp`; `moments` with `start`, `end`, and `row`: `truth` or the rank of a
+    prediction. A query without ratings leaves out the panel after the variants.
 
     Args:
         annotators: 0 if no query has ratings.
         rating_scale: lowest and highest rating.
+        expected: the run has maps from scores to ratings.
     """
     panels = [
-        _panel(number, name, last=name == variants[-1]) for number, name in enumerate(variants)
+        _panel(number, name, last=name == variants[-1], expected=expected)
+        for number, name in enumerate(variants)
     ]
     strips = [_ratings(annotators, rating_scale)] if annotators else []
     strips.append(_moments(len(variants) - 1))
@@ -102,7 +135,9 @@ def saliency(variants: Sequence[str], *, annotators: int, rating_scale: tuple[in
     return chart.to_dict()
 
 
-def _panel(number: int, variant: str, *, last: bool) -> alt.LayerChart | alt.FacetChart:
+def _panel(
+    number: int, variant: str, *, last: bool, expected: bool
+) -> alt.LayerChart | alt.FacetChart:
     x = alt.X("middle:Q").title(None).scale(nice=False).axis(**UNLABELLED)
     colour = COLOURS[number % len(COLOURS)]
     clips = alt.Chart(alt.NamedData("clips"))
@@ -122,6 +157,7 @@ def _panel(number: int, variant: str, *, last: bool) -> alt.LayerChart | alt.Fac
             dots.mark_point(color=colour, filled=True, size=70, opacity=1),
             dots.mark_text(dy=-13, fontWeight="bold", color=colour).encode(text="letter:N"),
         ]
+    worth = alt.Tooltip(f"worth{number}:Q").title("expected rating, of 4").format(".1f")
     hover = clips.mark_rect(opacity=0).encode(
         x=alt.X("start:Q"),
         x2="end:Q",
@@ -129,6 +165,7 @@ def _panel(number: int, variant: str, *, last: bool) -> alt.LayerChart | alt.Fac
             alt.Tooltip("time:N"),
             alt.Tooltip(f"raw{number}:Q").title(variant).format(".3f"),
             alt.Tooltip(f"sp{number}:Q").title("pooled").format(".3f"),
+            *([worth] if expected else []),
             alt.Tooltip("ratings:N"),
         ],
     )

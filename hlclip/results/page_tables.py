@@ -80,6 +80,22 @@ def _groups(run: Run, title: str, figures: Groups) -> Groups:
     return groups | ({"Moments": figures["moments"]} if "moments" in figures else {})
 
 
+def errors(run: Run) -> list[Table]:
+    """How far the maps from scores to ratings are off, a table for each split."""
+    heads = ("MAE of the rating", "ECE of Very Good (%)")
+    return [
+        Table(
+            caption=f"{split}: errors of the expected ratings",
+            corner="variant",
+            groups={"": heads},
+            rows={
+                n: _texts(f"{each['MAE']:.2f}", f"{each['ECE']:.2f}") for n, each in part.items()
+            },
+        )
+        for split, part in run.errors.items()
+    ]
+
+
 def coverage(run: Run) -> Table:
     """Queries, videos and missing videos of each split of the data set."""
     rows = {}

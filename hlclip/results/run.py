@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hlclip.evaluation import (
     Benchmark,
     Groups,
+    Knots,
     Setting,
     Window,
     benchmark_of,
@@ -27,17 +28,22 @@ from hlclip.evaluation import (
 )
 from hlclip.formats import (
     LOCK_FILE,
+    Calibration,
     Index,
     Manifest,
+    Pooling,
     SplitScores,
+    mean_of,
     pooled,
     read_answers,
+    read_calibration,
     read_facts,
     read_index,
     read_lock,
     read_manifests,
     read_scores,
     submission_name,
+    unpooled,
 )
 from hlclip.params import Params, check_params
 from hlclip.results.experiments import METRICS_FILE, RESTORE
@@ -54,6 +60,8 @@ _FILES = (
     "outputs/score.safetensors",
     "outputs/predictions",
     "outputs/window.csv",
+    "outputs/calibration.json",
+    "outputs/reliability.csv",
 )
 """Outputs that the report reads."""
 
@@ -115,6 +123,15 @@ class Run:
 
     `width` is the window in clips, of `gaussian` the sigma.
     """
+    maps: dict[str, Knots]
+    """Variant, with and without SP -> map from its scores to expected ratings, 0..4; may be empty.
+    """
+    without_maps: str
+    """Why there are no maps; empty if there are some."""
+    errors: dict[str, dict[str, dict[str, float]]]
+    """split -> variant with SP -> errors of its map, see `hlclip.pipeline.calibration`."""
+    reliability: list[dict[str, str]]
+    """Rows of outputs/reliability.csv."""
     index: Index
     frames: Manifest
 
@@ -150,6 +167,7 @@ def read_run(folder: Path) -> Run:
     variants = list(next(iter(splits.values())).cosines)
     key, width = params.pool.width
     widths = {name: metrics.get(key, {}).get(name, width) for name in variants}
+    calibration = _read(outputs / "calibration.json", read_calibration)
     return Run(
         params=params,
         variants=variants,
@@ -166,11 +184,23 @@ def read_run(folder: Path) -> Run:
         history=_read(outputs / "train.csv", _read_history),
         kept_epoch=facts.get("chosen", {}).get("epoch"),
         by_width=_read(outputs / "window.csv", _read_by_width),
+        maps=_maps(calibration, params, widths),
+        without_maps=calibration.missing,
+        errors=metrics.get("calibration", {}),
+        reliability=_read(outputs / "reliability.csv", _read_csv),
         index=_read(outputs / "index.json", read_index),
         frames=_read(
             outputs / "frames.json", lambda path: read_manifests(path, "frames")["frames"]
         ),
     )
+
+
+def _maps(calibration: Calibration, params: Params, widths: dict[str, float]) -> dict[str, Knots]:
+    poolings = {name: mean_of(1) for name in widths}
+    for name, width in widths.items():
+        poolings[pooled(name)] = Pooling(params.pool.mode, float(width), params.pool.border)
+    found = {name: calibration.find(unpooled(name), by) for name, by in poolings.items()}
+    return {name: each.rating for name, each in found.items() if each is not None}
 
 
 def _params(folder: Path) -> Params:

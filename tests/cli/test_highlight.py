@@ -19,8 +19,16 @@ from typer.testing import CliRunner, Result
 import hlclip
 from hlclip import Moment, best_moments
 from hlclip.cli import app
+from hlclip.formats import (
+    Calibration,
+    Origin,
+    ScoreMap,
+    mean_of,
+    write_calibration,
+)
 from hlclip.formats.submissions import read_submission
 from hlclip.highlights import clock
+from hlclip.model import load_encoder
 from tests.films import copy, ffmpeg, film
 from tests.models import save_model, tiny_config
 
@@ -89,6 +97,48 @@ def test_python_gives_the_same(model: str, here: Path) -> None:
         {"start": m.start_seconds, "end": m.end_seconds, "score": m.score} for m in moments
     ]
     assert answer["duration"] == pytest.approx(40, abs=0.1)
+
+
+def calibration(model: str, path: Path) -> Path:
+    """What zero-shot scores of the model are worth at windows 1 and 3: 1.2 and 3.4, wherever."""
+    origin = Origin("c" * 64, load_encoder(model, None, cached_blocks=2).fingerprint(), 2.0)
+    maps = [
+        ScoreMap("zero-shot", mean_of(window), ((0.0, rating),), ((0.0, 0.5),))
+        for window, rating in ((1, 1.2), (3, 3.4))
+    ]
+    write_calibration(path, Calibration(origin, 500, "", tuple(maps)))
+    return path
+
+
+def test_a_score_is_shown_as_the_rating_that_it_is_worth(model: str, here: Path) -> None:
+    file = calibration(model, here / "of-a-run.json")
+    plain = run(model, "holiday.mp4", "a dog").stdout.splitlines()
+    rated = run(model, "holiday.mp4", "a dog", "--calibration", file)
+    assert (rated.exit_code, rated.stderr) == (0, "")
+    moments = plain[1:-1]
+    assert rated.stdout.splitlines() == [plain[0], *(f"{m}   3.4 of 4" for m in moments), plain[-1]]
+    with (here / "highlights" / "scores.csv").open(newline="") as written:
+        rows = list(csv.DictReader(written))
+    assert {(row["rating"], row["very_good"]) for row in rows} == {("3.4000", "0.5000")}
+    unpooled = run(model, "holiday.mp4", "a dog", "--calibration", file, "--window", 1, "--json")
+    (answer,) = json.loads(unpooled.stdout)["answers"]
+    assert {moment["rating"] for moment in answer["moments"]} == {1.2}
+
+
+def test_a_window_without_ratings_is_said(model: str, here: Path) -> None:
+    file = calibration(model, here / "of-a-run.json")
+    result = run(model, "holiday.mp4", "a dog", "--calibration", file, "--window", 5)
+    assert result.exit_code == 0
+    assert result.stderr == "--window 5: without ratings, which were measured for 1 and 3\n"
+    assert "of 4" not in result.stdout
+
+
+def test_the_calibration_of_another_model_is_refused(model: str, here: Path) -> None:
+    file = calibration(save_model(here / "other", tiny_config(), seed=1), here / "of-a-run.json")
+    result = run(model, "holiday.mp4", "a dog", "--calibration", file)
+    assert result.exit_code == 2
+    assert "of-a-run.json: is of another run: weights is" in result.stderr
+    assert not (here / "highlights").exists()
 
 
 def test_plot_sheet_and_film(model: str, here: Path) -> None:

@@ -25,7 +25,9 @@ import requests
 from typer.testing import CliRunner
 
 from hlclip.cli import app
+from hlclip.formats import Calibration, Origin, ScoreMap, mean_of, write_calibration
 from hlclip.highlights.scorer import Scorer, load_scorer
+from hlclip.model import load_encoder
 from hlclip.system.errors import HlclipError
 from tests.films import film
 from tests.models import save_model, tiny_config
@@ -164,7 +166,12 @@ def started(folder: Path, *options: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("demo")
-    with started(folder, "--max-mb", "4", "--max-minutes", "2") as server:
+    weights = load_encoder(f"local-dir:{SAMPLE}", None, cached_blocks=2).fingerprint()
+    worth = ScoreMap("zero-shot", mean_of(3), ((0.0, 1.5),), ((0.0, 0.1),))
+    file = tmp_path_factory.mktemp("run") / "calibration.json"
+    write_calibration(file, Calibration(Origin("", weights, 2.0), 500, "", (worth,)))
+    options = ("--max-mb", "4", "--max-minutes", "2", "--calibration", str(file))
+    with started(folder, *options) as server:
         yield server
         end(server, signal.SIGTERM)  # after all that the tests uploaded and were refused
 
@@ -204,10 +211,11 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     expect(page.get_by_text(HOSTILE, exact=True).last).to_be_visible()  # as text
 
     words = re.fullmatch(
-        r"[\s\u2007]*2\s+(\d):(\d\d) - \S+\s+0\.\d{4}", moments.nth(1).inner_text()
+        r"[\s\u2007]*2\s+(\d):(\d\d) - \S+\s+0\.\d{4}\s+1\.5 of 4", moments.nth(1).inner_text()
     )
     assert words, moments.nth(1).inner_text()
     second = int(words[1]) * 60 + int(words[2])
+    expect(page.get_by_text("is the rating that people are expected to give")).to_be_visible()
     # Where it lands, noted by the page: it plays on while a loaded machine gets round to asking.
     page.evaluate(
         """() => {

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hlclip.formats import read_calibration, read_facts
+from hlclip.system import sha256_of
 from tests.e2e.conftest import CLIPS, Project, add_video, stages_run
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,14 @@ def test_the_submission_file_measures_as_metrics_json_says(finished: Project, tm
         assert list(moments) == ["R1@0.5", "R1@0.7", "mAP@0.5", "mAP@0.75", "mAP"]
 
 
+def test_the_calibration_belongs_to_the_checkpoint(finished: Project):
+    calibration = read_calibration(finished.root / "outputs/calibration.json")
+    checkpoint = finished.root / "outputs/train.safetensors"
+    assert calibration.origin.checkpoint == sha256_of(checkpoint)
+    assert calibration.origin.weights == read_facts(checkpoint)["weights"]
+    assert calibration.missing.startswith("val has ")  # a handful of clips
+
+
 def test_a_second_run_does_nothing(project: Project):
     assert stages_run(project.run("dvc", "repro")) == []
 
@@ -67,7 +77,8 @@ def test_another_pooling_runs_evaluate_only(settings: tuple[str, ...], project: 
     after = project.outputs()
     changed = {name for name in before if before[name] != after[name]}
     pooled = {n for n in before if n.endswith("-SP.jsonl")}
-    assert changed <= {"metrics.json", "outputs/saliency.csv", "outputs/moments.csv"} | pooled
+    of_val = {f"outputs/{n}" for n in ("saliency.csv", "moments.csv", "calibration.json")}
+    assert changed <= {"metrics.json", "outputs/reliability.csv"} | of_val | pooled
     assert any(name.endswith("-SP.jsonl") for name in changed)
 
 

@@ -11,7 +11,15 @@ OUTPUTS = {
     "activations": ["activations.json"],
     "train": ["train.safetensors", "train.csv"],
     "score": ["score.safetensors"],
-    "evaluate": ["predictions", "window.csv", "moments.csv", "saliency.csv", "../metrics.json"],
+    "evaluate": [
+        "predictions",
+        "window.csv",
+        "moments.csv",
+        "saliency.csv",
+        "calibration.json",
+        "reliability.csv",
+        "../metrics.json",
+    ],
 }
 """Stage -> what it writes, from `outputs`."""
 

@@ -1,5 +1,6 @@
 """Pictures of a video, the chart of a curve and the contact sheet."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_a_chart_shades_its_moments(tmp_path: Path) -> None:
             shares.append((np.asarray(chart.convert("RGB")) == shade).all(axis=2).mean())
     assert shares[0] < 0.001  # some pixel of a frame may have the colour
     assert shares[1] > 0.03
+
+
+def test_ratings_are_drawn_where_there_are_some(tmp_path: Path) -> None:
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
+    plain = best_moments(curve, top=1)
+    drawn = []
+    for moments in (plain, [replace(plain[0], rating=3.1)], [replace(plain[0], rating=2.9)]):
+        plot_curve(curve, moments, tmp_path / "plot.png")
+        contact_sheet(curve, moments, tmp_path / "sheet.png")
+        drawn.append([(tmp_path / f"{name}.png").read_bytes() for name in ("plot", "sheet")])
+    assert len({chart for chart, _ in drawn}) == len({sheet for _, sheet in drawn}) == 3
 
 
 @pytest.mark.parametrize("query", ["costs $5, or $6_x", "собака", "<b> & \\alpha {", "x" * 300])

@@ -20,6 +20,7 @@ from hlclip.formats import (
 )
 from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, evaluate_splits
+from tests.runs import ORIGIN
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours", sigma=1)
 BEST = PoolParams(window="best", mode="mean", border="neighbours", sigma=1)
@@ -66,10 +67,8 @@ def run(
         pool,
         moments,
         metrics=folder / "metrics.json",
-        predictions=folder / "predictions",
-        plot=folder / "window.csv",
-        rules=folder / "moments.csv",
-        examples=folder / "saliency.csv",
+        outputs=folder,
+        origin=ORIGIN,
     )
     return json.loads((folder / "metrics.json").read_text())
 

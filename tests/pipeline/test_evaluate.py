@@ -26,6 +26,7 @@ from hlclip.pipeline.evaluate import (
     evaluate_splits,
     table,
 )
+from tests.runs import ORIGIN
 
 POOL = PoolParams(window=3, mode="mean", sigma=1, border="neighbours")
 MOMENTS = MomentsParams(rule="consensus", focus=2)
@@ -71,10 +72,8 @@ def run(
         pool,
         moments,
         metrics=folder / "metrics.json",
-        predictions=folder / "predictions",
-        plot=folder / "window.csv",
-        rules=folder / "moments.csv",
-        examples=folder / "saliency.csv",
+        outputs=folder,
+        origin=ORIGIN,
     )
 
 

@@ -13,6 +13,7 @@ from hlclip.formats import Annotation, SplitScores, pack
 from hlclip.params import MomentsParams, PoolParams
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.examples import COLUMNS, EXAMPLES, example_rows
+from tests.runs import ORIGIN
 
 CLIPS = 8
 
@@ -102,10 +103,8 @@ def write(folder: Path, scores: SplitScores) -> Path:
         PoolParams(window=3, mode="mean", sigma=1, border="neighbours"),
         MomentsParams(rule="consensus", focus=2),
         metrics=folder / "metrics.json",
-        predictions=folder / "predictions",
-        plot=folder / "window.csv",
-        rules=folder / "moments.csv",
-        examples=folder / "saliency.csv",
+        outputs=folder,
+        origin=ORIGIN,
     )
     return folder / "saliency.csv"
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, expect
 from ruamel.yaml import YAML
 
 from hlclip.evaluation.splits import SETTINGS
+from hlclip.pipeline.calibration import COLUMNS as CALIBRATION_COLUMNS
+from hlclip.pipeline.calibration import RATING, VERY_GOOD
 from hlclip.pipeline.evaluate import SIGMAS, WINDOWS
 from hlclip.pipeline.examples import COLUMNS
 from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
@@ -61,6 +63,14 @@ SALIENCY = text(
         for second in (1.0, 3.0)
     ]
 )
+RELIABILITY = text(
+    [
+        dict(zip(CALIBRATION_COLUMNS, ("test", variant, scale, 0.1 * n, 0.09 * n, n), strict=True))
+        for variant in ("zero-shot (SP)", "HL-CLIP-2 (SP)")
+        for scale in (RATING, VERY_GOOD)
+        for n in range(1, 9)
+    ]
+)
 DATA = {
     "loss": HISTORY,
     "validation": [
@@ -71,6 +81,7 @@ DATA = {
     "outputs/window.csv": WINDOW_LINES,
     "outputs/moments.csv": MOMENT_LINES,
     "outputs/saliency.csv": SALIENCY,
+    "outputs/reliability.csv": RELIABILITY,
 }
 SAYS = {
     "loss": ("Training loss", "epoch", "loss (train.loss)"),
@@ -89,6 +100,13 @@ SAYS = {
         "consensus (focus 8)",
         "peaks",
         "40.00",
+    ),
+    "outputs/reliability.csv": (
+        "zero-shot (SP)",
+        "HL-CLIP-2 (SP)",
+        "mean rating, 0 to 4",
+        "share of Very Good, 0 to 1",
+        "given by the annotators",
     ),
     "outputs/saliency.csv": ("hard: a boat", "middling: a boat", "easy: a boat", "pooled"),
 }

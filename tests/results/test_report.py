@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from hlclip.cli import app
 from hlclip.evaluation import RULES, SETTINGS, Setting, ground_truth, query_precision
+from hlclip.formats import mean_of, read_calibration, write_calibration
 from hlclip.results import page_charts as charts
 from hlclip.results.experiments import METRICS
 from hlclip.results.page import render, write_report
@@ -115,10 +116,40 @@ def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path
     assert f"<dt>pooling</dt><dd>{text}</dd>" in render(read, Thumbnails())
 
 
+def test_scores_have_the_maps_of_the_run(run: Run, copied: Path):
+    calibration = read_calibration(copied / "outputs/calibration.json")
+    assert set(run.maps) == {"zero-shot", "zero-shot (SP)", "HL-CLIP-2", "HL-CLIP-2 (SP)"}
+    for name in run.variants:
+        for shown, window in ((name, 1), (f"{name} (SP)", 3)):
+            found = calibration.find(name, mean_of(window))
+            assert found is not None
+            assert run.maps[shown] == found.rating
+    page = Page(render(run, Thumbnails()))
+    assert page.data["maps"] == json.loads(json.dumps(run.maps))
+    metrics = json.loads((copied / "metrics.json").read_text())["calibration"]
+    assert run.errors == metrics
+    assert "test: errors of the expected ratings" in page.text
+    assert f"{metrics['test']['HL-CLIP-2 (SP)']['MAE']:.2f}" in page.text
+
+
+def test_a_run_without_maps_says_why(copied: Path, run: Run):
+    path = copied / "outputs/calibration.json"
+    found = read_calibration(path)
+    write_calibration(path, replace(found, maps=(), missing="val has 3 clips <b>"))
+    write_lock(copied, run.params)
+    other = read_run(copied)
+    assert other.maps == {}
+    page = Page(render(other, Thumbnails()))
+    assert "No scores are shown as ratings: val has 3 clips <b>." in page.text
+    assert "expected rating" not in json.dumps(page.data["saliency"])
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "metrics.json",
+        "outputs/calibration.json",
+        "outputs/reliability.csv",
         "outputs/score.safetensors",
         "outputs/train.safetensors",
         "outputs/train.csv",
@@ -380,14 +411,17 @@ def test_charts_are_valid(run: Run, rated: bool):
         charts.over_epochs(run.history, "loss", title="loss", kept_epoch=2),
         charts.over_widths(run.by_width["mean"], run.variants, run.widths, title="window"),
         charts.over_widths(run.by_width["gaussian"], run.variants, {}, title="sigma"),
-        charts.saliency(run.variants, annotators=3 if rated else 0, rating_scale=(0, 4)),
+        charts.saliency(
+            run.variants, annotators=3 if rated else 0, rating_scale=(0, 4), expected=rated
+        ),
+        charts.reliability(run.reliability, run.variants),
     ]
     for spec in specs:
         assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
 
 
 def test_a_variant_has_the_same_colour_in_the_plots_of_dvc():
-    for name in ("window", "saliency"):
+    for name in ("window", "saliency", "reliability"):
         assert json.dumps(list(charts.COLOURS)) in (ROOT / f".dvc/plots/{name}.json").read_text()
 
 
@@ -436,8 +470,8 @@ def test_every_table_has_a_caption_and_heads(run: Run):
     page = Page(render(run, Thumbnails()))
     tags = [tag for tag, _ in page.elements]
     # Two of results, each in a wide and a narrow form, one of training, one for each split with
-    # windows, then coverage, missing videos and parameters.
-    assert tags.count("table") == tags.count("caption") == 8 + len(run.by_width)
+    # windows, three of expected ratings, then coverage, missing videos and parameters.
+    assert tags.count("table") == tags.count("caption") == 11 + len(run.by_width)
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     charts_of_page = [a for _, a in page.elements if a.get("data-chart")]
     assert [a["data-chart"] for a in charts_of_page][:3] == ["loss", "val_mAP", "val_HIT@1"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from hlclip.evaluation import apply_map
 from hlclip.results.page import write_report
 from hlclip.results.run import read_run
 from tests.runs import GONE, finished_run
@@ -68,6 +69,32 @@ def test_every_chart_is_drawn(page: Page):
         assert chart.get_attribute("role") == "img"
         assert len(chart.get_attribute("aria-label") or "") > 40
     expect(page.locator("#extremes .chart svg")).to_have_count(4)
+
+
+def test_the_reliability_is_drawn(page: Page):
+    charts = page.locator("#worth [data-chart]")
+    expect(charts).to_have_count(2)  # rating and share of Very Good, on test
+    for chart in charts.all():
+        expect(chart.locator("svg")).to_be_visible()
+        assert chart.locator(".mark-symbol path").count() >= 4
+
+
+def test_a_clip_shows_the_rating_that_its_score_is_worth(page: Page, report: Path):
+    run = read_run(report.parent)
+    item = items(page).first
+    item.locator("summary").click()
+    seen: set[str] = set()
+    for clip in (1, 5, 9):
+        item.locator("svg .mark-rect path").nth(clip).hover(force=True)
+        tooltip = page.locator("#vg-tooltip-element")
+        expect(tooltip).to_contain_text("expected rating, of 4")
+        cells = [row.locator("td").all_inner_texts() for row in tooltip.locator("tr").all()]
+        shown = {key.removesuffix(":"): value for key, value in cells}
+        score = float(shown["pooled"].replace("\N{MINUS SIGN}", "-"))
+        low, high = apply_map(run.maps["zero-shot (SP)"], [score - 0.0005, score + 0.0005])
+        assert low - 0.051 <= float(shown["expected rating, of 4"]) <= high + 0.051
+        seen.add(shown["time"])
+    assert len(seen) > 1
 
 
 def test_best_and_worst_are_by_highlights_and_by_moments(page: Page):

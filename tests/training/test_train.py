@@ -35,6 +35,7 @@ from hlclip.training.fit import HISTORY
 from hlclip.training.optimizer import WeightAverage
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
+from tests.runs import ORIGIN
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
 
@@ -333,10 +334,8 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, select_
         PoolParams(window=3, mode="mean", sigma=1, border="neighbours"),
         MomentsParams(rule="consensus", focus=2),
         metrics=tmp_path / "metrics.json",
-        predictions=tmp_path / "predictions",
-        plot=tmp_path / "window.csv",
-        rules=tmp_path / "moments.csv",
-        examples=tmp_path / "saliency.csv",
+        outputs=tmp_path,
+        origin=ORIGIN,
     )
     variant = {"unpooled": "HL-CLIP-2", "pooled": "HL-CLIP-2 (SP)"}[select_on]
     table = json.loads((tmp_path / "metrics.json").read_text())["val"][variant]["VeryGood"]

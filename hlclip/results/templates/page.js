@@ -99,6 +99,16 @@
     draw(place, () => structuredClone(data.charts[place.dataset.chart]));
   }
 
+  // Linear between the knots of a map and level beyond them, as hlclip.evaluation.apply_map.
+  function worth(name, score) {
+    const knots = data.maps[name];
+    if (!knots) return null;
+    const next = knots.findIndex(([at]) => at >= score);
+    if (next <= 0) return knots[next < 0 ? knots.length - 1 : 0][1];
+    const [[from, low], [to, high]] = [knots[next - 1], knots[next]];
+    return low + (high - low) * (score - from) / (to - from);
+  }
+
   // --- One query: an item in a list that opens to curves and pictures. ---
 
   function saliencySpec(split, query, width) {
@@ -114,6 +124,7 @@
       pairs.forEach(([raw, pooled], n) => {
         row[`raw${n}`] = raw[clip];
         row[`sp${n}`] = pooled[clip];
+        row[`worth${n}`] = worth(data.variants[n] + SP, pooled[clip]);
       });
       const given = ratingsOf(split, query, clip);
       row.ratings = given === null ? "none" : given.join(", ");
