@@ -11,6 +11,7 @@ reports             figures of a submission file
 moment_retrieval    the official moment retrieval metrics
 moments             ranked windows of a query from its saliency
 moment_rules        the rules that find them
+consensus           the default rule
 calibration         maps from scores to ratings (SciPy fits them)
 """
 

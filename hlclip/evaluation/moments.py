@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlclip.evaluation.moment_rules import CANDIDATES, Rule, apart, consensus, iou, peaks, scaled
+from hlclip.evaluation.consensus import consensus
+from hlclip.evaluation.moment_rules import CANDIDATES, Rule, apart, iou, peaks, scaled
 from hlclip.system import HlclipError
 
 Window = tuple[float, float, float]

@@ -6,6 +6,7 @@
     train         the tail, fine-tuned from the cache
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
+    choices       what evaluate compares and chooses on val
     figures       figures as metrics.json and the log have them
     calibration   maps from scores to ratings, for evaluate
     examples      saliency curves of three queries, for a plot

@@ -9,24 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.evaluation import (
-    FOCUS,
     MOMENT_METRICS,
-    Border,
-    GroundTruth,
-    Mode,
-    Setting,
     Window,
     benchmark_of,
-    best_setting,
-    compare_settings,
     complete,
     find_all_moments,
     ground_truth,
     has_truth,
-    headline,
     measure,
     moment_groups,
-    pool_padded,
 )
 from hlclip.formats import (
     ZERO_SHOT,
@@ -43,28 +34,21 @@ from hlclip.formats import (
 )
 from hlclip.params import MomentsParams, Params, PoolParams, trains
 from hlclip.pipeline.calibration import calibrate
+from hlclip.pipeline.choices import (
+    EvaluateError,
+    choose_setting,
+    choose_width,
+    compare_rules,
+    compare_widths,
+    pooled_scores,
+)
 from hlclip.pipeline.examples import COLUMNS, example_rows
 from hlclip.pipeline.figures import Metrics, entry, table
-from hlclip.system import HlclipError, remove_leftovers, write_json, write_table
+from hlclip.system import remove_leftovers, write_json, write_table
 
 log = logging.getLogger(__name__)
 
 SCORES = Path("outputs/score.safetensors")
-
-WINDOWS = range(1, 16, 2)
-"""Pooling windows that are compared on val, for the plot and for `pool.window: best`."""
-
-SIGMAS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-"""Sigmas in clips that are compared on val, for the plot and for `pool.sigma: best`."""
-
-
-Width = tuple[Mode, float]
-"""Mode of a pooling, and its window or sigma in clips."""
-
-
-class EvaluateError(HlclipError):
-    """`best` is chosen on val, and val has no ground truth; or the splits are of several data
-    sets."""
 
 
 def scores_input(params: Params) -> dict[str, SplitScores]:
@@ -127,16 +111,16 @@ def evaluate_splits(
     }
     # Widths are compared on val only, so that none is chosen by its figures on test.
     compared = (
-        _compare_widths(splits["val"], truths["val"], pool, moments) if "val" in truths else {}
+        compare_widths(splits["val"], truths["val"], pool, moments) if "val" in truths else {}
     )
     variants = next(iter(splits.values())).cosines
-    widths = {name: _choose_width(compared.get(name, {}), pool) for name in variants}
+    widths = {name: choose_width(compared.get(name, {}), pool) for name in variants}
     rules_compared = (
-        _compare_rules(splits["val"], truths["val"], pool, widths)
+        compare_rules(splits["val"], truths["val"], pool, widths)
         if "val" in truths and _has_windows(splits["val"])
         else {}
     )
-    settings = {name: _choose_setting(rules_compared.get(name, {}), moments) for name in variants}
+    settings = {name: choose_setting(rules_compared.get(name, {}), moments) for name in variants}
     measured: dict[str, Metrics] = {}
     written: dict[str, dict[str, Any]] = {}
     example_lines: list[tuple[object, ...]] = []
@@ -146,7 +130,9 @@ def evaluate_splits(
         matrices = all_matrices.setdefault(split, {})
         for name in variants:
             matrices[name] = complete(scores.cosines[name], scores.lengths, scores.clips)
-            matrices[pooled(name)] = _pooled(scores, name, pool.mode, widths[name], pool.border)
+            matrices[pooled(name)] = pooled_scores(
+                scores, name, pool.mode, widths[name], pool.border
+            )
         if split in truths:
             measured[split] = {n: measure(truths[split], m) for n, m in matrices.items()}
             if split == "val" and truths[split].labels.size:
@@ -231,72 +217,3 @@ def _remove_others(folder: Path, files: Sequence[Path]) -> None:
     remove_leftovers(folder)
     for path in set(folder.glob("*.jsonl")) - set(files):
         path.unlink()
-
-
-def _pooled(
-    scores: SplitScores, variant: str, mode: Mode, width: float, border: Border
-) -> NDArray[np.float32]:
-    matrix, lengths = scores.cosines[variant], scores.lengths
-    matrix = pool_padded(matrix, lengths, width, mode=mode, border=border)
-    return complete(matrix, lengths, scores.clips)
-
-
-def _compare_widths(
-    val: SplitScores, truth: GroundTruth, pool: PoolParams, moments: MomentsParams
-) -> dict[str, dict[Width, tuple[float, float | None]]]:
-    """Variant -> width -> headline figure and HIT@1 on val."""
-    rule = "consensus" if moments.rule == "best" else moments.rule
-    setting = Setting(rule, FOCUS if moments.rule == "best" else moments.focus)
-    windows: Mode = "max" if pool.mode == "max" else "mean"
-    sweep: list[Width] = [
-        *((windows, window) for window in WINDOWS),
-        *(("gaussian", sigma) for sigma in SIGMAS),
-    ]
-    return {
-        name: {
-            width: headline(val.rows, truth, _pooled(val, name, *width, pool.border), setting)
-            for width in sweep
-        }
-        for name in val.cosines
-    }
-
-
-def _choose_width(compared: Mapping[Width, tuple[float, float | None]], pool: PoolParams) -> float:
-    """The window or sigma of params.yaml, or the best on val by mAP, the smallest of equals."""
-    key, width = pool.width
-    if width != "best":
-        return width
-    if not compared:
-        raise EvaluateError(
-            f"pool.{key} is best, which is chosen on val, but val has no ground truth",
-            f"give pool.{key} as a number",
-        )
-    widths = [width for width in compared if width[0] == pool.mode]
-    return max(widths, key=lambda width: compared[width][0])[1]
-
-
-def _compare_rules(
-    val: SplitScores, truth: GroundTruth, pool: PoolParams, widths: Mapping[str, float]
-) -> dict[str, dict[Setting, dict[str, float]]]:
-    """Variant -> setting -> moment retrieval metrics of the pooled scores on val."""
-    return {
-        name: compare_settings(
-            val.rows, truth, list(_pooled(val, name, pool.mode, widths[name], pool.border))
-        )
-        for name in val.cosines
-    }
-
-
-def _choose_setting(
-    compared: Mapping[Setting, Mapping[str, float]], moments: MomentsParams
-) -> Setting:
-    """The rule of params.yaml, or the best on val by MR mAP."""
-    if moments.rule != "best":
-        return Setting(moments.rule, moments.focus)
-    if not compared:
-        raise EvaluateError(
-            "moments.rule is best, which is chosen on val, but not all queries of val have "
-            "relevant_windows",
-            "name a rule as moments.rule, such as consensus",
-        )
-    return best_setting(compared)

@@ -1,10 +1,12 @@
 """Finished runs: tables over experiments, and the HTML report.
 
     experiments     finished runs as DVC's experiments record them
+    selection       experiments chosen and compared by their parameters
     table           the paper's tables: mean and standard deviation over seeds
     domains         other data sets: columns, means over domains, reference rows
     table_text      these tables as text, Markdown, CSV and JSON
-    run             the files of a finished run
+    run             a finished run, its files read and checked to belong together
+    run_files       a file of a run, refused where it is not as hlclip writes it
     page            the report as one HTML page (Altair)
     page_tables     tables of the report
     page_charts     charts of the report
@@ -18,9 +20,9 @@ from hlclip.results.experiments import (
     WORKSPACE,
     ExperimentsError,
     finished_experiments,
-    matching,
 )
 from hlclip.results.page_tables import seed_tables
 from hlclip.results.run import read_run
+from hlclip.results.selection import matching
 from hlclip.results.table import comparable, lines
 from hlclip.results.table_text import as_json, render

@@ -1,11 +1,9 @@
 """The files of a finished run, read and checked to belong together."""
 
-import csv
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from dvc.utils.flatten import unflatten
@@ -47,7 +45,7 @@ from hlclip.formats import (
 )
 from hlclip.params import Params, check_params
 from hlclip.results.experiments import METRICS_FILE, RESTORE
-from hlclip.system import HlclipError
+from hlclip.results.run_files import ReportError, read_csv, read_output
 
 _EVALUATE = "run `dvc repro --force evaluate`"
 
@@ -64,12 +62,6 @@ _FILES = (
     "outputs/reliability.csv",
 )
 """Outputs that the report reads."""
-
-_Content = TypeVar("_Content")
-
-
-class ReportError(HlclipError):
-    """A run is not finished, or its files are not of one run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +147,9 @@ def read_run(folder: Path) -> Run:
     """
     outputs = folder / "outputs"
     params = _params(folder)
-    metrics = _read(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
-    splits = _read(outputs / "score.safetensors", read_scores)
-    facts = _read(outputs / "train.safetensors", read_facts)
+    metrics = read_output(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
+    splits = read_output(outputs / "score.safetensors", read_scores)
+    facts = read_output(outputs / "train.safetensors", read_facts)
     if facts["train"] != params.train.model_dump(exclude={"device"}):
         raise ReportError(
             f"{folder / LOCK_FILE}: section train differs from the parameters of "
@@ -167,7 +159,7 @@ def read_run(folder: Path) -> Run:
     variants = list(next(iter(splits.values())).cosines)
     key, width = params.pool.width
     widths = {name: metrics.get(key, {}).get(name, width) for name in variants}
-    calibration = _read(outputs / "calibration.json", read_calibration)
+    calibration = read_output(outputs / "calibration.json", read_calibration)
     return Run(
         params=params,
         variants=variants,
@@ -181,15 +173,15 @@ def read_run(folder: Path) -> Run:
             split: _read_split(split, scores, metrics.get(split, {}), folder)
             for split, scores in splits.items()
         },
-        history=_read(outputs / "train.csv", _read_history),
+        history=read_output(outputs / "train.csv", _read_history),
         kept_epoch=facts.get("chosen", {}).get("epoch"),
-        by_width=_read(outputs / "window.csv", _read_by_width),
+        by_width=read_output(outputs / "window.csv", _read_by_width),
         maps=_maps(calibration, params, widths),
         without_maps=calibration.missing,
         errors=metrics.get("calibration", {}),
-        reliability=_read(outputs / "reliability.csv", _read_csv),
-        index=_read(outputs / "index.json", read_index),
-        frames=_read(
+        reliability=read_output(outputs / "reliability.csv", read_csv),
+        index=read_output(outputs / "index.json", read_index),
+        frames=read_output(
             outputs / "frames.json", lambda path: read_manifests(path, "frames")["frames"]
         ),
     )
@@ -206,7 +198,7 @@ def _maps(calibration: Calibration, params: Params, widths: dict[str, float]) ->
 def _params(folder: Path) -> Params:
     """The parameters of the run in dvc.lock, if the files that the report reads are its files."""
     path = folder / LOCK_FILE
-    lock = _read(path, read_lock)
+    lock = read_output(path, read_lock)
     if unfinished := [name for name in _FILES if name not in lock.outputs]:
         raise ReportError(
             f"{path}: no stage has made {', '.join(unfinished)}", "run `dvc repro`, then the report"
@@ -231,7 +223,7 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
     for variant in scores.cosines:
         for name in (variant, pooled(variant)):
             path = folder / "outputs" / "predictions" / submission_name(split, name)
-            rows = _read(path, lambda path: read_answers(path, scores.rows))
+            rows = read_output(path, lambda path: read_answers(path, scores.rows))
             matrix, lengths = pad([row.pred_saliency_scores or () for row in rows])
             if not np.array_equal(lengths, scores.clips):
                 raise ReportError(f"{path}: not one score for each clip", _EVALUATE)
@@ -270,37 +262,16 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
     )
 
 
-def _read(path: Path, read: Callable[[Path], _Content]) -> _Content:
-    if not path.exists():
-        raise ReportError(
-            f"{path}: not there",
-            "name the folder of a finished run, or run `dvc repro` in this one",
-        )
-    try:
-        return read(path)
-    except HlclipError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ReportError(
-            f"{path}: not as hlclip writes it ({error!r})", "remove it and run `dvc repro`"
-        ) from error
-
-
 def _read_history(path: Path) -> list[dict[str, float]]:
-    return [{name: float(text) for name, text in row.items() if text} for row in _read_csv(path)]
+    return [{name: float(text) for name, text in row.items() if text} for row in read_csv(path)]
 
 
 def _read_by_width(path: Path) -> dict[str, list[dict[str, Any]]]:
     by_mode: dict[str, list[dict[str, Any]]] = {}
-    for row in _read_csv(path):
+    for row in read_csv(path):
         values = {name: float(row[name]) for name in ("mAP", "HIT@1") if row[name]}
         width = float(row["window"] or row["sigma"])
         by_mode.setdefault(row["mode"], []).append(
             {"variant": row["variant"], "width": width, **values}
         )
     return by_mode
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

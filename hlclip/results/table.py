@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 from hlclip.formats import ZERO_SHOT, Level, unpooled
 from hlclip.results.domains import SD, Columns, columns, mean_of_references, mean_over_domains
-from hlclip.results.experiments import (
-    Experiment,
-    ExperimentsError,
-    by_number,
-    check_known,
-    following,
-)
+from hlclip.results.experiments import Experiment, ExperimentsError
+from hlclip.results.selection import by_number, check_known, following
 
 PAPER = {
     ("val", ZERO_SHOT): {"mAP": 37.01, "HIT@1": 63.03},

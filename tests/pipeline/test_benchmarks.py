@@ -19,7 +19,8 @@ from hlclip.formats import (
     write_scores,
 )
 from hlclip.params import MomentsParams, PoolParams
-from hlclip.pipeline.evaluate import WINDOWS, EvaluateError, evaluate_splits
+from hlclip.pipeline.choices import WINDOWS, EvaluateError
+from hlclip.pipeline.evaluate import evaluate_splits
 from tests.runs import ORIGIN
 
 POOL = PoolParams(window=3, mode="mean", border="neighbours", sigma=1)

@@ -18,14 +18,8 @@ from hlclip.formats.scores import SplitScores, pack, read_scores, write_scores
 from hlclip.formats.submissions import read_answers, read_submission
 from hlclip.formats.validation import DamagedFileError
 from hlclip.params import MomentsParams, PoolParams
-from hlclip.pipeline.evaluate import (
-    SIGMAS,
-    WINDOWS,
-    EvaluateError,
-    complete,
-    evaluate_splits,
-    table,
-)
+from hlclip.pipeline.choices import SIGMAS, WINDOWS, EvaluateError
+from hlclip.pipeline.evaluate import complete, evaluate_splits, table
 from tests.runs import ORIGIN
 
 POOL = PoolParams(window=3, mode="mean", sigma=1, border="neighbours")

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from hlclip.evaluation.splits import SETTINGS
 from hlclip.pipeline.calibration import COLUMNS as CALIBRATION_COLUMNS
 from hlclip.pipeline.calibration import RATING, VERY_GOOD
-from hlclip.pipeline.evaluate import SIGMAS, WINDOWS
+from hlclip.pipeline.choices import SIGMAS, WINDOWS
 from hlclip.pipeline.examples import COLUMNS
 from hlclip.training.fit import HISTORY as HISTORY_COLUMNS
 

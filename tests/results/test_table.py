@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from hlclip.formats import LEVELS
-from hlclip.results.experiments import Experiment, ExperimentsError, matching
+from hlclip.results.experiments import Experiment, ExperimentsError
 from hlclip.results.page_tables import seed_tables
+from hlclip.results.selection import matching
 from hlclip.results.table import comparable, lines
 from hlclip.results.table_text import as_json, render
 
