@@ -290,10 +290,11 @@ def _check_alike(path: Path | str, rows: dict[int, Annotation]) -> None:
 
 def _count_clips(row: Mapping[str, Any], clip_seconds: float) -> float:
     """Clips of a row, of which some fields may be malformed and absent; then infinitely many."""
-    if row.get("own_clips") is not None:
+    if not {"duration", "own_clip_seconds", "own_clips"} <= row.keys():
+        return np.inf
+    if row["own_clips"] is not None:
         return len(row["own_clips"])
-    seconds = row.get("own_clip_seconds") or clip_seconds
-    return max(1, int(row["duration"] / seconds)) if "duration" in row else np.inf
+    return max(1, int(row["duration"] / (row["own_clip_seconds"] or clip_seconds)))
 
 
 def _clip_seconds(context: dict[str, float] | None) -> float:
