@@ -42,8 +42,7 @@ CLIP_SECONDS = 2.0
 MOST_CLIPS = 100_000
 """Of one video: 55 hours. A longer duration is a mistake, and would fill the memory."""
 
-_SHOWN_PROBLEMS = 3
-"""Of the ratings of a row."""
+_SHOWN_PROBLEMS = 3  # of the ratings of a row
 
 
 class AnnotationError(HlclipError):
@@ -292,7 +291,7 @@ def _count_clips(row: Mapping[str, Any], clip_seconds: float) -> float:
     """Clips of a row, of which some fields may be malformed and absent; then infinitely many."""
     if not {"duration", "own_clip_seconds", "own_clips"} <= row.keys():
         return np.inf
-    if row["own_clips"] is not None:
+    if row["own_clips"]:
         return len(row["own_clips"])
     return max(1, int(row["duration"] / (row["own_clip_seconds"] or clip_seconds)))
 
