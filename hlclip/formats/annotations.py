@@ -258,7 +258,7 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
         raise HlclipError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
     rows = read_rows(Path(path), Annotation, error_type=AnnotationError, clip_seconds=clip_seconds)
     blind = [line for line, row in rows.items() if row.saliency_scores is None]
-    if blind and len(blind) < len(rows):
+    if 0 < len(blind) < len(rows) and len({row.dataset for row in rows.values()}) == 1:
         raise AnnotationError(
             f"{path}:{blind[0]}: saliency_scores: got none, expected some as on "
             f"{len(rows) - len(blind)} of {len(rows)} lines; a file has ground truth on every line "
