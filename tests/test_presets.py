@@ -85,6 +85,7 @@ def test_a_preset_of_another_data_set_differs_in_it_and_in_what_val_chooses(
         "data.root",
         *(f"data.annotations.{split}" for split in ("train", "val", "test")),
         "pool.window",
+        "pool.sigma",
         "moments.rule",
         "evaluate.splits",
         *differing,

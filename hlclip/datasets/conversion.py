@@ -82,7 +82,9 @@ def cut_to_end(start: float, end: float, duration: float) -> list[float]:
     return [round(start, 6), min(round(end, 6), duration) if within else end]
 
 
-def divide(published: Mapping[str, Sequence[Annotation]]) -> dict[str, list[Annotation]]:
+def divide(
+    published: Path, splits: Mapping[str, Sequence[Annotation]]
+) -> dict[str, list[Annotation]]:
     """The annotation files of a data set with domains, for each protocol.
 
     `zero-shot/test`: all rows. `leave-one-out/<domain>/`: test is all rows of the domain, train and
@@ -91,25 +93,40 @@ def divide(published: Mapping[str, Sequence[Annotation]]) -> dict[str, list[Anno
     per-domain split is unknown.
 
     Args:
-        published: `train` and `val`, or `all` where the published files have no splits.
+        published: the folder that they are from, for messages.
+        splits: `train` and `val`, or `all` where the published files have no splits.
 
     Raises:
-        AnnotationError: a video comes twice, or a domain is no name of a folder.
+        AnnotationError: there is no video, one comes twice or has another number of annotators than
+            the others, or a domain is no name of a folder.
     """
-    rows = [row for part in published.values() for row in part]
+    rows = [row for part in splits.values() for row in part]
+    if not rows:
+        raise AnnotationError(f"{published}: got no video, expected some")
     twice = [vid for vid, times in Counter(row.vid for row in rows).items() if times > 1]
     if twice:
-        raise AnnotationError(f"got {shown(twice)} more than once, expected one row for each video")
+        raise AnnotationError(
+            f"{published}: got {shown(twice)} more than once, expected one row for each video"
+        )
+    (usual, _), *others = Counter(row.annotators for row in rows).most_common()
+    if others:
+        vids = [row.vid for row in rows if row.annotators == others[0][0]]
+        raise AnnotationError(
+            f"{published}: got ratings of {others[0][0]} annotators for {shown(vids)}, expected "
+            f"{usual} as for other videos"
+        )
     domains = sorted({str(row.domain) for row in rows})
     for domain in domains:
         if domain != Path(domain).name or domain == "..":
-            raise AnnotationError(f"got the domain {domain!r}, expected a name without /")
-    if "all" in published:
+            raise AnnotationError(
+                f"{published}: got the domain {domain!r}, expected a name without /"
+            )
+    if "all" in splits:
         last = {row.domain: row for row in rows}
         val = [*last.values()]
         train = [row for row in rows if row is not last[row.domain]]
     else:
-        train, val = [*published["train"]], [*published["val"]]
+        train, val = [*splits["train"]], [*splits["val"]]
     files = {"zero-shot/test": _of("zero-shot", rows)}
     for domain in domains:
         for split, part in (("train", train), ("val", val), ("test", rows)):
@@ -117,7 +134,7 @@ def divide(published: Mapping[str, Sequence[Annotation]]) -> dict[str, list[Anno
             outside = [row for row in part if row.domain != domain]
             held_out = inside if split == "test" else outside
             files[f"leave-one-out/{domain}/{split}"] = _of("leave-one-out", held_out)
-            if split in published:
+            if split in splits:
                 files[f"per-domain/{domain}/{split}"] = _of("per-domain", inside)
     return {f"{name}.jsonl": part for name, part in files.items() if part}
 

@@ -49,13 +49,13 @@ def _convert(published: Path, _: Durations) -> Conversion:
     if any((published / name).is_file() for name in FILES.values()):
         paths = published_files(published, [*FILES.values()], "tvsum")
         splits = dict(zip(FILES, map(_lighthouse, paths), strict=True))
-        return Conversion(paths, divide(splits))
+        return Conversion(paths, divide(published, splits))
     if (published / MATRICES).is_file():
         paths, rows = [published / MATRICES], _matrices(published / MATRICES)
     else:
         paths = published_files(published, TABLES, "tvsum")
         rows = _tables(*paths)
-    return Conversion(paths, divide({"all": list(rows)}), [_NO_SPLITS])
+    return Conversion(paths, divide(published, {"all": list(rows)}), [_NO_SPLITS])
 
 
 def _lighthouse(path: Path) -> list[Annotation]:
@@ -73,7 +73,7 @@ def _lighthouse(path: Path) -> list[Annotation]:
 def _tables(info: Path, ratings: Path) -> Iterator[Annotation]:
     """The authors' tables: a row of `info` is a video, a row of `ratings` a video's annotator."""
     of_video: dict[str, list[NDArray[np.int64]]] = {}
-    for number, line in enumerate(ratings.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in _lines(ratings):
         vid, *cells = line.split("\t")
         try:
             frames = np.array(cells[1].split(","), dtype=np.int64)
@@ -89,9 +89,9 @@ def _tables(info: Path, ratings: Path) -> Iterator[Annotation]:
                 f"{len(others[0])} as of the other annotators of {vid}"
             )
         others.append(frames)
-    header, *lines = info.read_text(encoding="utf-8").splitlines() or [""]
+    (_, header), *lines = [*_lines(info)] or [(1, "")]
     columns = header.split("\t")
-    for number, line in enumerate(lines, start=2):
+    for number, line in lines:
         cells = dict(zip(columns, line.split("\t"), strict=False))
         place = f"{info}:{number}"
         try:
@@ -104,9 +104,27 @@ def _tables(info: Path, ratings: Path) -> Iterator[Annotation]:
                 "(m:ss), separated by tabs, under a header of these names"
             ) from error
         if vid not in of_video:
-            raise AnnotationError(f"{place}: got video {vid}, expected one of {ratings.name}")
-        shots = _shots(place, np.stack(of_video[vid]), seconds)
+            raise AnnotationError(f"{place}: got video {vid}, expected each of {ratings.name} once")
+        shots = _shots(place, np.stack(of_video.pop(vid)), seconds)
         yield _annotation(place, vid, domain, title, shots)
+    if of_video:
+        raise AnnotationError(
+            f"{info}: got no line of {shown([*of_video])}, expected one for each video of "
+            f"{ratings.name}"
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line that is not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{path}: got bytes that are not UTF-8 (byte {error.start + 1}), expected UTF-8 text"
+        ) from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
 
 
 def _matrices(path: Path) -> Iterator[Annotation]:

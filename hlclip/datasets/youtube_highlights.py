@@ -51,7 +51,7 @@ _LABELS = TypeAdapter(tuple[_Frames, tuple[_Match, ...]])
 def _convert(published: Path, duration_of: Durations) -> Conversion:
     lists = sorted(published.glob(f"*/{LISTS}"))
     if lists and not any((published / name).is_file() for name in FILES.values()):
-        return Conversion([published], divide(_original(lists, duration_of)))
+        return Conversion([published], divide(published, _original(lists, duration_of)))
     paths = published_files(published, [*FILES.values()], "youtube-highlights")
     splits: dict[str, list[Annotation]] = {}
     for split, path in zip(FILES, paths, strict=True):
@@ -61,7 +61,7 @@ def _convert(published: Path, duration_of: Durations) -> Conversion:
             )
             for line, row in read_rows(path, _Row, error_type=AnnotationError).items()
         ]
-    return Conversion(paths, divide(splits))
+    return Conversion(paths, divide(published, splits))
 
 
 def _original(lists: Sequence[Path], duration_of: Durations) -> Mapping[str, list[Annotation]]:

@@ -122,8 +122,8 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
         path = Path(data.root) / name
         about = f"annotations {split}"
         remedy = (
-            f"`hlclip data qvhighlights {data.root}` downloads QVHighlights' files; docs/data.md "
-            "shows the format of your own"
+            "`hlclip data --help` lists the data sets whose files it downloads or converts; "
+            "docs/data.md shows the format of your own"
         )
         try:
             rows[split] = read_annotations(path, data.clip_seconds)

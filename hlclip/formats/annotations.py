@@ -42,8 +42,7 @@ CLIP_SECONDS = 2.0
 MOST_CLIPS = 100_000
 """Of one video: 55 hours. A longer duration is a mistake, and would fill the memory."""
 
-_SHOWN_PROBLEMS = 3
-"""Of the ratings of a row."""
+_SHOWN_PROBLEMS = 3  # of the ratings of a row
 
 
 class AnnotationError(HlclipError):
@@ -259,7 +258,7 @@ def read_annotations(path: Path | str, clip_seconds: float = CLIP_SECONDS) -> li
         raise HlclipError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
     rows = read_rows(Path(path), Annotation, error_type=AnnotationError, clip_seconds=clip_seconds)
     blind = [line for line, row in rows.items() if row.saliency_scores is None]
-    if blind and len(blind) < len(rows):
+    if 0 < len(blind) < len(rows) and len({row.dataset for row in rows.values()}) == 1:
         raise AnnotationError(
             f"{path}:{blind[0]}: saliency_scores: got none, expected some as on "
             f"{len(rows) - len(blind)} of {len(rows)} lines; a file has ground truth on every line "
@@ -290,10 +289,11 @@ def _check_alike(path: Path | str, rows: dict[int, Annotation]) -> None:
 
 def _count_clips(row: Mapping[str, Any], clip_seconds: float) -> float:
     """Clips of a row, of which some fields may be malformed and absent; then infinitely many."""
-    if row.get("own_clips") is not None:
+    if not {"duration", "own_clip_seconds", "own_clips"} <= row.keys():
+        return np.inf
+    if row["own_clips"]:
         return len(row["own_clips"])
-    seconds = row.get("own_clip_seconds") or clip_seconds
-    return max(1, int(row["duration"] / seconds)) if "duration" in row else np.inf
+    return max(1, int(row["duration"] / (row["own_clip_seconds"] or clip_seconds)))
 
 
 def _clip_seconds(context: dict[str, float] | None) -> float:

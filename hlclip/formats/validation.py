@@ -176,7 +176,20 @@ def or_best(allowed: Callable[[Any], bool], expected: str) -> BeforeValidator:
 
 def problems_of(failure: ValidationError) -> list[str]:
     """Every problem that pydantic found, with the field's path: `train.lr`, `scores[2][0]`."""
-    return [_problem(error) for error in failure.errors()]
+    errors = failure.errors()
+    places = [error["loc"] for error in errors]
+    return [
+        _problem(error)
+        for error in errors
+        # Too few entries, because pydantic does not count those that have problems of their own.
+        if not (
+            error["type"] == "too_short"
+            and any(
+                place != error["loc"] and place[: len(error["loc"])] == error["loc"]
+                for place in places
+            )
+        )
+    ]
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -196,6 +209,8 @@ def _problem(error: ErrorDetails) -> str:
         expected = "an object of keys and values"
     elif kind == "too_long":
         expected = f"{error.get('ctx', {})['max_length']} entries"
+    elif kind == "too_short":
+        expected = f"at least {error.get('ctx', {})['min_length']}"
     else:
         expected = re.sub(r"^\w+ should (be |have )?", "", message).replace("valid array", "list")
     return f"{prefix}got {shown(error['input'])}, expected {expected}"

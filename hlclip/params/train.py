@@ -28,7 +28,7 @@ class TrainParams(Section):
     temporal_depth: Annotated[int, Field(ge=1, le=2)]
     """Number of convolutions, one after another; unused by `none`."""
     target: Literal["mean", "median", "max", "min"]
-    """How the annotators' ratings of a clip become one target (then divided by 4: 0..1)."""
+    """How the annotators' ratings of a clip become one target (0..1 of the scale of ratings)."""
     loss: Literal["mse", "centred", "correlation", "mse+contrastive"]
     """What is minimised. `mse`: squared error of prediction and target, Eq. 4 of the paper.
     `centred`: the same after both lose their mean over the clips of the query. `correlation`: 1 -

@@ -275,10 +275,38 @@ def bad_table(name: str, old: str, new: str) -> Callable[[Path], object]:
     return place
 
 
+def truncated_table(name: str, lines: int) -> Callable[[Path], object]:
+    def place(folder: Path) -> None:
+        tables(folder)
+        path = folder / f"ydata-tvsum50-{name}.tsv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+
+    return place
+
+
+def not_utf8(name: str) -> Callable[[Path], object]:
+    def place(folder: Path) -> None:
+        tables(folder)
+        with (folder / f"ydata-tvsum50-{name}.tsv").open("ab") as file:
+            file.write(b"caf\xe9\n")
+
+    return place
+
+
+def no_videos(folder: Path) -> None:
+    (folder / "dog").mkdir()
+    (folder / "dog" / "vlist_sel.json").write_text("[]")
+
+
 def bad_window(folder: Path) -> None:
     for split in ("train", "test"):
         row = FOUND | {"relevant_windows": [[1, 10.8]]}
         write(folder / f"charades_{split}_release.jsonl", FOUND, row | {"qid": 2})
+
+
+def bad_window_text(folder: Path) -> None:
+    write(folder / "charades_train_release.jsonl", FOUND | {"relevant_windows": [[1, "2"]]})
+    write(folder / "charades_test_release.jsonl", FOUND)
 
 
 def bad_list(folder: Path) -> None:
@@ -317,6 +345,17 @@ def bad_matrix(folder: Path) -> None:
         ("tvsum", bad_table("info", "video_id", "video"), "info.tsv:2: got"),
         ("tvsum", bad_table("info", "\ta1\t", "\ta9\t"), "info.tsv:2: got video a9, expected"),
         ("tvsum", bad_table("info", "\t1:01", "\t0:51"), "info.tsv:2: ratings change within"),
+        ("tvsum", truncated_table("info", 3), "info.tsv: got no line of ['b1', 'b2', 'b3']"),
+        ("tvsum", truncated_table("info", 0), "info.tsv: got no line of ['a1', 'a2'"),
+        ("tvsum", truncated_table("anno", 19), "published: got ratings of 3 annotators for ['b3']"),
+        ("tvsum", not_utf8("info"), "info.tsv: got bytes that are not UTF-8"),
+        ("tvsum", not_utf8("anno"), "anno.tsv: got bytes that are not UTF-8"),
+        (
+            "tvsum",
+            bad_tvsum(duration=2, label=[[1], [2]]),
+            "published: got ratings of 1 annotators for",
+        ),
+        ("youtube-highlights", no_videos, "published: got no video, expected some"),
         ("tvsum", bad_matrix, "ydata-tvsum50.mat: is not TVSum's file of Matlab 7.3"),
         (
             "youtube-highlights",
@@ -350,6 +389,27 @@ def test_bad_files_are_named_by_line(
         CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType]
     assert str(caught.value).startswith(str(published))
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("tvsum", bad_tvsum(label=[["1"]], duration=1)),
+        (
+            "youtube-highlights",
+            lambda folder: lighthouse_youtube(folder, clip=[[0, 9], [9, 8], [9, 10]]),
+        ),
+        ("charades-sta", bad_window_text),
+    ],
+)
+def test_a_mistake_is_reported_once(
+    published: Path, name: str, place: Callable[[Path], object]
+) -> None:
+    """Its consequences for other fields of the row are no problems of their own."""
+    place(published)
+    with pytest.raises(AnnotationError) as caught:
+        CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType]
+    (_,) = str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize("domain", ["../up", "a/b", "/", ".."])

@@ -339,6 +339,10 @@ def test_a_row_is_written_as_it_was_read(row: dict[str, Any]) -> None:
             {"saliency_scores": [[5], [2]]},
             "saliency_scores: got 1 annotators, expected 2",
         ),
+        (
+            {"dataset": "tacos", "saliency_scores": None, "relevant_clip_ids": None},
+            "dataset: got tacos, expected tvsum",
+        ),
     ],
 )
 def test_rows_of_a_file_are_measured_alike(
