@@ -1,11 +1,12 @@
 """A folder in object storage, through obstore: listed, read and written, its errors explained.
 
-The library finds credentials, region and server in the variables that Amazon's tools read (`AWS_*`),
-or in those that Amazon's machines offer. It signs the digest of every part that it sends, so that a
-server refuses a part that was damaged on its way.
+The library finds credentials, region and server in the variables that Amazon's tools read (AWS_*),
+or asks Amazon's machines for them. It signs the digest of every part that it sends, so a server
+refuses a part that was damaged on its way.
 """
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +112,9 @@ class Bucket:
             if local:
                 return LocalStore.from_url(f"{self.url}/")
             retries: RetryConfig = {"max_retries": RETRIES, "retry_timeout": timedelta(minutes=2)}
-            options: ClientConfig = {"timeout": _TIMEOUT}
+            # Options given here replace those of the environment, so this one is read here, too.
+            http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+            options: ClientConfig = {"timeout": _TIMEOUT, "allow_http": http}
             return S3Store.from_url(self.url, retry_config=retries, client_options=options)
 
     def sizes(self, kinds: tuple[str, ...], folders: set[str] | None = None) -> dict[str, int]:
