@@ -33,8 +33,8 @@ class Network:
     """A way to a server, connection by connection."""
 
     url: str = ""
-    cuts: list[int] = field(default_factory=list)
-    """Break the next connections off after so many bytes of answers."""
+    cuts: list[int | None] = field(default_factory=list)
+    """Break the next connections off after so many bytes of the answer; None: not at all."""
     asked: bytearray = field(default_factory=bytearray)
     """All that clients sent."""
 
