@@ -18,9 +18,7 @@ _All = Annotated[
     bool,
     Option("--all", help="All items, features included; training results are never copied."),
 ]
-_Jobs = Annotated[
-    int | None, Option("--jobs", min=1, help="Items that travel at the same time. Default: 16.")
-]
+_Jobs = Annotated[int, Option("--jobs", min=1, help="Items that travel at the same time.")]
 
 
 def add_copies(store: Typer) -> None:
@@ -69,7 +67,7 @@ def import_items(
     _transfer(folder, store_root(), only=None, desc="import")
 
 
-def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = None) -> None:
+def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16) -> None:
     """Copy the items that this workspace names to object storage (S3), for other machines.
 
     Copies what is not there yet, and only whole items. Run an interrupted push again to continue
@@ -88,15 +86,14 @@ def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = No
       hlclip store push s3://bucket/hlclip --all     on a worker, where nothing names its items
       hlclip store push file:///mnt/usb/hlclip
     """
-    from hlclip.maintenance import JOBS, push_items
+    from hlclip.maintenance import push_items
     from hlclip.store import store_root
 
     named = _named(everything=everything)
-    result = push_items(store_root(), url, named, everything=everything, jobs=jobs or JOBS)
-    _report(url, result)
+    _report(url, push_items(store_root(), url, named, everything=everything, jobs=jobs))
 
 
-def pull(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = None) -> None:
+def pull(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16) -> None:
     """Copy the items that this workspace names from object storage (S3) into the store.
 
     Copies what the store lacks. Each item is checked before it is added; a damaged one is named and
@@ -108,11 +105,11 @@ def pull(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = No
       hlclip store pull s3://bucket/hlclip
       hlclip store pull s3://bucket/hlclip --all     also what nothing here names
     """
-    from hlclip.maintenance import JOBS, pull_items
+    from hlclip.maintenance import pull_items
     from hlclip.store import store_root
 
     named, root = _named(everything=everything), store_root()
-    _report(root, pull_items(url, root, named, everything=everything, jobs=jobs or JOBS))
+    _report(root, pull_items(url, root, named, everything=everything, jobs=jobs))
 
 
 def print_remote_status(url: str, *, json: bool) -> None:

@@ -19,4 +19,4 @@ from hlclip.maintenance.references import (
     workspace_items,
     workspace_manifests,
 )
-from hlclip.maintenance.remote import JOBS, pull_items, push_items, remote_status
+from hlclip.maintenance.remote import pull_items, push_items, remote_status

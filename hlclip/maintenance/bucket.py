@@ -64,11 +64,6 @@ _PROBLEMS = (
         "the bucket is in another region",
         "set AWS_REGION to the region of the bucket",
     ),
-    (
-        "scheme is not allowed|BadScheme|builder error",
-        "the server's address (AWS_ENDPOINT_URL) has no https",
-        "set AWS_ALLOW_HTTP=true if the network up to the server is safe",
-    ),
     ("Unable to canonicalize", "there is no such folder", "name a folder that is there"),
     (
         "error sending request|HTTP error|timed out",
@@ -108,13 +103,21 @@ class Bucket:
 
         if local and make:
             make_folder(Path(unquote(urlsplit(self.url).path)))
-        with self._explaining():
-            if local:
+        if local:
+            with self._explaining():
                 return LocalStore.from_url(f"{self.url}/")
-            retries: RetryConfig = {"max_retries": RETRIES, "retry_timeout": timedelta(minutes=2)}
-            # Options given here replace those of the environment, so this one is read here, too.
-            http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
-            options: ClientConfig = {"timeout": _TIMEOUT, "allow_http": http}
+        # Options given here replace those of the environment, so this one is read here, too.
+        http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+            address = os.environ.get(name, "")
+            if address and not re.match("https?://." if http else "https://.", address):
+                raise TransferError(
+                    f"{self.url}: {name} is {address!r}, expected https://HOST",
+                    "set AWS_ALLOW_HTTP=true for http://HOST if the network up to it is safe",
+                )
+        retries: RetryConfig = {"max_retries": RETRIES, "retry_timeout": timedelta(minutes=2)}
+        options: ClientConfig = {"timeout": _TIMEOUT, "allow_http": http}
+        with self._explaining():
             return S3Store.from_url(self.url, retry_config=retries, client_options=options)
 
     def sizes(self, kinds: tuple[str, ...], folders: set[str] | None = None) -> dict[str, int]:

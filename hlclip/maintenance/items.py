@@ -146,6 +146,8 @@ def transfer_items(
         for kind, key in sorted(set(only or ()) - items.keys())
     }
     files = [file for name, file in items.items() if only is None or name in only]
+    # Keys with the same first two digits share a lock: neighbours here have different ones.
+    files.sort(key=lambda file: file.key[2:])
     remove_unfinished(target, [file.name for file in files])
     transfer = partial(_transfer, target=target)
     results = thread_map(transfer, files, desc=desc, unit="file", disable=None)

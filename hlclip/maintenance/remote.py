@@ -24,9 +24,6 @@ from hlclip.maintenance.items import (
 )
 from hlclip.store import DamagedItemError, StoredArray, item_path
 
-JOBS = 16
-"""Items that travel at the same time."""
-
 
 @dataclass
 class RemoteKind:
@@ -54,7 +51,7 @@ class RemoteStatus:
 
 
 def push_items(
-    root: Path, url: str, named: Mapping[ItemName, Item], *, everything: bool, jobs: int = JOBS
+    root: Path, url: str, named: Mapping[ItemName, Item], *, everything: bool, jobs: int
 ) -> Transfer:
     """Upload the items that are not in the bucket yet; each is read and checked before.
 
@@ -90,7 +87,7 @@ def push_items(
 
 
 def pull_items(
-    url: str, root: Path, named: Mapping[ItemName, Item], *, everything: bool, jobs: int = JOBS
+    url: str, root: Path, named: Mapping[ItemName, Item], *, everything: bool, jobs: int
 ) -> Transfer:
     """Download the items that are not in the store yet.
 
@@ -205,9 +202,11 @@ def _copy(
         refused: what is known to be wrong already.
     """
     refused = dict(refused)
-    lacking = sorted(set(wanted).difference(target))
+    # Keys with the same first two digits share a lock: neighbours here have different ones.
+    lacking = sorted(set(wanted).difference(target), key=lambda name: name[1][2:])
     names = [name for name in lacking if name in source]
-    refused |= {f"{place}/{_path(name)}": "not there" for name in lacking if name not in source}
+    absent = {f"{place}/{_path(name)}": "not there" for name in lacking if name not in source}
+    refused = refused | absent
     copied: list[int] = []
     with (
         ThreadPoolExecutor(jobs) as pool,

@@ -1,7 +1,9 @@
 """Items in object storage, on a real server: whole or absent, whatever breaks on the way."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -227,6 +229,19 @@ def test_many_items_need_few_lists(way: Network, url: str, root: Path, other: Pa
     assert contents(other) == contents(root)
 
 
+def test_neighbours_share_no_lock(way: Network, url: str, root: Path, other: Path) -> None:
+    """Keys with the same first two digits share a lock, so they must not follow each other."""
+    contents = [n for n in range(3000) if content_key(TEXTS, f"x {n}")[:2] in ("00", "01")]
+    for n in contents:
+        put(root, "texts", f"x {n}")
+    run("push", url, "--all")
+    way.asked.clear()
+    run("pull", url, "--all", "--jobs", "1", store=other)
+    folders = re.findall(r"GET /\S+/texts/(0[01])/\S+\.h5", way.asked.decode())
+    assert len(folders) == len(contents)
+    assert len(list(itertools.groupby(folders))) > len(folders) / 4
+
+
 def test_dropped_connections_do_no_harm(
     server: str, way: Network, url: str, root: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +305,8 @@ def test_two_machines_push_and_one_is_killed(server: str, url: str, root: Path) 
     ("variables", "what", "to_do"),
     [
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "does not answer", "AWS_ENDPOINT_URL"),
-        ({"AWS_ALLOW_HTTP": None}, "has no https", "AWS_ALLOW_HTTP=true"),
+        ({"AWS_ALLOW_HTTP": None}, "expected https://HOST", "AWS_ALLOW_HTTP=true"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "expected https://HOST", "http://HOST"),
         (
             {
                 "AWS_ACCESS_KEY_ID": None,
@@ -363,6 +379,12 @@ def test_there_is_nothing_to_copy(url: str, root: Path, other: Path, tmp_path: P
     assert "found none" in run("pull", url, status=2).stderr
     assert "no such folder" in run("pull", f"file://{tmp_path}/none", status=2).stderr
     assert not (tmp_path / "none").exists()
+    run("push", f"file://{tmp_path}/full")
+    (tmp_path / "a file").touch()
+    place = tmp_path / "a file/store"
+    result = run("pull", f"file://{tmp_path}/full", status=2, store=place)
+    assert f"{place}" in result.stderr
+    assert "cannot be written" in result.stderr
     assert "holds no items" in run("push", url, status=2, store=other).stderr
     for manifest in (root.parents[1] / "outputs").iterdir():
         manifest.unlink()
