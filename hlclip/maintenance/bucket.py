@@ -86,7 +86,10 @@ class Bucket:
     """
 
     def __init__(self, url: str, *, make: bool = False) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # such as a bracket that no other closes
+            parts = urlsplit("")
         local = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
         if not (local or (parts.scheme == "s3" and parts.netloc)) or parts.query or parts.fragment:
             raise TransferError(
@@ -101,9 +104,9 @@ class Bucket:
     def _open(self, local: bool, make: bool) -> "ObjectStore":
         from obstore.store import LocalStore, S3Store  # noqa: PLC0415 (the extra `s3`)
 
-        if local and make:
-            make_folder(Path(unquote(urlsplit(self.url).path)))
         if local:
+            if make:
+                make_folder(Path(unquote(urlsplit(self.url).path)))
             with self._explaining():
                 return LocalStore.from_url(f"{self.url}/")
         # Options given here replace those of the environment, so this one is read here, too.
