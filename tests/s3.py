@@ -11,7 +11,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "word",
+    "AWS_SECRET_ACCESS_KEY": "word",  # pragma: allowlist secret
     "AWS_REGION": "us-east-1",
 }
 
