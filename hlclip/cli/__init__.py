@@ -3,6 +3,7 @@
     terminal      options, output and errors that commands share
     queries       queries of arguments and of standard input
     benchmarks    commands of `hlclip data` for data sets that are converted
+    copies        commands of `hlclip store` that copy items
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.

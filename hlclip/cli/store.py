@@ -6,6 +6,7 @@ Examples:
   hlclip store verify             reads every file, names each damaged one
   hlclip store gc                 what could be removed; --force removes it
   hlclip store export /mnt/usb    then, on another machine: hlclip store import /mnt/usb
+  hlclip store push s3://b/c      then, on another machine: hlclip store pull s3://b/c
 """
 
 import os
@@ -14,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Exit, Option, Typer, confirm, echo
+from typer import Exit, Option, Typer, confirm, echo
 
+from hlclip.cli.copies import Bucket, add_copies, print_remote_status
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words
 
@@ -23,22 +25,27 @@ store = Typer(no_args_is_help=True, help=__doc__)
 
 
 @store.command(cls=Command)
-def status(json: Json = False) -> None:
+def status(url: Annotated[str | None, Bucket] = None, json: Json = False) -> None:
     """Where the store is, what it holds, and how much of that this workspace names.
 
     `named` counts the items that outputs/frames.json and outputs/activations.json name. No manifest
-    names features of your own videos, training results or states of interrupted trainings.
+    names features of your own videos, training results or states of interrupted trainings. With a
+    URL: what object storage holds, and what `push` and `pull` would copy.
 
     \b
     Examples:
       hlclip store status
       HLCLIP_STORE=/data/store hlclip store status --json
+      hlclip store status s3://bucket/hlclip
     """
     from tabulate import tabulate
 
     from hlclip.maintenance import store_status, workspace_items
     from hlclip.store import repository, store_root
 
+    if url is not None:
+        print_remote_status(url, json=json)
+        return
     root = store_root()
     contents = store_status(root, workspace_items(repository()))
     variable = next((name for name in ("HLCLIP_STORE", "DVC_ROOT") if os.environ.get(name)), None)
@@ -231,70 +238,9 @@ def gc(
         echo("Nothing was removed; --force removes these files.")
 
 
-@store.command("export", cls=Command)
-def export_items(
-    folder: Annotated[Path, Argument(metavar="DEST", help="A folder, made if needed.")],
-    everything: Annotated[
-        bool,
-        Option("--all", help="All items, features included; training results are never copied."),
-    ] = False,
-) -> None:
-    """Copy the items that this workspace names to a folder, for another machine or clone.
-
-    The folder has the layout of a store, so rsync and tar can transfer it; `hlclip store import`
-    checks each file. Run an interrupted export again to continue it. On the same disk, exported
-    files share data with the store: do not edit them.
-
-    \b
-    Examples:
-      hlclip store export /mnt/usb/hlclip
-      hlclip store export /tmp/out --all
-    """
-    from hlclip.maintenance import workspace_items
-    from hlclip.store import repository, store_root
-
-    only = None if everything else workspace_items(repository())
-    if only is not None and not only:
-        raise HlclipError(
-            f"{repository()} names nothing: no outputs/frames.json or outputs/activations.json",
-            "`dvc repro` or `dvc checkout` makes them; --all exports the whole store",
-        )
-    _transfer(store_root(), folder, only=only, desc="export")
-
-
-@store.command("import", cls=Command)
-def import_items(
-    folder: Annotated[Path, Argument(metavar="SRC", help="An exported folder, or another store.")],
-) -> None:
-    """Copy the items of another store into this one; each item is checked before it is added.
-
-    Items that this store has are skipped. Run an interrupted import again to continue it.
-    `dvc repro` then finds the items and neither decodes nor encodes.
-
-    \b
-    Examples:
-      hlclip store import /mnt/usb/hlclip
-      hlclip store import ../other-clone/.hlclip/store
-    """
-    from hlclip.store import store_root
-
-    _transfer(folder, store_root(), only=None, desc="import")
-
-
-def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, desc: str) -> None:
-    from hlclip.maintenance import transfer_items
-
-    result = transfer_items(source, target, only=only, desc=desc)
-    echo(
-        f"{target}: {result.copied:,} files ({in_words(result.copied_bytes)}) copied, "
-        f"{result.present:,} skipped as already present"
-    )
-    for path, reason in result.refused.items():
-        echo(f"left out: {path}: {reason}", err=True)
-    if result.refused:
-        raise Exit(1)
-
-
 def _list(about: str, paths: list[Path]) -> None:
     for path in paths:
         echo(f"{about}: {path}")
+
+
+add_copies(store)

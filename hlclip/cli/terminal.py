@@ -69,7 +69,8 @@ class Command(TyperCommand):
             for before, argument in zip(["", *args], args, strict=False):
                 # Not where it is used: `Path` takes a slash from a URL.
                 found = re.fullmatch(r"(?:(--?[a-z-]+)=)?([a-z][a-z0-9+.-]*://.*)", argument, re.I)
-                if found and (found[1] or before) not in self._url_options():
+                urls = self._url_options()
+                if found and not urls & {"url", found[1] or before}:
                     raise HlclipError(
                         f"{found[2]}: is a URL, expected a path on this machine",
                         "download it, and name the file",
@@ -85,6 +86,7 @@ class Command(TyperCommand):
             return super().invoke(ctx)
 
     def _url_options(self) -> set[str]:
+        """Options that take a URL, and `url` if an argument is one."""
         urls = [each for each in self.params if each.metavar == "URL"]
         return {name for parameter in urls for name in parameter.opts}
 

@@ -99,6 +99,12 @@ def stored_files(root: Path, prefix: str = "") -> Iterator[StoredFile]:
         yield file
 
 
+def item_name(path: str) -> ItemName | None:
+    """The item whose file has this path in a store, if it is one's."""
+    match = _ITEM.fullmatch(path)
+    return (match[1], match["key"]) if match else None
+
+
 def stored_items(root: Path) -> dict[ItemName, StoredFile]:
     """The items of a store."""
     return {file.name: file for file in stored_files(root) if file.sort == "item"}

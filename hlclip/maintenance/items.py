@@ -2,9 +2,9 @@
 
 import fcntl
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -63,8 +63,8 @@ class Transfer:
     copied_bytes: int
     present: int
     """Files that the target already had."""
-    refused: dict[Path, str]
-    """File of the source -> why it was not transferred."""
+    refused: dict[str, str]
+    """File or URL -> why it was not transferred."""
 
 
 def verify_store(
@@ -142,65 +142,101 @@ def transfer_items(
     if source.resolve() == target.resolve():
         raise TransferError(f"{target} is the store itself", "name another folder")
     refused = {
-        item_path(source / kind, key): "not in the store"
+        str(item_path(source / kind, key)): "not in the store"
         for kind, key in sorted(set(only or ()) - items.keys())
     }
     files = [file for name, file in items.items() if only is None or name in only]
-    for folder in {item_path(target / file.kind, file.key).parent for file in files}:
-        # A writer killed after its rename leaves a temporary folder at a whole item.
-        remove_leftovers(folder)
+    # Keys with the same first two digits share a lock: neighbours here have different ones.
+    files.sort(key=lambda file: file.key[2:])
+    remove_unfinished(target, [file.name for file in files])
     transfer = partial(_transfer, target=target)
     results = thread_map(transfer, files, desc=desc, unit="file", disable=None)
     outcomes = list(zip(files, results, strict=True))
-    damaged = {file.path: result for file, result in outcomes if isinstance(result, str)}
+    damaged = {str(file.path): result for file, result in outcomes if isinstance(result, str)}
     copied = [file.size for file, result in outcomes if result is True]
     return Transfer(len(copied), sum(copied), results.count(False), refused | damaged)
 
 
-def _check_item(file: StoredFile) -> StoredArray:
-    """Read an item to its last byte; the message of a DamagedItemError is the reason."""
+def remove_unfinished(target: Path, names: Iterable[ItemName]) -> None:
+    """Remove what killed writers left in the folders of these items.
+
+    A writer killed after its rename leaves a temporary folder at a whole item.
+    """
+    for folder in {item_path(target / kind, key).parent for kind, key in names}:
+        remove_leftovers(folder)
+
+
+def require_file(file: StoredFile) -> Path:
+    """The path of a directory entry that is a file; a link or a folder is damage."""
     if file.type != "file":
         raise DamagedItemError(f"a {file.type} in place of a file")
-    array = open_item(file.path, whole=True)
+    return file.path
+
+
+def check_item(path: Path, key: str) -> StoredArray:
+    """Read an item to its last byte.
+
+    Raises:
+        DamagedItemError: it is not the item `key`, whole; the message is the reason.
+        OSError: the system refuses to read it.
+    """
+    array = open_item(path, whole=True)
     header = dict(array.header)
-    key = header.pop("key", None)
-    if key != file.key:
-        raise DamagedItemError(f"it holds the item {key}")
+    found = header.pop("key", None)
+    if found != key:
+        raise DamagedItemError(f"it holds the item {found}")
     version = array.checksums.format_version
-    if header_key(header, version) != file.key[28:]:
+    if header_key(header, version) != key[28:]:
         facts = [f"{name} {header[name]}" for name in ("model", "tower", "size") if name in header]
         described = ", ".join([f"format {version}", *facts])
         raise DamagedItemError(f"its header ({described}) is not its key's")
     return array
 
 
-def _read(file: StoredFile) -> StoredArray | DamagedItemError | OSError:
-    """The item, or why it is damaged, or why the system does not read it."""
-    try:
-        return _check_item(file)
-    except (DamagedItemError, OSError) as error:
-        return error
+def receive_item(
+    target: Path, name: ItemName, size: int, write: Callable[[Path], StoredArray]
+) -> bool | str:
+    """Add an item to a store, whole or not at all.
 
+    Args:
+        size: bytes of its file.
+        write: writes the file to a path and checks it there.
 
-def _transfer(file: StoredFile, *, target: Path) -> bool | str:
-    """Whether the item was copied (False: the target already had it), or why it cannot be."""
-    folder = target / file.kind
-    path = item_path(folder, file.key)
+    Returns:
+        Whether it was added (False: the store already had it), or why it cannot be.
+    """
+    kind, key = name
+    folder = target / kind
+    path = item_path(folder, key)
     if path.exists():
         return False
-    with key_lock(folder, file.key):
+    with key_lock(folder, key):
         if path.exists():
             return False
         try:
-            with replacing(path, needed=file.size) as temporary:
-                if file.type == "file":
-                    _duplicate(file.path, temporary)
-                _check_item(replace(file, path=temporary))
+            with replacing(path, needed=size) as temporary:
+                write(temporary)
         except DamagedItemError as error:
             return str(error)
         except OSError as error:  # of the source: what the target refuses is a WriteError
             return f"cannot be read: {error.strerror or error}"
     return True
+
+
+def _read(file: StoredFile) -> StoredArray | DamagedItemError | OSError:
+    """The item, or why it is damaged, or why the system does not read it."""
+    try:
+        return check_item(require_file(file), file.key)
+    except (DamagedItemError, OSError) as error:
+        return error
+
+
+def _transfer(file: StoredFile, *, target: Path) -> bool | str:
+    def write(path: Path) -> StoredArray:
+        _duplicate(require_file(file), path)
+        return check_item(path, file.key)
+
+    return receive_item(target, file.name, file.size, write)
 
 
 def _duplicate(source: Path, target: Path) -> None:
