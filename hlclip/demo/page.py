@@ -76,7 +76,7 @@ def build_page(
     ) -> tuple[list[Curve], str]:
         try:
             curves = score(video, text)
-            windows = " or ".join(map(str, sorted({each for curve in curves for each in curve.maps})))
+            windows = " or ".join(map(str, sorted(curves[0].maps)))
             return curves, _FOUND + (_RATED.format(windows=windows) if windows else "")
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error

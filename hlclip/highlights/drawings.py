@@ -1,6 +1,7 @@
 """Drawings of one saliency curve with the video's frames: the chart and the contact sheet."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
@@ -56,13 +58,23 @@ def plot_curve(
             xlim=(0, curve.duration),
         )
 
-    title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
+    texts: list[Text] = []
     for text, place in (
         (curve.query, {"x": _LEFT / width, "fontsize": 13}),
         (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _QUIET}),
     ):
         line, fonts = find_fonts(text)
-        figure.text(s=line, fontfamily=families(fonts), **title, **place)
+        title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
+        texts.append(figure.text(s=line, fontfamily=families(fonts), **title, **place))
+
+    def length(at: int, text: str) -> float:
+        texts[at].set_text(text)
+        return texts[at].get_window_extent().width
+
+    query, name = (text.get_text() for text in texts)
+    fitted = _fitted(query, name, _WIDTH * _DOTS - 20, partial(length, 0), partial(length, 1))
+    for text, shown in zip(texts, fitted, strict=True):
+        text.set_text(shown)
     _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
     _draw_strip(band(_BOTTOM, _STRIP), curve)
     with replacing(Path(out)) as temporary:
@@ -130,7 +142,7 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
         "RGB", (max(columns * cell[0] + _GAP, 640), len(rows) * cell[1] + _HEADING + _GAP), _PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    _draw_heading(draw, f"{curve.query} ({curve.video.name})")
+    _draw_heading(draw, curve.query, curve.video.name, sheet.width - 2 * _GAP)
     for row, moment in enumerate(moments):
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
@@ -156,16 +168,44 @@ def _spread(clips: range, best: int) -> list[int]:
     return sorted(set(spread.tolist()))
 
 
-def _draw_heading(draw: ImageDraw.ImageDraw, text: str) -> None:
-    line, fonts = find_fonts(text)
+def _draw_heading(draw: ImageDraw.ImageDraw, query: str, name: str, width: int) -> None:
+    _, fonts = find_fonts(f"{query} {name}")
+
+    def runs(text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
+        """Pillow draws a text with one font."""
+        for font, run in groupby(
+            text, key=lambda letter: next(f for f in fonts if letter in letters(f))
+        ):
+            yield "".join(run), _font(20, font)
+
+    def length(text: str) -> float:
+        return sum(face.getlength(words) for words, face in runs(text))
+
+    query, name = find_fonts(query)[0], find_fonts(name)[0]
+    query, name = _fitted(query, name, width - length(" ()"), length, length)
     left, baseline = float(_GAP), _GAP + _font(20).getmetrics()[0]
-    # Pillow draws a text with one font.
-    for font, run in groupby(
-        line, key=lambda letter: next(f for f in fonts if letter in letters(f))
-    ):
-        words, face = "".join(run), _font(20, font)
+    for words, face in runs(f"{query} ({name})"):
         draw.text((left, baseline), words, _INK, face, anchor="ls")
         left += face.getlength(words)
+
+
+Length = Callable[[str], float]
+"""Pixels of a text in a line."""
+
+
+def _fitted(
+    query: str, name: str, room: float, query_length: Length, name_length: Length
+) -> tuple[str, str]:
+    """Query and file name, shortened where both are longer than `room` pixels together."""
+    name = _shortened(name, max(0.4 * room, room - query_length(query)), name_length)
+    return _shortened(query, room - name_length(name), query_length), name
+
+
+def _shortened(text: str, room: float, length: Length) -> str:
+    if length(text) <= room:
+        return text
+    kept = bisect_right(range(len(text)), room, key=lambda letters: length(text[:letters] + "…"))
+    return text[: max(kept - 1, 0)].rstrip() + "…"
 
 
 def _font(size: int, font: Path = FONT) -> ImageFont.FreeTypeFont:

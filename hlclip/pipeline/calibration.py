@@ -73,8 +73,8 @@ def calibrate(
         matrices: split -> its scores.
         widths: variant -> window or sigma of its scores with SP, in clips.
         origin: the model that made the scores.
-        outputs: folder for calibration.json, which says so where val is too small for a map, and for
-            reliability.csv: `COLUMNS`, a row for each bin of each split but val.
+        outputs: folder for calibration.json, which says so where val is too small for a map, and
+            for reliability.csv: `COLUMNS`, a row for each bin of each split but val.
 
     Returns:
         The errors as `calibration`; empty if there are none.

@@ -74,9 +74,12 @@ def test_any_query_and_name_is_a_title(query: str, tmp_path: Path) -> None:
     curve = curve_of(path, 3, query)
     plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
     contact_sheet(curve, best_moments(curve), tmp_path / "sheet.png")
-    for name in ("plot.png", "sheet.png"):
+    for name, title, margin in (("plot.png", 55, 20), ("sheet.png", 44, 10)):
         with Image.open(tmp_path / name) as drawn:
             assert drawn.format == "PNG"
+            pixels = np.asarray(drawn.convert("L"))[:title]
+        assert (pixels < 128).any()
+        assert (pixels[:, -margin:] == 255).all()  # a long title is shortened, not cut off
 
 
 def test_a_sheet_has_a_row_a_moment_and_frames_the_best(tmp_path: Path) -> None:
