@@ -23,6 +23,8 @@ _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
 """Widths of the parts of a chart from left to right, in inches."""
 _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
 """Heights of the parts of a chart from top to bottom, in inches."""
+_NUMBER, _RATING = 0.2, 0.27
+"""Room for the number of a moment and for its rating, in inches."""
 _DOTS = 110
 """Pixels per inch."""
 
@@ -42,7 +44,8 @@ def plot_curve(
     """Draw a curve to a PNG file, written whole or not at all.
 
     Args:
-        moments: ranges to shade, best first.
+        moments: ranges to shade, best first. A number or rating that would cover that of a better
+            moment is left out.
         window: pooling window in clips of the thick line; the thin line is not pooled.
 
     Raises:
@@ -84,13 +87,21 @@ def plot_curve(
 def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:
     edges = np.arange(len(curve.saliency) + 1) * curve.clip_seconds
     middles = edges[:-1] + curve.clip_seconds / 2
+    inch = curve.duration / _WIDTH  # in seconds
+    numbered: list[float] = []
     for rank, moment in enumerate(moments, start=1):
-        # A white edge separates adjacent moments.
         span = (moment.start_seconds, moment.end_seconds)
-        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
-        text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
+        # A white edge separates adjacent moments; half of it lies on a moment, which may be narrow.
+        edge = min(2, 20 * (span[1] - span[0]) / inch)
+        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=edge)
+        middle = sum(span) / 2
+        room = min((abs(middle - other) for other in numbered), default=curve.duration) / inch
+        if room < _NUMBER:
+            continue
+        numbered.append(middle)
+        text = axes.text(middle, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
-        worth = moment.worth.replace(" ", "\n", 1)
+        worth = moment.worth.replace(" ", "\n", 1) if room >= _RATING else ""
         axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=_ACCENT)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
