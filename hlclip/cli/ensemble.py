@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option, echo
 
+from hlclip.cli.terminal import refuse_input
 from hlclip.system import HlclipError
 
 
@@ -52,8 +53,10 @@ def ensemble(
 
     if len(predictions) < 2:
         raise HlclipError(f"got {len(predictions)} submission file", "name two or more")
-    if out.exists() and any(out.samefile(path) for path in predictions if path.exists()):
-        raise HlclipError(f"--out {out}: is an input", "give another name")
+    for at, path in enumerate(predictions):
+        if path.resolve() in [each.resolve() for each in predictions[:at]]:
+            raise HlclipError(f"{path}: got it twice", "name each file once; see --weights")
+    refuse_input("--out", out, predictions)
     shares = _weights(weights, len(predictions)) if weights is not None else ()
     systems = read_same_answers(predictions)
     write_submission(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option, echo
 
-from hlclip.cli.terminal import print_json
+from hlclip.cli.terminal import print_json, refuse_input
 from hlclip.system import write_json
 
 
@@ -56,6 +56,8 @@ def evaluate(
     from hlclip.evaluation import benchmark_of, report
     from hlclip.formats import CLIP_SECONDS, read_annotations, read_answers
 
+    if json is not None:
+        refuse_input("--json", json, (predictions, annotations))
     seconds = CLIP_SECONDS if clip_seconds is None else clip_seconds
     queries = read_annotations(annotations, seconds)
     benchmark = benchmark_of(queries)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from hlclip.cli.terminal import refuse_input
 from hlclip.system import HlclipError
 
 
@@ -76,11 +77,9 @@ def moments(
     )
 
     seconds = CLIP_SECONDS if clip_seconds is None else clip_seconds
-    if out.exists() and any(
-        path is not None and out.samefile(path)
-        for path in (predictions, val_predictions, val_annotations)
-    ):
-        raise HlclipError(f"--out {out}: is an input", "give another name")
+    refuse_input("--out", out, (predictions, val_predictions, val_annotations))
+    if focus is not None and rule not in (None, "consensus"):
+        raise HlclipError(f"--focus {focus:g}: is of consensus, --rule {rule} has none")
     if (val_predictions is None) != (val_annotations is None):
         raise HlclipError("--val-predictions and --val-annotations need each other", "give both")
     rows = read_submission(predictions)

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,6 +111,13 @@ def _reword(error: BadParameter) -> None:
 
     if isinstance(error.__cause__, ValidationError):
         error.message = problems_of(error.__cause__)[0]
+
+
+def refuse_input(option: str, out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse to replace one of the files that are read; `option` names the one that is written."""
+    read = [path for path in inputs if path is not None and path.exists()]
+    if out.exists() and any(out.samefile(path) for path in read):
+        raise HlclipError(f"{option} {out}: is an input", "give another name")
 
 
 def print_json(content: object) -> None:

@@ -46,7 +46,7 @@ _FOUND = (
 )
 _RATED = (
     " *3.1 of 4* is the rating that people are expected to give, on videos like those on which the "
-    "model was measured."
+    "model was measured, with a pooling window of {windows}."
 )
 _EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
 
@@ -76,8 +76,8 @@ def build_page(
     ) -> tuple[list[Curve], str]:
         try:
             curves = score(video, text)
-            rated = any(curve.maps for curve in curves)
-            return curves, _FOUND + (_RATED if rated else "")
+            windows = " or ".join(map(str, sorted(curves[0].maps)))
+            return curves, _FOUND + (_RATED.format(windows=windows) if windows else "")
         except HlclipError as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 

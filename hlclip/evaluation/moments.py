@@ -59,8 +59,8 @@ def find_moments(
         one query only. A flat curve has one window, the whole video.
 
     Raises:
-        HlclipError: no clips, a score that is not finite, `top` below 1, or another rule or
-            duration.
+        HlclipError: no clips, a score that is not finite, `top` below 1, or another rule, duration
+            or `clip_seconds`.
 
     >>> find_moments([0.1, 0.1, 0.9, 0.8, 0.1, 0.1])[0][:2]
     (4.0, 8.0)
@@ -186,6 +186,8 @@ def _checked(
         raise HlclipError(f"saliency of clip {clip} is {scores[clip]}, expected a finite number")
     if not duration > 0:
         raise HlclipError(f"duration is {duration}, expected a positive number of seconds")
+    if not 0 < clip_seconds < np.inf:
+        raise HlclipError(f"clip_seconds is {clip_seconds}, expected a positive number of seconds")
     scores = scores[: _covered(len(scores), clip_seconds, duration)]
     lowest, highest = float(scores.min()), float(scores.max())
     if lowest == highest:

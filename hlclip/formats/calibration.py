@@ -32,7 +32,7 @@ class Pooling:
     """How scores were pooled, see `hlclip.evaluation.pool`."""
 
     mode: str
-    width: float
+    width: Number
     """Window or sigma in clips."""
     border: str
 
@@ -84,5 +84,6 @@ def read_calibration(path: Path) -> Calibration:
         DamagedFileError: it is damaged.
         OSError: it cannot be read.
     """
-    with refusing_damage(path, "evaluate"):
+    remedy = f"name the {CALIBRATION_FILE} of a run; `dvc repro --force evaluate` makes it again"
+    with refusing_damage(path, "evaluate", remedy=remedy):
         return TypeAdapter(Calibration).validate_json(path.read_bytes())

@@ -129,11 +129,14 @@ def refusing_damage(
         ) from error
 
 
-def check_origin(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_origin(
+    path: Path, found: Mapping[str, Any], expected: Mapping[str, Any], *, remedy: str = ""
+) -> None:
     """Refuse a file between two stages that was not made with what is expected.
 
     Args:
         found, expected: facts by name, for the message; all of `expected` are compared.
+        remedy: where a file may be named that DVC does not make.
 
     Raises:
         StaleFileError: some fact differs.
@@ -143,7 +146,8 @@ def check_origin(path: Path, found: Mapping[str, Any], expected: Mapping[str, An
             raise StaleFileError(
                 f"{path}: is of another run: {name} is {shown(found.get(name))}, expected "
                 f"{shown(value)}",
-                "`dvc repro` makes what is out of date again; if DVC finds nothing to make, "
+                remedy
+                or "`dvc repro` makes what is out of date again; if DVC finds nothing to make, "
                 "`dvc repro --force` makes everything",
             )
 

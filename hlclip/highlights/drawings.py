@@ -1,6 +1,7 @@
 """Drawings of one saliency curve with the video's frames: the chart and the contact sheet."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,6 +23,8 @@ _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
 """Widths of the parts of a chart from left to right, in inches."""
 _TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.15
 """Heights of the parts of a chart from top to bottom, in inches."""
+_NUMBER, _RATING = 0.2, 0.27
+"""Room for the number of a moment and for its rating, in inches."""
 _DOTS = 110
 """Pixels per inch."""
 
@@ -40,7 +44,8 @@ def plot_curve(
     """Draw a curve to a PNG file, written whole or not at all.
 
     Args:
-        moments: ranges to shade, best first.
+        moments: ranges to shade, best first. A number or rating that would cover that of a better
+            moment is left out.
         window: pooling window in clips of the thick line; the thin line is not pooled.
 
     Raises:
@@ -56,13 +61,23 @@ def plot_curve(
             xlim=(0, curve.duration),
         )
 
-    title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
+    texts: list[Text] = []
     for text, place in (
         (curve.query, {"x": _LEFT / width, "fontsize": 13}),
         (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _QUIET}),
     ):
         line, fonts = find_fonts(text)
-        figure.text(s=line, fontfamily=families(fonts), **title, **place)
+        title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
+        texts.append(figure.text(s=line, fontfamily=families(fonts), **title, **place))
+
+    def length(at: int, text: str) -> float:
+        texts[at].set_text(text)
+        return texts[at].get_window_extent().width
+
+    query, name = (text.get_text() for text in texts)
+    fitted = _fitted(query, name, _WIDTH * _DOTS - 20, partial(length, 0), partial(length, 1))
+    for text, shown in zip(texts, fitted, strict=True):
+        text.set_text(shown)
     _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
     _draw_strip(band(_BOTTOM, _STRIP), curve)
     with replacing(Path(out)) as temporary:
@@ -72,13 +87,21 @@ def plot_curve(
 def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:
     edges = np.arange(len(curve.saliency) + 1) * curve.clip_seconds
     middles = edges[:-1] + curve.clip_seconds / 2
+    inch = curve.duration / _WIDTH  # in seconds
+    numbered: list[float] = []
     for rank, moment in enumerate(moments, start=1):
-        # A white edge separates adjacent moments.
         span = (moment.start_seconds, moment.end_seconds)
-        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=2)
-        text = axes.text(sum(span) / 2, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
+        # A white edge separates adjacent moments; half of it lies on a moment, which may be narrow.
+        edge = min(2, 20 * (span[1] - span[0]) / inch)
+        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=edge)
+        middle = sum(span) / 2
+        room = min((abs(middle - other) for other in numbered), default=curve.duration) / inch
+        if room < _NUMBER:
+            continue
+        numbered.append(middle)
+        text = axes.text(middle, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
-        worth = moment.worth.replace(" ", "\n", 1)
+        worth = moment.worth.replace(" ", "\n", 1) if room >= _RATING else ""
         axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=_ACCENT)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
@@ -130,7 +153,7 @@ def contact_sheet(curve: Curve, moments: Sequence[Moment], out: Path | str) -> N
         "RGB", (max(columns * cell[0] + _GAP, 640), len(rows) * cell[1] + _HEADING + _GAP), _PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    _draw_heading(draw, f"{curve.query} ({curve.video.name})")
+    _draw_heading(draw, curve.query, curve.video.name, sheet.width - 2 * _GAP)
     for row, moment in enumerate(moments):
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
@@ -156,16 +179,44 @@ def _spread(clips: range, best: int) -> list[int]:
     return sorted(set(spread.tolist()))
 
 
-def _draw_heading(draw: ImageDraw.ImageDraw, text: str) -> None:
-    line, fonts = find_fonts(text)
+def _draw_heading(draw: ImageDraw.ImageDraw, query: str, name: str, width: int) -> None:
+    _, fonts = find_fonts(f"{query} {name}")
+
+    def runs(text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
+        """Pillow draws a text with one font."""
+        for font, run in groupby(
+            text, key=lambda letter: next(f for f in fonts if letter in letters(f))
+        ):
+            yield "".join(run), _font(20, font)
+
+    def length(text: str) -> float:
+        return sum(face.getlength(words) for words, face in runs(text))
+
+    query, name = find_fonts(query)[0], find_fonts(name)[0]
+    query, name = _fitted(query, name, width - length(" ()"), length, length)
     left, baseline = float(_GAP), _GAP + _font(20).getmetrics()[0]
-    # Pillow draws a text with one font.
-    for font, run in groupby(
-        line, key=lambda letter: next(f for f in fonts if letter in letters(f))
-    ):
-        words, face = "".join(run), _font(20, font)
+    for words, face in runs(f"{query} ({name})"):
         draw.text((left, baseline), words, _INK, face, anchor="ls")
         left += face.getlength(words)
+
+
+Length = Callable[[str], float]
+"""Pixels of a text in a line."""
+
+
+def _fitted(
+    query: str, name: str, room: float, query_length: Length, name_length: Length
+) -> tuple[str, str]:
+    """Query and file name, shortened where both are longer than `room` pixels together."""
+    name = _shortened(name, max(0.4 * room, room - query_length(query)), name_length)
+    return _shortened(query, room - name_length(name), query_length), name
+
+
+def _shortened(text: str, room: float, length: Length) -> str:
+    if length(text) <= room:
+        return text
+    kept = bisect_right(range(len(text)), room, key=lambda letters: length(text[:letters] + "…"))
+    return text[: max(kept - 1, 0)].rstrip() + "…"
 
 
 def _font(size: int, font: Path = FONT) -> ImageFont.FreeTypeFont:

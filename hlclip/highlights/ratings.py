@@ -1,6 +1,7 @@
 """What the scores of a model are worth, as a finished run has measured it on annotated videos."""
 
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hlclip.highlights.model_cache import ModelFacts
 from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
+
+_REMEDY = f"name the {CALIBRATION_FILE} of a run with this model, or leave it out"
 
 
 def find_maps(
@@ -35,12 +38,13 @@ def find_maps(
     """
     if calibration is not None:
         return _read(calibration, facts)
-    if checkpoint is None or not (path := checkpoint.parent / CALIBRATION_FILE).exists():
+    if checkpoint is None or not os.path.lexists(path := checkpoint.parent / CALIBRATION_FILE):
         return {}
     try:
         return _read(path, facts)
-    except HlclipError as error:
-        log.warning("%s; scores are shown without ratings", error.reason)
+    except (HlclipError, OSError) as error:
+        reason = error.reason if isinstance(error, HlclipError) else f"{path}: {error.strerror}"
+        log.warning("%s; scores are shown without ratings", reason)
         return {}
 
 
@@ -50,9 +54,9 @@ def _read(path: Path, facts: ModelFacts) -> dict[int, ScoreMap]:
     expected = {"weights": facts.images["weights"], "clip_seconds": facts.clip_seconds}
     if not zero_shot:  # zero-shot scores do not depend on the checkpoint
         expected["checkpoint"] = facts.variant
-    check_origin(path, asdict(found.origin), expected)
-    if found.missing:
-        raise HlclipError(f"{path}: has no map: {found.missing}")
+    check_origin(path, asdict(found.origin), expected, remedy=_REMEDY)
     maps = [each for each in found.maps if (each.variant == ZERO_SHOT) == zero_shot]
     own = [each for each in maps if each.pooling == mean_of(int(each.pooling.width))]
+    if not own:
+        raise HlclipError(f"{path}: has no map: {found.missing or 'none is of this model'}")
     return {int(each.pooling.width): each for each in own}

@@ -56,7 +56,7 @@ def over_widths(
     """
     marked = [{**row, "marked": row["width"] == widths.get(row["variant"])} for row in rows]
     x = alt.X("width:Q").title(title)
-    x = x.axis(values=sorted({row["width"] for row in rows}), grid=False)
+    x = x.axis(values=sorted({row["width"] for row in rows}), format=".4~g", grid=False)
     scale = alt.Scale(domain=list(variants), range=list(COLOURS[: len(variants)]))
     base = _base(marked, x, "mAP").encode(
         color=alt.Color("variant:N").title(None).scale(scale),

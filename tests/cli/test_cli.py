@@ -67,6 +67,15 @@ def test_evaluate_writes_the_official_report(
     assert report["HL-min-Fair"] == {"HL-mAP": 100.0, "HL-Hit1": 100.0}
 
 
+def test_evaluate_replaces_none_of_its_inputs(predictions: Path, annotations: Path) -> None:
+    for path in (predictions, annotations):
+        before = path.read_bytes()
+        result = run("evaluate", predictions, annotations, "--json", path)
+        assert result.exit_code == 2
+        assert f"--json {path}: is an input" in result.output
+        assert path.read_bytes() == before
+
+
 def test_evaluate_prints_json(predictions: Path, annotations: Path, tmp_path: Path) -> None:
     result = run("evaluate", predictions, annotations, "--json", "-")
     assert json.loads(result.stdout)["HL-min-Fair"] == {"HL-mAP": 100.0, "HL-Hit1": 100.0}

@@ -92,6 +92,7 @@ def test_files_that_do_not_belong_together_are_named(
     [
         (["{a}"], "got 1 submission file\nname two or more"),
         (["{a}", "{c}", "-o", "{a}"], "is an input"),
+        (["{a}", "{c}", "{a}"], "a.jsonl: got it twice"),
         (["{a}", "{c}", "--weights", "1"], "expected 2 positive numbers"),
         (["{a}", "{c}", "--weights", "1,x"], "expected 2 positive numbers"),
         (["{a}", "{c}", "--weights", "1,-1"], "expected 2 positive numbers"),

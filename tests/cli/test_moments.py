@@ -121,6 +121,8 @@ def test_what_cannot_be_right_is_refused(system: tuple[Path, Path], tmp_path: Pa
     val = ("--val-predictions", predictions)
     for arguments, message in (
         ((predictions, "-o", predictions), "is an input"),
+        ((predictions, "-o", out, "--clip-seconds", 0), "clip_seconds is 0.0, expected a positive"),
+        ((predictions, "-o", out, "--rule", "peaks", "--focus", 3), "--rule peaks has none"),
         ((predictions, *val, "-o", out), "need each other"),
         ((predictions, *val, "--val-annotations", annotations, "--focus", 2, "-o", out), "leave"),
         ((predictions, *val, "--val-annotations", blind, "-o", out), "have no relevant_windows"),

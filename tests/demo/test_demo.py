@@ -216,6 +216,7 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     assert words, moments.nth(1).inner_text()
     second = int(words[1]) * 60 + int(words[2])
     expect(page.get_by_text("is the rating that people are expected to give")).to_be_visible()
+    expect(page.get_by_text("measured, with a pooling window of 3.")).to_be_visible()
     # Where it lands, noted by the page: it plays on while a loaded machine gets round to asking.
     page.evaluate(
         """() => {

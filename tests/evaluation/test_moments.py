@@ -190,6 +190,9 @@ def test_a_film_of_two_days_takes_seconds_and_bounded_memory(rule: Rule) -> None
         ([0, 1, -math.inf], {}, "saliency of clip 2 is -inf"),
         ([0, 1], {"top": 0}, "top is 0"),
         ([0, 1], {"duration": 0}, "duration is 0"),
+        ([0, 1], {"clip_seconds": 0}, "clip_seconds is 0, expected a positive number"),
+        ([1, 1], {"clip_seconds": float("nan")}, "clip_seconds is nan"),
+        ([0, 1], {"clip_seconds": float("inf")}, "clip_seconds is inf"),
         ([0, 1], {"rule": "best"}, "rule is 'best', expected consensus, histogram"),
     ],
 )

@@ -57,6 +57,7 @@ def edited(path: Path, *keys: Any, value: Any) -> None:
     [
         (("maps", 0, "rating"), [[0.1, 2], [0.2, 1]], "got a map that falls"),
         (("maps", 0, "rating"), [[0.1, 1], [0.1, 2]], "got a map that falls"),
+        (("maps", 0, "pooling", "width"), float("inf"), "width: got inf, expected a finite number"),
         (("maps", 0, "rating"), [[0.1, 4.5]], "less than or equal to 4"),
         (("maps", 0, "very_good"), [[0.1, 1.5]], "less than or equal to 1"),
         (("maps", 0, "very_good"), [], "very_good"),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hlclip.highlights.drawings import contact_sheet, plot_curve
-from hlclip.highlights.moments import Curve, best_moments
+from hlclip.highlights.moments import Curve, Moment, best_moments
 from hlclip.highlights.pictures import pictures
 from hlclip.system.errors import HlclipError
 from hlclip.video.refusals import VideoError
@@ -57,6 +57,21 @@ def test_a_chart_shades_its_moments(tmp_path: Path) -> None:
     assert shares[1] > 0.03
 
 
+def test_a_narrow_moment_is_seen_and_covers_no_better_one(tmp_path: Path) -> None:
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
+    best = Moment(9.9, 10.0, 1.0, range(4, 5), rating=3.1)
+    shaded, labels = [], []
+    for start in (None, 10.1, 15.0):
+        others = [] if start is None else [Moment(start, start + 0.03, 0.5, range(5, 6), rating=2)]
+        plot_curve(curve, [best, *others], tmp_path / "plot.png")
+        with Image.open(tmp_path / "plot.png") as chart:
+            pixels = np.asarray(chart.convert("RGB"))[62:375, 115:1310].astype(int)
+        shaded.append((pixels[-60:-50] != 255).any(axis=(0, 2)).sum())
+        labels.append((pixels[:55] == (0xC2, 0x41, 0x0C)).all(axis=2).sum())
+    assert shaded[0] < min(shaded[1:])
+    assert labels[0] == labels[1] < labels[2]
+
+
 def test_ratings_are_drawn_where_there_are_some(tmp_path: Path) -> None:
     curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
     plain = best_moments(curve, top=1)
@@ -74,9 +89,12 @@ def test_any_query_and_name_is_a_title(query: str, tmp_path: Path) -> None:
     curve = curve_of(path, 3, query)
     plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
     contact_sheet(curve, best_moments(curve), tmp_path / "sheet.png")
-    for name in ("plot.png", "sheet.png"):
+    for name, title, margin in (("plot.png", 55, 20), ("sheet.png", 44, 10)):
         with Image.open(tmp_path / name) as drawn:
             assert drawn.format == "PNG"
+            pixels = np.asarray(drawn.convert("L"))[:title]
+        assert (pixels < 128).any()
+        assert (pixels[:, -margin:] == 255).all()  # a long title is shortened, not cut off
 
 
 def test_a_sheet_has_a_row_a_moment_and_frames_the_best(tmp_path: Path) -> None:

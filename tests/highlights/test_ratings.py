@@ -74,8 +74,9 @@ def test_a_map_of_another_model_is_not_applied(
     (said,) = caplog.messages
     assert said.startswith(f"{path}: is of another run: {says} is ")
     assert said.endswith("; scores are shown without ratings")
-    with pytest.raises(StaleFileError, match=f"is of another run: {says} is "):
+    with pytest.raises(StaleFileError, match=f"is of another run: {says} is ") as raised:
         find_maps(path, None, facts)
+    assert "dvc" not in str(raised.value)  # it may be in no repository
 
 
 def test_why_there_is_no_map_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -84,12 +85,33 @@ def test_why_there_is_no_map_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "has no map: val has 12 clips" in caplog.text
     with pytest.raises(HlclipError, match="has no map: val has 12 clips"):
         find_maps(path, None, FACTS)
+    saved(tmp_path, replace(CALIBRATION, maps=(ZERO_SHOT,)))
+    with pytest.raises(HlclipError, match="has no map: none is of this model"):
+        find_maps(path, None, FACTS)
     path.write_text("{")
     assert find_maps(None, tmp_path / "train.safetensors", FACTS) == {}
     with pytest.raises(DamagedFileError):
         find_maps(path, None, FACTS)
     with pytest.raises(OSError, match="No such file"):
         find_maps(tmp_path / "absent.json", None, FACTS)
+
+
+def test_a_file_that_cannot_be_read_costs_the_ratings_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "calibration.json"
+    for make, reason in (
+        (lambda: path.symlink_to("gone"), "No such file or directory"),
+        (path.mkdir, "Is a directory"),
+    ):
+        make()
+        caplog.clear()
+        assert find_maps(None, tmp_path / "train.safetensors", FACTS) == {}
+        assert caplog.messages == [f"{path}: {reason}; scores are shown without ratings"]
+        with pytest.raises(OSError, match=reason):
+            find_maps(path, None, FACTS)
+        if path.is_symlink():
+            path.unlink()
 
 
 def test_a_curve_has_the_ratings_of_its_pooled_scores():

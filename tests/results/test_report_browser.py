@@ -71,6 +71,16 @@ def test_every_chart_is_drawn(page: Page):
     expect(page.locator("#extremes .chart svg")).to_have_count(4)
 
 
+def test_the_widths_on_an_axis_are_not_rounded(page: Page):
+    for mode, widths in (
+        ("mean", ["1", "3", "5", "7", "9", "11", "13", "15"]),
+        ("gaussian", ["0", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2"]),
+    ):
+        labels = page.locator(f'[data-chart="pooling-{mode}"] .role-axis-label').first
+        expect(labels).to_be_visible()
+        assert labels.locator("text").all_text_contents() == widths
+
+
 def test_the_reliability_is_drawn(page: Page):
     charts = page.locator("#worth [data-chart]")
     expect(charts).to_have_count(2)  # rating and share of Very Good, on test
