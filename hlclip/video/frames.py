@@ -21,7 +21,8 @@ from hlclip.video.container import (
     standing_clips,
 )
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
-from hlclip.video.pyav_frames import Filters, Look, UnsuitedError, sampled_frames, scaling
+from hlclip.video.h264_headers import UnsuitedError
+from hlclip.video.pyav_frames import Filters, Look, sampled_frames, scaling
 from hlclip.video.refusals import VideoError
 
 log = logging.getLogger(__name__)

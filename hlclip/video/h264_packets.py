@@ -9,24 +9,28 @@ Two guarantees of the standard (ITU-T H.264) are used, and nothing else:
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import av
 
 from hlclip.video.container import has_time_stamps, open_video, video_stream
+from hlclip.video.h264_headers import (
+    Sequence,
+    Slice,
+    UnsuitedError,
+    check_order,
+    check_picture_parameters,
+)
 
 Kind = Literal["idr", "reference", "disposable"]
 
 # nal_unit_type of coded pictures (a slice, its first partition, a slice of an IDR picture), and of
-# a sequence parameter set.
+# sequence and picture parameter sets.
 _SLICES = (1, 2, 5)
 _IDR = 5
-_SEQUENCE = 7
-
-
-class UnsuitedError(Exception):
-    """ffmpeg has to decode the whole video; the message says why."""
+_SEQUENCE, _PICTURE = 7, 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
         UnsuitedError, VideoError: the pictures' times or references are not certain.
     """
     packets: list[Packet] = []
-    sequences: set[bytes] = set()
+    headers: list[Slice] = []
     with open_video(path) as container:
         stream = video_stream(container)
         name = container.format.name
@@ -53,7 +57,7 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
             raise UnsuitedError(f"time stamps of {name} are not of single pictures")
         if (codec := stream.codec_context.codec.canonical_name) != "h264":
             raise UnsuitedError(f"the codec is {codec}")
-        lengths = length_size(stream.codec_context.extradata)
+        lengths, known = parameter_sets(stream.codec_context.extradata)
         unit = stream.time_base
         assert unit is not None
         for packet in container.demux(stream):
@@ -61,52 +65,91 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
                 continue  # demux marks the end with an empty packet
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 raise UnsuitedError("a packet without time stamp, cut off, or not to be shown")
-            kind, parameters = describe(memoryview(packet), lengths)
-            sequences |= parameters
+            slices, kind, parameters = describe(memoryview(packet), lengths)
+            # New parameters can change all pictures after them, and this packet may be skipped.
+            if packets and not parameters <= known:
+                raise UnsuitedError("its parameters change")
+            known |= parameters
+            sequence = _sequence(known)
+            read = {sequence.read_slice(unit, idr=kind == "idr") for unit in slices}
+            if len(read) > 1:
+                raise UnsuitedError("a packet holds slices of two pictures")
+            headers += read
             packets.append(Packet(packet.pts, packet.duration or 0, kind))
         offset = nearest(Fraction(container.start_time or 0, av.time_base) / unit)
     # Pictures before the first IDR picture may refer to pictures that the file does not hold.
     if not packets or packets[0].kind != "idr":
         raise UnsuitedError("it does not begin with an IDR picture")
-    # New sequence parameters can change the size of the pictures.
-    if len(sequences) > 1:
-        raise UnsuitedError("its sequence parameters change")
     times = [packet.pts for packet in packets]
     if len(set(times)) < len(times) or min(times) < offset:
         raise UnsuitedError("time stamps come twice, or before the start")
     if packets[times.index(max(times))].duration == 0:
         raise UnsuitedError("the last picture has no duration")
+    kinds = [packet.kind for packet in packets]
+    check_order(_sequence(known), zip(headers, kinds, times, strict=True))
     return packets, offset, unit
 
 
-def length_size(extradata: bytes | None) -> int:
-    """Bytes of the length before each NAL unit, 1..4; 0 where start codes separate the units."""
-    # avcC (ISO/IEC 14496-15): the first byte is 1, the last 2 bits of the fifth are this size - 1.
-    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
+@cache
+def _sequence(parameters: frozenset[bytes]) -> Sequence:
+    """The one set of sequence parameters among a stream's parameters."""
+    sequences = [unit for unit in parameters if unit[0] & 31 == _SEQUENCE]
+    if len(sequences) != 1:
+        raise UnsuitedError(f"expected one set of sequence parameters, found {len(sequences)}")
+    for unit in parameters.difference(sequences):
+        check_picture_parameters(unit)
+    return Sequence.read(sequences[0])
 
 
-def describe(packet: memoryview, lengths: int) -> tuple[Kind, frozenset[bytes]]:
-    """Kind of an H.264 packet's picture, and the packet's sequence parameter sets.
+def parameter_sets(extradata: bytes | None) -> tuple[int, frozenset[bytes]]:
+    """Bytes of the length before each unit, and the parameter sets in the container's header.
+
+    The former is 1..4; 0 where start codes separate the units.
+    """
+    if not extradata or len(extradata) < 7 or extradata[0] != 1:
+        return 0, frozenset(map(_whole, _units_by_start_code(memoryview(extradata or b""))))
+    # avcC (ISO/IEC 14496-15): 1, four bytes whose last 2 bits are the size of lengths - 1, then the
+    # number (5 bits) of sequence parameter sets and these, and the same (8 bits) of the pictures'.
+    found, place = set(), 5
+    for mask in (31, 255):
+        count, place = extradata[place] & mask, place + 1
+        for _ in range(count):
+            first = place + 2
+            place = first + int.from_bytes(extradata[place:first], "big")
+            if place >= len(extradata) + (mask == 255):
+                raise UnsuitedError("its parameters are cut off")
+            found.add(_whole(extradata[first:place]))
+    return (extradata[4] & 3) + 1, frozenset(found)
+
+
+def _whole(unit: bytes | memoryview) -> bytes:
+    return bytes(unit).rstrip(b"\0")
+
+
+def describe(packet: memoryview, lengths: int) -> tuple[list[bytes], Kind, frozenset[bytes]]:
+    """Slices of an H.264 packet's picture, their kind, and the packet's parameter sets.
 
     Args:
         packet: one access unit.
-        lengths: see `length_size`.
+        lengths: see `parameter_sets`.
 
     Raises:
         UnsuitedError: the packet is damaged, or holds no picture.
     """
+    slices: list[bytes] = []
     kinds: set[Kind] = set()
-    sequences = set()
+    parameters = set()
     for unit in _units_by_start_code(packet) if lengths == 0 else _units_by_length(packet, lengths):
         # The first byte: forbidden_zero_bit (1 bit), nal_ref_idc (2), nal_unit_type (5).
         unit_type, reference = unit[0] & 31, unit[0] >> 5 & 3
         if unit_type in _SLICES:
+            slices.append(bytes(unit[:64]))
             kinds.add("idr" if unit_type == _IDR else "reference" if reference else "disposable")
-        elif unit_type == _SEQUENCE:
-            sequences.add(bytes(unit).rstrip(b"\0"))
+        elif unit_type in (_SEQUENCE, _PICTURE):
+            parameters.add(_whole(unit))
     if len(kinds) != 1:
         raise UnsuitedError(f"expected slices of one kind, found {sorted(kinds) or 'none'}")
-    return kinds.pop(), frozenset(sequences)
+    return slices, kinds.pop(), frozenset(parameters)
 
 
 def _units_by_length(packet: memoryview, lengths: int) -> Iterator[memoryview]:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from hlclip.formats import Clips, Header
 from hlclip.video.clip_times import thresholds
 from hlclip.video.container import MOST_SECONDS, open_video, standing_clips, video_stream
-from hlclip.video.h264_packets import Packet, UnsuitedError, nearest, read_packets
+from hlclip.video.h264_headers import UnsuitedError
+from hlclip.video.h264_packets import Packet, nearest, read_packets
 from hlclip.video.refusals import VideoError
 from hlclip.video.workers import work_of_thread
 
@@ -112,6 +113,7 @@ def needed_packets(packets: list[Packet], sampled: frozenset[int]) -> list[bool]
         # Step 3: nothing from an IDR picture on refers to anything before it.
         if packet.kind == "idr":
             sample_follows = False
+    needed[0] = True  # its parameters may hold for all others
     return needed
 
 
@@ -136,12 +138,13 @@ def _decode(
         for packet in chain(compress(encoded, needed), [None]):
             work.check()
             for picture in stream.codec_context.decode(packet):
-                if picture.pts != next(expected, None):
+                pts = next(expected, None)
+                if pts is None or pts != picture.pts:
                     raise UnsuitedError("pictures are lost, or come in another order")
                 # Some damage is concealed without an error.
                 if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
                     raise UnsuitedError("a picture is damaged, interlaced or rotated")
-                if picture.pts in sampled:
+                if pts in sampled:
                     first = graph is None
                     if graph is None:
                         graph, look = _filter_graph(stream, picture, header), _look(stream, picture)
@@ -152,8 +155,8 @@ def _decode(
                     frame = scaled.to_ndarray()
                     if first:
                         confirm(look, frame)
-                    held.append((picture.pts, frame))
-                while held and certain[held[0][0]] <= picture.pts:
+                    held.append((pts, frame))
+                while held and certain[held[0][0]] <= pts:
                     yield held.popleft()
     if next(expected, None) is not None:
         raise UnsuitedError("pictures are lost")

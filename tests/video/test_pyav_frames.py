@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from hlclip.system.files import sha256_of
 from hlclip.video.container import probe
 from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable
 from hlclip.video.frames import Decoder, extract_frames, frames_header, stream_frames
-from hlclip.video.h264_packets import UnsuitedError, describe, length_size, read_packets
+from hlclip.video.h264_headers import UnsuitedError
+from hlclip.video.h264_packets import describe, parameter_sets, read_packets
 from hlclip.video.pyav_frames import needed_packets, sampled_frames
 from hlclip.video.refusals import VideoError
 from tests.films import ffmpeg, film, need_encoder, numbered_film
@@ -162,7 +164,7 @@ def test_less_is_decoded(tmp_path: Path) -> None:
 
 def test_interlaced_is_left_to_ffmpeg(tmp_path: Path) -> None:
     path = h264(tmp_path / "a.mp4", x264="tff=1", seconds=5)
-    with pytest.raises(UnsuitedError, match="interlaced"):
+    with pytest.raises(UnsuitedError, match="fields have an order"):
         sampled(path)
 
 
@@ -192,7 +194,7 @@ def test_two_sizes_in_one_stream_are_left_to_ffmpeg(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("".join(names))
     path = tmp_path / "a.mkv"
     ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", path)
-    with pytest.raises(UnsuitedError, match="sequence parameters change"):
+    with pytest.raises(UnsuitedError, match="parameters change"):
         sampled(path)
 
 
@@ -201,6 +203,12 @@ def outcome(path: Path, header: Header, decoder: Decoder) -> NDArray[np.uint8] |
         return extract_frames(path, header, decoder)
     except VideoError as error:
         return str(error)
+
+
+def packet_places(path: Path) -> list[tuple[int, int]]:
+    """First byte and size of each packet."""
+    with av.open(str(path)) as container:
+        return [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size]
 
 
 def damaged(path: Path, seed: int, *, seconds: float = 8) -> Path:
@@ -228,12 +236,9 @@ def test_damage_gives_what_ffmpeg_gives(tmp_path: Path, seed: int) -> None:
 def test_damage_that_is_concealed_without_an_error(tmp_path: Path, seed: int) -> None:
     """A reference picture is concealed; the sampled picture that refers to it looks whole."""
     path = h264(tmp_path / "a.mp4", x264="keyint=infinite:bframes=3:b-adapt=0", seconds=8)
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.pos]
-    random = np.random.default_rng(seed)
-    chosen = random.choice([n for n, p in enumerate(packets) if n > 5 and not p.is_disposable])
-    place, size = packets[chosen].pos, packets[chosen].size
+    content, random = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    places = [place for place in packet_places(path)[6:] if content[place[0] + 4] >> 5 & 3]
+    place, size = places[int(random.choice(range(len(places))))]
     content[place + int(random.integers(size // 3, size))] ^= int(random.integers(1, 256))
     path.write_bytes(content)
     assert_left_to_ffmpeg(path)
@@ -241,12 +246,9 @@ def test_damage_that_is_concealed_without_an_error(tmp_path: Path, seed: int) ->
 
 def test_ffmpeg_goes_on_where_damage_begins(tmp_path: Path) -> None:
     path = h264(tmp_path / "a.mp4", x264="keyint=50:bframes=3:b-adapt=0")
-    with av.open(str(path)) as container:
-        keys = [packet for packet in container.demux(video=0) if packet.is_keyframe]
     content = bytearray(path.read_bytes())
-    for packet in keys[7:]:
-        place = packet.pos + packet.size // 2
-        content[place : place + 64] = bytes(range(64))
+    for place, size in packet_places(path)[350::50]:
+        content[place + size // 2 : place + size // 2 + 64] = bytes(range(64))
     path.write_bytes(content)
     first: list[NDArray[np.uint8]] = []
     with pytest.raises(UnsuitedError):
@@ -379,11 +381,12 @@ def test_what_a_packet_says_of_itself() -> None:
     def annex_b(*units: bytes) -> memoryview:
         return memoryview(b"".join(b"\0\0\0\1" + content for content in units))
 
-    sequence = unit(3, 7)
-    assert describe(annex_b(sequence, unit(3, 8), unit(3, 5)), 0) == ("idr", {sequence})
-    assert describe(annex_b(unit(0, 6), unit(0, 1), unit(0, 1)), 0) == ("disposable", frozenset())
+    sequence, picture = unit(3, 7), unit(3, 8)
+    slices, kind, parameters = describe(annex_b(sequence, picture, unit(3, 5)), 0)
+    assert (slices, kind, parameters) == ([unit(3, 5)], "idr", {sequence, picture})
+    assert describe(annex_b(unit(0, 6), unit(0, 1), unit(0, 1)), 0)[1:] == ("disposable", set())
     measured = b"".join(bytes([0, 0, 0, 3]) + content for content in (unit(0, 9), unit(1, 1)))
-    assert describe(memoryview(measured), 4) == ("reference", frozenset())
+    assert describe(memoryview(measured), 4) == ([unit(1, 1)], "reference", frozenset())
     for bad in (b"", b"\0\0\0\1", b"\0\0\0\x09abc", b"\0\0\0\0", measured[:-1]):
         with pytest.raises(UnsuitedError):
             describe(memoryview(bad), 4)
@@ -393,9 +396,30 @@ def test_what_a_packet_says_of_itself() -> None:
         describe(memoryview(b"abc"), 0)
 
 
-def test_length_of_lengths(tmp_path: Path) -> None:
+def test_parameters_in_the_header_of_a_container(tmp_path: Path) -> None:
     found = []
     for name in ("a.mp4", "a.ts"):
         with av.open(str(h264(tmp_path / name, seconds=1))) as container:
-            found.append(length_size(container.streams.video[0].codec_context.extradata))
-    assert found == [4, 0]
+            found.append(parameter_sets(container.streams.video[0].codec_context.extradata))
+    assert [lengths for lengths, _ in found] == [4, 0]
+    assert found[0][1] == found[1][1]
+    assert sorted(unit[0] & 31 for unit in found[0][1]) == [7, 8]
+
+
+@pytest.mark.parametrize("x264", ["keyint=infinite:bframes=3:b-adapt=0", "slices=4:keyint=40"])
+def test_damaged_headers_of_skipped_pictures(tmp_path: Path, x264: str) -> None:
+    """ffmpeg reads them, and takes other references for pictures that are sampled."""
+    path = h264(tmp_path / "a.mp4", x264=x264, seconds=5)
+    packets = read_packets(path)[0]
+    skipped = [not need for need in needed_packets(packets, frozenset([packets[-1].pts]))]
+    whole = path.read_bytes()
+    places = [place for (place, _), skip in zip(packet_places(path), skipped, strict=True) if skip]
+    different = 0
+    for seed in range(24):
+        random, content = np.random.default_rng(seed), bytearray(whole)
+        place = int(random.choice(places)) + 5 + int(random.integers(6))
+        content[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(content)
+        with suppress(UnsuitedError):
+            different += not np.array_equal(sampled(path), extract_frames(path, HEADER, "ffmpeg"))
+    assert not different
