@@ -104,12 +104,18 @@ class Sequence:
         return Slice(frame_num, bits.take(self.order_bits))
 
 
-def check_picture_parameters(unit: bytes) -> None:
-    """Refuse, by an UnsuitedError, a second picture order count in each picture (7.3.2.2)."""
+def is_cabac(unit: bytes) -> bool:
+    """Whether picture parameters choose CABAC instead of CAVLC (7.3.2.2).
+
+    Raises:
+        UnsuitedError: each picture may have a second order count.
+    """
     bits = _Bits(unit)
-    _ = bits.number(), bits.number(), bits.take(1)
-    if bits.take(1):
+    _ = bits.number(), bits.number()
+    cabac, two_orders = bits.take(1), bits.take(1)
+    if two_orders:
         raise UnsuitedError("its fields have an order of their own")
+    return bool(cabac)
 
 
 def check_order(sequence: Sequence, pictures: Iterable[tuple[Slice, str, int]]) -> None:

@@ -7,7 +7,7 @@ Two guarantees of the standard (ITU-T H.264) are used, and nothing else:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from hlclip.video.h264_headers import (
     Slice,
     UnsuitedError,
     check_order,
-    check_picture_parameters,
+    is_cabac,
 )
 
 Kind = Literal["idr", "reference", "disposable"]
@@ -87,6 +87,12 @@ def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
         raise UnsuitedError("the last picture has no duration")
     kinds = [packet.kind for packet in packets]
     check_order(_sequence(known), zip(headers, kinds, times, strict=True))
+    if not all(is_cabac(unit) for unit in known if unit[0] & 31 == _PICTURE):
+        # With CAVLC, damage in a picture that no other refers to spreads in ffmpeg's decoder.
+        packets = [
+            replace(packet, kind="reference") if packet.kind == "disposable" else packet
+            for packet in packets
+        ]
     return packets, offset, unit
 
 
@@ -96,8 +102,6 @@ def _sequence(parameters: frozenset[bytes]) -> Sequence:
     sequences = [unit for unit in parameters if unit[0] & 31 == _SEQUENCE]
     if len(sequences) != 1:
         raise UnsuitedError(f"expected one set of sequence parameters, found {len(sequences)}")
-    for unit in parameters.difference(sequences):
-        check_picture_parameters(unit)
     return Sequence.read(sequences[0])
 
 

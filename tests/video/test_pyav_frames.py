@@ -67,6 +67,7 @@ STREAMS = {
     "all intra": "keyint=1",
     "many references": "ref=16:bframes=3:weightp=2:keyint=200:min-keyint=200:scenecut=0",
     "slices": "slices=4:keyint=75",
+    "CAVLC": "cabac=0:bframes=3:b-adapt=0:keyint=75",
     "a GOP longer than a clip": "keyint=133:min-keyint=133:scenecut=0:bframes=2:b-adapt=0",
 }
 
@@ -160,6 +161,16 @@ def test_less_is_decoded(tmp_path: Path) -> None:
     packets = read_packets(path)[0]
     middles = frozenset(packet.pts for packet in packets[25::50])
     assert sum(needed_packets(packets, middles)) < 0.45 * len(packets)
+
+
+def test_pictures_of_cavlc_are_not_skipped_before_a_sample(tmp_path: Path) -> None:
+    """Their damage spreads in ffmpeg's decoder to pictures that do not refer to them."""
+    x264 = "keyint=100:bframes=3:b-adapt=0:cabac="
+    kinds = [
+        {packet.kind for packet in read_packets(h264(tmp_path / "a.mp4", x264=x264 + cabac))[0]}
+        for cabac in "10"
+    ]
+    assert kinds == [{"idr", "reference", "disposable"}, {"idr", "reference"}]
 
 
 def test_interlaced_is_left_to_ffmpeg(tmp_path: Path) -> None:
