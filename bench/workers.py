@@ -46,7 +46,7 @@ def _pool(workers: int) -> Iterator[Pool]:
         yield pool
 
 
-def _frames(video: Path) -> int:
+def _frames(video: Any) -> int:
     return len(extract_frames(video, HEADER))
 
 
@@ -55,7 +55,7 @@ def _encoder() -> Encoder:
     return untrained_encoder(MODEL, "openai", cached_blocks=2)
 
 
-def _tokens(seed: int) -> int:
+def _tokens(seed: Any) -> int:
     size = _encoder().preprocess.size
     pictures = np.random.default_rng(seed).integers(0, 256, (FRAMES, size, size, 3), np.uint8)
     return len(_encoder().image_tokens(pictures, batch=FRAMES))
