@@ -21,7 +21,7 @@ from bench.pages import machine, replace_table
 from bench.pairs import Measured, measure
 from hlclip.system import replacing
 
-CASES = ("evaluation", "reruns", "trunk", "training", "siglip", "reading", "decoding")
+CASES = ("evaluation", "reruns", "trunk", "training", "siglip", "reading", "decoding", "workers")
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench/results"
 PAGE = ROOT / "docs/performance.md"

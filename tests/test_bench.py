@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import ablation, epoch
+from bench import ablation, epoch, scale
 from bench.__main__ import markdown
 from bench.pages import replace_table
 from bench.pairs import Measured, Pair, measure
@@ -196,3 +196,11 @@ def test_the_ablation_shows_mean_and_standard_deviation(tmp_path: Path) -> None:
     assert page.read_text() == f"a\n<!-- table: losses -->\n\n{text}\n<!-- end of table -->\nb\n"
     with pytest.raises(ValueError, match="no line <!-- table: parameters -->"):
         replace_table(page, "parameters", text)
+
+
+def test_the_table_of_large_data_sets_is_that_of_today() -> None:
+    rows = scale.costs(10_000)
+    assert rows["store: activations"] == "57.8 GB"
+    assert rows["`activations`: CPU time"] == "18 h"
+    assert rows["files in the store"] == "30,000"
+    assert scale.table() in scale.PAGE.read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def forecast_seconds(
         decoded: list[NDArray[np.uint8]] = []
         form = params.frames.model_dump(exclude={"decoder"})
         header = frames_header(**form, clip_seconds=params.data.clip_seconds)
-        extract = partial(extract_frames, header=header)
+        extract = partial(extract_frames, header=header, decoder=params.frames.decoder)
         seconds = _seconds(lambda: decoded.extend(thread_map(extract, videos, disable=True)))
         forecast["frames"] = clips * seconds / sum(map(len, decoded))
         frames = decoded[0][:_ENOUGH_FRAMES]

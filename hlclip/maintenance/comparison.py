@@ -69,7 +69,7 @@ def compare_frames(
         path = data_root / videos[vid].path
         try:
             with indexed_video(path, videos[vid], hashes).unchanged():
-                return digest(extract_frames(path, header, clips=clips.get(vid)))
+                return digest(extract_frames(path, header, "ffmpeg", clips=clips.get(vid)))
         except VideoError as error:
             return error
 

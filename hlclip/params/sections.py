@@ -58,8 +58,9 @@ class FramesParams(Section):
     interpolation: Literal["bicubic", "bilinear"]
     """Interpolation of ffmpeg's scaler: the encoder's."""
     decoder: Decoder
-    """`ffmpeg` decodes every frame; `pyav` skips the packets of an H.264 video that no sampled
-    frame needs. Speed only: the pixels are the same."""
+    """`ffmpeg` decodes every frame; `auto` skips the packets of an H.264 video that no sampled
+    frame needs, where this is exact; `pyav` also names each video where it is not. Speed only: the
+    pixels are the same."""
 
 
 class EncoderParams(Section):

@@ -14,7 +14,7 @@ Rate = Annotated[float, Field(ge=1e-30, le=1e30)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
 PathText = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Split = Literal["train", "val", "test"]
-Decoder = Literal["ffmpeg", "pyav"]
+Decoder = Literal["auto", "ffmpeg", "pyav"]
 
 
 def _is_odd(window: object) -> bool:

@@ -6,6 +6,8 @@ container         the header of a video file, and which files are opened at all
 frames            one RGB frame per clip
 clip_times        the middles of clips that have times of their own
 pyav_frames       the same frames with less decoding
+h264_packets      which pictures of an H.264 stream others refer to
+h264_headers      whether the headers of these pictures are whole
 ffmpeg_process    ffmpeg with limits on its time and memory
 workers           threads that decode, and stop when their caller is interrupted
 """

@@ -1,4 +1,4 @@
-"""One RGB frame per clip, at the clip's middle, decoded and resized by ffmpeg."""
+"""One RGB frame per clip, at the clip's middle, as ffmpeg decodes and resizes it."""
 
 import logging
 from collections.abc import Generator
@@ -20,13 +20,22 @@ from hlclip.video.container import (
     picture_name,
     standing_clips,
 )
-from hlclip.video.ffmpeg_process import FFmpegProcess, video_input
-from hlclip.video.pyav_frames import Filters, UnsuitedError, sampled_frames, scaling
+from hlclip.video.ffmpeg_process import FFmpegProcess, ffmpeg_executable, video_input
+from hlclip.video.h264_headers import UnsuitedError
+from hlclip.video.pyav_frames import Filters, Look, sampled_frames, scaling
 from hlclip.video.refusals import VideoError
 
 log = logging.getLogger(__name__)
 
-Decoder = Literal["ffmpeg", "pyav"]
+Decoder = Literal["auto", "ffmpeg", "pyav"]
+"""`auto`: PyAV where its frames are certain to be ffmpeg's, ffmpeg else; `pyav`: the same, with a
+warning that names each video that is left to ffmpeg. No decoder changes a pixel."""
+
+_agreed: set[tuple[Any, ...]] = set()
+"""Looks of pictures of which ffmpeg and PyAV have made the same frame, in this process."""
+
+_PLAIN = 8
+"""Standard deviation of a frame's values, 0..255; with less, scalers may agree by chance."""
 
 _PIECE = 64
 """Frames that are read from ffmpeg at a time."""
@@ -57,7 +66,7 @@ def frames_header(
 
 
 def extract_frames(
-    path: Path, header: Header, decoder: Decoder = "ffmpeg", *, clips: Clips | None = None
+    path: Path, header: Header, decoder: Decoder = "auto", *, clips: Clips | None = None
 ) -> NDArray[np.uint8]:
     """Decode one frame per clip.
 
@@ -69,7 +78,7 @@ def extract_frames(
 
     Args:
         header: see `frames_header`.
-        decoder: `pyav` decodes less for the same pixels; it leaves unsuited videos to ffmpeg.
+        decoder: see `Decoder`.
         clips: the video's clips where they are not those of the header's `clip_seconds`.
 
     Returns:
@@ -78,17 +87,8 @@ def extract_frames(
     Raises:
         VideoError: ffmpeg fails, takes too long or finds no frame, or more than `MOST_BYTES`.
     """
-    clips = clips or float(header["clip_seconds"])
-    if decoder == "pyav":
-        try:
-            frames = sampled_frames(path, header, most_bytes=MOST_BYTES, clips=clips)
-            if standing_clips(path, len(frames), clips):
-                raise UnsuitedError("the last picture stands longer than a clip")
-            return frames
-        except UnsuitedError as reason:
-            log.debug("%s: decoded by ffmpeg: %s", path.name, reason)
     pieces: list[NDArray[np.uint8]] = []
-    with closing(stream_frames(path, header, most=_PIECE, clips=clips)) as stream:
+    with closing(stream_frames(path, header, decoder, most=_PIECE, clips=clips)) as stream:
         for piece in stream:
             pieces.append(piece)
             if sum(piece.nbytes for piece in pieces) > MOST_BYTES:
@@ -99,20 +99,73 @@ def extract_frames(
 
 
 def stream_frames(
-    path: Path, header: Header, *, most: int, clips: Clips | None = None
+    path: Path,
+    header: Header,
+    decoder: Decoder = "auto",
+    *,
+    most: int,
+    clips: Clips | None = None,
 ) -> Generator[NDArray[np.uint8], None, None]:
     """The frames of `extract_frames` in pieces of `most`; only the last piece has fewer.
 
-    A last piece with fewer comes after ffmpeg has ended without an error.
+    A last piece with fewer comes after the decoder has ended without an error.
 
     Raises:
         VideoError: as above, or the frames are those of more than `MOST_SECONDS`.
     """
-    size, clips = int(header["size"]), clips or float(header["clip_seconds"])
+    clips = clips or float(header["clip_seconds"])
+    with closing(_frames(path, header, decoder, clips)) as frames:
+        while piece := list(islice(frames, most)):
+            yield np.stack(piece)
+
+
+def _frames(
+    path: Path, header: Header, decoder: Decoder, clips: Clips
+) -> Generator[NDArray[np.uint8], None, None]:
+    count = 0
+    if decoder != "ffmpeg":
+        confirm = partial(_confirm, path, header, clips)
+        try:
+            with closing(sampled_frames(path, header, clips=clips, confirm=confirm)) as frames:
+                for frame in frames:
+                    count += 1
+                    yield frame
+            return
+        except UnsuitedError as reason:
+            level = logging.WARNING if decoder == "pyav" else logging.DEBUG
+            log.log(level, "  %s: decoded by ffmpeg: %s", path.name, reason)
+    # The frames before the damage that PyAV finds are the same.
+    with closing(_ffmpeg_frames(path, header, clips)) as frames:
+        yield from islice(frames, count, None)
+
+
+def _ffmpeg_frames(
+    path: Path, header: Header, clips: Clips
+) -> Generator[NDArray[np.uint8], None, None]:
+    size = int(header["size"])
     pictures = stream_clips(path, clips, scaling(header), picture_bytes=size * size * 3)
     with closing(pictures):
-        while piece := b"".join(islice(pictures, most)):
-            yield np.frombuffer(piece, np.uint8).reshape(-1, size, size, 3)
+        for picture in pictures:
+            yield np.frombuffer(picture, np.uint8).reshape(size, size, 3)
+
+
+def _confirm(
+    path: Path, header: Header, clips: Clips, look: Look, frame: NDArray[np.uint8]
+) -> None:
+    """Compare PyAV's first frame with ffmpeg's, once for each look of pictures.
+
+    PyAV brings an FFmpeg of its own. Every FFmpeg decodes H.264 to the same pixels, as the standard
+    demands, but the scalers of some builds round in another way.
+    """
+    pair = ffmpeg_executable(), look, *sorted(header.items())
+    if pair in _agreed:
+        return
+    if frame.std() < _PLAIN:
+        raise UnsuitedError("its first frame is too plain to compare two scalers")
+    with closing(_ffmpeg_frames(path, header, clips)) as frames:
+        if not np.array_equal(next(frames), frame):
+            raise UnsuitedError("this ffmpeg makes another frame of the first picture than PyAV")
+    _agreed.add(pair)
 
 
 def stream_clips(

@@ -1,24 +1,19 @@
-"""`frames.decoder: pyav`: decode only what a sampled frame needs. The same pixels, less work.
+"""Decode only what a sampled frame needs, by PyAV. The same pixels as ffmpeg's, less work.
 
 About one frame of fifty is sampled, so most decoding is wasted. Two kinds of H.264 packets are
 skipped: pictures that no other picture refers to, unless they are sampled, and the rest of a group
 of pictures after its last sample. Any other stream is left to ffmpeg, by an error that says why.
-
-Two guarantees of the standard (ITU-T H.264) are used, and nothing else:
-
-- `nal_ref_idc` 0: no other picture refers to this one (7.4.1);
-- an IDR picture: nothing from here on refers to anything before it (3.69, 8.2.1).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from fractions import Fraction
-from itertools import chain, compress
+from itertools import accumulate, chain, compress, repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
@@ -27,55 +22,40 @@ from numpy.typing import NDArray
 
 from hlclip.formats import Clips, Header
 from hlclip.video.clip_times import thresholds
-from hlclip.video.container import (
-    MOST_PIXELS,
-    MOST_SECONDS,
-    has_time_stamps,
-    open_video,
-    video_stream,
-)
+from hlclip.video.container import MOST_SECONDS, open_video, standing_clips, video_stream
+from hlclip.video.h264_headers import UnsuitedError
+from hlclip.video.h264_packets import Packet, nearest, read_packets
 from hlclip.video.refusals import VideoError
 from hlclip.video.workers import work_of_thread
-
-Kind = Literal["idr", "reference", "disposable"]
 
 Filters = list[tuple[str, dict[str, str]]]
 """Name and options of ffmpeg's filters, in their order."""
 
-# nal_unit_type of coded pictures (a slice, its first partition, a slice of an IDR picture), and of
-# a sequence parameter set.
-_SLICES = (1, 2, 5)
-_IDR = 5
-_SEQUENCE = 7
+Look = tuple[Any, ...]
+"""What the filters depend on besides the frames' header: size, format and colours of a picture."""
 
+Confirm = Callable[[Look, NDArray[np.uint8]], None]
+"""Raises UnsuitedError unless ffmpeg makes this frame from a picture that looks so."""
 
-class UnsuitedError(Exception):
-    """ffmpeg has to decode the whole video; the message says why."""
-
-
-@dataclass(frozen=True)
-class Packet:
-    """What is known of an encoded picture without decoding it; times in the stream's unit."""
-
-    pts: int
-    duration: int
-    kind: Kind
+_MOST_PIXELS = 4096 * 2304
+"""Limit on a picture. Larger ones are left to ffmpeg, whose process has a limit on its memory."""
 
 
 def sampled_frames(
-    path: Path, header: Header, *, most_bytes: int, clips: Clips | None = None
-) -> NDArray[np.uint8]:
-    """The frames of `extract_frames`, pixel for pixel.
+    path: Path, header: Header, *, clips: Clips | None = None, confirm: Confirm
+) -> Generator[NDArray[np.uint8], None, None]:
+    """The frames of `extract_frames` one after another, pixel for pixel.
 
     Args:
-        most_bytes: limit on all frames, which are in memory at once.
         clips: as in `extract_frames`.
+        confirm: gets the first frame; see `Confirm`.
 
-    Returns:
-        uint8 [clips, height, width, RGB], 0..255.
+    Yields:
+        uint8 [height, width, RGB], 0..255.
 
     Raises:
         UnsuitedError: not an H.264 stream of one size with time stamps, damaged, or too long.
+            The frames that were given before are right.
     """
     try:
         packets, offset, unit = read_packets(path)
@@ -83,103 +63,15 @@ def sampled_frames(
         clip_pts = _pictures_at_middles(packets, offset, unit, clips)
         if not clip_pts:
             raise UnsuitedError("no frame")
-        if len(clip_pts) * int(header["size"]) ** 2 * 3 > most_bytes:
-            raise UnsuitedError(f"its frames take more than {most_bytes:,} bytes of memory")
+        if standing_clips(path, len(clip_pts), clips):
+            raise UnsuitedError("the last picture stands longer than a clip")
         sampled = frozenset(clip_pts)
-        frames = dict(_decode(path, needed_packets(packets, sampled), sampled, header))
+        clips_of = Counter(clip_pts)
+        with closing(_decode(path, packets, sampled, header, confirm)) as pictures:
+            for pts, frame in pictures:
+                yield from repeat(frame, clips_of[pts])
     except VideoError as error:
         raise UnsuitedError(str(error)) from error
-    if lost := sampled - frames.keys():
-        raise UnsuitedError(f"{len(lost)} sampled pictures did not come out of the decoder")
-    return np.stack([frames[pts] for pts in clip_pts])
-
-
-def read_packets(path: Path) -> tuple[list[Packet], int, Fraction]:
-    """All packets in decoding order, the time stamp of second 0, and the stamps' unit in seconds.
-
-    Raises:
-        UnsuitedError, VideoError: the pictures' times or references are not certain.
-    """
-    packets: list[Packet] = []
-    sequences: set[bytes] = set()
-    with open_video(path) as container:
-        stream = video_stream(container)
-        name = container.format.name
-        if not has_time_stamps(container):
-            raise UnsuitedError(f"time stamps of {name} are not of single pictures")
-        if (codec := stream.codec_context.codec.canonical_name) != "h264":
-            raise UnsuitedError(f"the codec is {codec}")
-        lengths = length_size(stream.codec_context.extradata)
-        unit = stream.time_base
-        assert unit is not None
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue  # demux marks the end with an empty packet
-            if packet.pts is None or packet.is_corrupt or packet.is_discard:
-                raise UnsuitedError("a packet without time stamp, cut off, or not to be shown")
-            kind, parameters = describe(memoryview(packet), lengths)
-            sequences |= parameters
-            packets.append(Packet(packet.pts, packet.duration or 0, kind))
-        offset = _nearest(Fraction(container.start_time or 0, av.time_base) / unit)
-    # Pictures before the first IDR picture may refer to pictures that the file does not hold.
-    if not packets or packets[0].kind != "idr":
-        raise UnsuitedError("it does not begin with an IDR picture")
-    # New sequence parameters can change the size of the pictures.
-    if len(sequences) > 1:
-        raise UnsuitedError("its sequence parameters change")
-    times = [packet.pts for packet in packets]
-    if len(set(times)) < len(times) or min(times) < offset:
-        raise UnsuitedError("time stamps come twice, or before the start")
-    if packets[times.index(max(times))].duration == 0:
-        raise UnsuitedError("the last picture has no duration")
-    return packets, offset, unit
-
-
-def length_size(extradata: bytes | None) -> int:
-    """Bytes of the length before each NAL unit, 1..4; 0 where start codes separate the units."""
-    # avcC (ISO/IEC 14496-15): the first byte is 1, the last 2 bits of the fifth are this size - 1.
-    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
-
-
-def describe(packet: memoryview, lengths: int) -> tuple[Kind, frozenset[bytes]]:
-    """Kind of an H.264 packet's picture, and the packet's sequence parameter sets.
-
-    Args:
-        packet: one access unit.
-        lengths: see `length_size`.
-
-    Raises:
-        UnsuitedError: the packet is damaged, or holds no picture.
-    """
-    kinds: set[Kind] = set()
-    sequences = set()
-    for unit in _units_by_start_code(packet) if lengths == 0 else _units_by_length(packet, lengths):
-        # The first byte: forbidden_zero_bit (1 bit), nal_ref_idc (2), nal_unit_type (5).
-        unit_type, reference = unit[0] & 31, unit[0] >> 5 & 3
-        if unit_type in _SLICES:
-            kinds.add("idr" if unit_type == _IDR else "reference" if reference else "disposable")
-        elif unit_type == _SEQUENCE:
-            sequences.add(bytes(unit).rstrip(b"\0"))
-    if len(kinds) != 1:
-        raise UnsuitedError(f"expected slices of one kind, found {sorted(kinds) or 'none'}")
-    return kinds.pop(), frozenset(sequences)
-
-
-def _units_by_length(packet: memoryview, lengths: int) -> Iterator[memoryview]:
-    start = 0
-    while start < len(packet):
-        first = start + lengths
-        start = first + int.from_bytes(packet[start:first], "big")
-        if first >= start or start > len(packet):
-            raise UnsuitedError("a NAL unit's length does not fit")
-        yield packet[first:start]
-
-
-def _units_by_start_code(packet: memoryview) -> Iterator[bytes]:
-    _, *units = bytes(packet).split(b"\0\0\1")
-    if not units:
-        raise UnsuitedError("no start code")
-    return filter(None, units)
 
 
 def _pictures_at_middles(
@@ -195,7 +87,7 @@ def _pictures_at_middles(
         raise UnsuitedError("longer than any video may be")
     if not isinstance(clips, tuple):
         clip = Fraction(str(clips))
-        *starts, end = [_nearest(stamp * unit / clip) for stamp in stamps]
+        *starts, end = [nearest(stamp * unit / clip) for stamp in stamps]
     else:
         too_late, second = thresholds(clips), unit.numerator / unit.denominator
         *starts, end = [bisect_right(too_late, stamp * second) for stamp in stamps]
@@ -221,37 +113,62 @@ def needed_packets(packets: list[Packet], sampled: frozenset[int]) -> list[bool]
         # Step 3: nothing from an IDR picture on refers to anything before it.
         if packet.kind == "idr":
             sample_follows = False
+    needed[0] = True  # its parameters may hold for all others
     return needed
 
 
 def _decode(
-    path: Path, needed: list[bool], sampled: frozenset[int], header: Header
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    path: Path, packets: list[Packet], sampled: frozenset[int], header: Header, confirm: Confirm
+) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
     """Decode the needed packets; time stamp and frame of each sampled picture."""
+    needed = needed_packets(packets, sampled)
+    certain = _certain_from(compress(packets, needed))
+    expected = iter(sorted(certain))
+    held: deque[tuple[int, NDArray[np.uint8]]] = deque()
     with open_video(path) as container:
         stream = video_stream(container)
         stream.thread_count = 1
         # Any damage is an error here, because ffmpeg conceals it with pixels of its choice.
-        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
         graph: Graph | None = None
-        look = None
-        packets = (packet for packet in container.demux(stream) if packet.size)
+        look: Look = ()
+        encoded = (packet for packet in container.demux(stream) if packet.size)
         # None at the end: the decoder gives the pictures that it still holds.
         work = work_of_thread()
-        for packet in chain(compress(packets, needed), [None]):
+        for packet in chain(compress(encoded, needed), [None]):
             work.check()
             for picture in stream.codec_context.decode(packet):
-                if picture.pts not in sampled:
-                    continue
+                pts = next(expected, None)
+                if pts is None or pts != picture.pts:
+                    raise UnsuitedError("pictures are lost, or come in another order")
+                # Some damage is concealed without an error.
                 if picture.is_corrupt or picture.interlaced_frame or picture.rotation:
                     raise UnsuitedError("a picture is damaged, interlaced or rotated")
-                if graph is None:
-                    graph, look = _filter_graph(stream, picture, header), _look(picture)
-                if _look(picture) != look:
-                    raise UnsuitedError("size or pixel format change")
-                graph.vpush(picture)
-                frame: Any = graph.vpull()
-                yield picture.pts, frame.to_ndarray()
+                if pts in sampled:
+                    first = graph is None
+                    if graph is None:
+                        graph, look = _filter_graph(stream, picture, header), _look(stream, picture)
+                    if _look(stream, picture) != look:
+                        raise UnsuitedError("size or pixel format change")
+                    graph.vpush(picture)
+                    scaled: Any = graph.vpull()
+                    frame = scaled.to_ndarray()
+                    if first:
+                        confirm(look, frame)
+                    held.append((pts, frame))
+                while held and certain[held[0][0]] <= pts:
+                    yield held.popleft()
+    if next(expected, None) is not None:
+        raise UnsuitedError("pictures are lost")
+
+
+def _certain_from(decoded: Iterable[Packet]) -> dict[int, int]:
+    """For each picture the latest time stamp of it and of all that were decoded before it.
+
+    When that one is shown and none was damaged, no picture that this one refers to was.
+    """
+    stamps = [packet.pts for packet in decoded]
+    return dict(zip(stamps, accumulate(stamps, max), strict=True))
 
 
 def _filter_graph(stream: VideoStream, first: VideoFrame, header: Header) -> Graph:
@@ -288,11 +205,6 @@ def scaling(header: Header) -> Filters:
     ]
 
 
-def _look(picture: VideoFrame) -> tuple[Any, ...]:
-    return picture.width, picture.height, picture.format.name, picture.colorspace
-
-
-def _nearest(value: Fraction) -> int:
-    """Round half away from zero, as ffmpeg does."""
-    whole = int(abs(value) + Fraction(1, 2))
-    return whole if value >= 0 else -whole
+def _look(stream: VideoStream, picture: VideoFrame) -> Look:
+    colours = picture.colorspace, picture.color_range, picture.color_primaries, picture.color_trc
+    return picture.width, picture.height, picture.format.name, stream.sample_aspect_ratio, *colours

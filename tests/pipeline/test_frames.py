@@ -167,7 +167,8 @@ def test_clips_of_given_times(
     assert numbers(frames) == shown_at_middles(path, given)
     if decoder == "pyav":
         np.testing.assert_array_equal(
-            frames, sampled_frames(path, HEADER, most_bytes=10**9, clips=given)
+            frames,
+            list(sampled_frames(path, HEADER, clips=given, confirm=lambda look, frame: None)),
         )
 
 
