@@ -158,7 +158,7 @@ def read_run(folder: Path) -> Run:
     metrics = _read(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
     splits = _read(outputs / "score.safetensors", read_scores)
     facts = _read(outputs / "train.safetensors", read_facts)
-    if facts["train"] != params.train.model_dump(exclude={"device"}):
+    if facts["train"] != params.train.facts():
         raise ReportError(
             f"{folder / LOCK_FILE}: section train differs from the parameters of "
             f"{outputs / 'train.safetensors'}",
