@@ -89,14 +89,11 @@ class TrainParams(Section):
     train and score."""
     processes: Annotated[int, Field(ge=1, le=4096)]
     """Processes that train together, on CUDA each on a GPU of its own. They share the queries of a
-    step, so `batch` is still that of the step. Sums of floats are rounded in another order: the
-    same number gives the same bytes."""
+    step, so `batch` is still that of the step. The result depends on their number, but by rounding
+    alone."""
 
     def facts(self) -> dict[str, Any]:
-        """What a trained tail depends on: all but the device, and `processes` if they are several.
-
-        One process is the usual case, which results from before there were several do not name.
-        """
+        """What a trained tail depends on: all but the device, and `processes` if it is not 1."""
         one = {"processes"} if self.processes == 1 else set()
         return self.model_dump(exclude={"device"} | one)
 

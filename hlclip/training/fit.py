@@ -207,44 +207,31 @@ def _begin(
     ranks: Ranks,
 ) -> TrainingState:
     """The state before the first epoch, or that of the file `resume`."""
-    state = _prepare(tail, params, total_steps, device)
-    resumed = resume is not None and _resumed(state, resume, params)
-    epochs = ranks.gathered([len(state.history)])
-    if len(set(epochs)) > 1:
-        raise ProcessesError(
-            f"the processes would resume after different epochs: {epochs}",
-            "give all machines the same store (HLCLIP_STORE), then run again",
-        )
-    if not resumed and params.scale_init == "fit":
-        state.fitted = fit_scale(tail, queries, params, device=device, ranks=ranks)
-        state.loss.start(*state.fitted)
-        log.info("zero-shot least squares on train: scale %.4g, bias %.4g", *state.fitted)
-    return state
-
-
-def _prepare(
-    tail: Tail, params: TrainParams, total_steps: int, device: torch.device
-) -> TrainingState:
-    """The state before the first epoch."""
     loss = make_loss(params).to(device)
     optimizer = make_optimizer(tail, loss, params)
     rate = partial(rate_of_step, total_steps=total_steps, params=params)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     average = WeightAverage(tail.trained(), params.ema)
-    return TrainingState(tail.trained(), loss, optimizer, schedule, average)
-
-
-def _resumed(state: TrainingState, resume: Path, params: TrainParams) -> bool:
-    """Whether the file `resume` had a whole state, which `state` now is."""
-    try:
-        state.load(resume)
-        log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
-        return True
-    except FileNotFoundError:
-        pass  # the usual case; a check before would race with an equal run that ends
-    except ResumeError as error:
-        log.warning("%s; training begins again", error)
-    return False
+    state = TrainingState(tail.trained(), loss, optimizer, schedule, average)
+    if resume is not None:
+        try:
+            state.load(resume)
+            log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
+        except FileNotFoundError:
+            pass  # the usual case; a check before would race with an equal run that ends
+        except ResumeError as error:
+            log.warning("%s; training begins again", error)
+    finished = ranks.gathered([len(state.history)])
+    if len(set(finished)) > 1:
+        raise ProcessesError(
+            f"the processes would resume after different epochs: {finished}",
+            "give all machines the same store (HLCLIP_STORE), then run again",
+        )
+    if not state.history and params.scale_init == "fit":
+        state.fitted = fit_scale(tail, queries, params, device=device, ranks=ranks)
+        loss.start(*state.fitted)
+        log.info("zero-shot least squares on train: scale %.4g, bias %.4g", *state.fitted)
+    return state
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

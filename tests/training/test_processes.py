@@ -19,7 +19,7 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 from hlclip.formats import read_facts
-from hlclip.model import autocast, build_tail, load_encoder
+from hlclip.model import DeviceError, autocast, build_tail, load_encoder
 from hlclip.params import TrainParams, load_params
 from hlclip.pipeline.train import train_tail
 from hlclip.store import StoreError
@@ -292,6 +292,14 @@ def test_every_row_belongs_to_one_process():
             assert list(chain(*own)) == list(range(rows))
             assert max(map(len, own)) - min(map(len, own)) <= 1
             assert sorted(chain(*(r.own_batches(rows, 2) for r in ranks))) == list(range(rows))
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(DeviceError, match="4 processes train on this machine") as caught:
+        Ranks(5, 8, 1, 4).device("auto")
+    assert caught.value.remedy() == "train with fewer: -S train.processes=6"
+    assert Ranks(5, 8, 1, 4).device("cpu") == CPU
 
 
 def test_one_gpu_is_no_device_of_several_processes():
