@@ -82,7 +82,7 @@ def launch(processes: int, work: Callable[[], None]) -> None:
             how = error.signal_name or f"exit status {error.exit_code}"
             raise ProcessesError(
                 f"process {error.error_index} of the {processes} that train ended with {how}"
-                + (", which the system sends for lack of memory" if how == "SIGKILL" else ""),
+                + (" (the system sends it when memory runs out)" if how == "SIGKILL" else ""),
                 RESUMES,
             ) from None
         finally:

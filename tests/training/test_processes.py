@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -140,11 +141,11 @@ def end_in_epoch_two(data: CachedData, folder: Path) -> None:
     """A training whose second process is killed at the fifth of nine steps."""
     steps, add_gradients = [], Ranks.add_gradients
 
-    def add_and_end(ranks: Ranks, *arguments: Any) -> Tensor:
-        steps.append(ranks)
-        if len(steps) == 5 and not ranks.first:
+    def add_and_end(self: Ranks, weights: Sequence[Tensor], loss: Tensor) -> Tensor:
+        steps.append(loss)
+        if len(steps) == 5 and not self.first:
             os.kill(os.getpid(), signal.SIGKILL)
-        return add_gradients(ranks, *arguments)
+        return add_gradients(self, weights, loss)
 
     Ranks.add_gradients = add_and_end
     train_tail(**arguments(data, folder))
