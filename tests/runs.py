@@ -111,7 +111,7 @@ def finished_run(
         outputs=outputs,
         origin=ORIGIN,
     )
-    facts = {"weights": "none", "train": made_by.model_dump(exclude={"device"})}
+    facts = {"weights": "none", "train": made_by.facts()}
     epochs = [
         {"epoch": n, "loss": 0.2 / n, "lr": 0.001, "val_mAP": 40.0 + n % 3, "val_HIT@1": 60.0 - n}
         for n in range(1, 5)

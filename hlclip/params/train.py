@@ -1,6 +1,6 @@
 """The section `train`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -87,6 +87,24 @@ class TrainParams(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
     """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
     train and score."""
+    processes: Annotated[int, Field(ge=1, le=4096)]
+    """Processes that train together, on CUDA each on a GPU of its own. They share the queries of a
+    step, so `batch` is still that of the step. The result depends on their number, but by rounding
+    alone."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a trained tail depends on: all but the device, and `processes` if it is not 1."""
+        one = {"processes"} if self.processes == 1 else set()
+        return self.model_dump(exclude={"device"} | one)
+
+    @model_validator(mode="after")
+    def _a_device_of_each(self) -> "TrainParams":
+        if self.processes > 1 and ":" in self.device:
+            raise ValueError(
+                f"device is {self.device}, one GPU, but processes is {self.processes}, each on a "
+                "GPU of its own: set device to cuda, or processes to 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_name_of_a_training(self) -> "TrainParams":

@@ -91,9 +91,11 @@ def checkpoint_input(params: Params, images: Manifest) -> Path:
     facts = read_facts(CHECKPOINT)
     names = ("weights", "cached_blocks", "clip_seconds")
     check_origin(CHECKPOINT, facts, {name: images.header[name] for name in names})
-    trained = {f"train.{name}": value for name, value in facts["train"].items()}
-    wanted = params.train.model_dump(exclude={"device"}).items()
-    check_origin(CHECKPOINT, trained, {f"train.{name}": value for name, value in wanted})
+    trained, wanted = (
+        {f"train.{name}": value for name, value in ({"processes": 1} | section).items()}
+        for section in (facts["train"], params.train.facts())
+    )
+    check_origin(CHECKPOINT, trained, wanted)
     return CHECKPOINT
 
 

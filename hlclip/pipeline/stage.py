@@ -7,10 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from hlclip.system import exit_on_signals, locked, print_error, quick_process
+from hlclip.system import exit_on_signals, locked, log_to_stderr, print_error, quick_process
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,13 @@ def run(main: Callable[[], None]) -> None:
     """
     if "DVC_STAGE" in os.environ:  # a stage started by hand may outlive its shell
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("hlclip").setLevel(logging.INFO)
+    # Of the processes that torchrun starts, the first speaks and holds the lock for all.
+    first = "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+    log_to_stderr(quiet=not first)
     exit_on_signals()
     with quick_process():
         try:
-            with _alone():
+            with _alone() if first else nullcontext():
                 main()
             # The work is done: nothing interrupts the exit.
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

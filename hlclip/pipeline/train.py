@@ -20,14 +20,17 @@ from hlclip.evaluation import (
     pool_padded,
 )
 from hlclip.formats import Annotation, CheckpointError, Index, Manifest, fine_tuned, read_facts
-from hlclip.model import Tail, pick_device, pretrained_tail, save_tail, within_memory
+from hlclip.model import Tail, pretrained_tail, save_tail, within_memory
 from hlclip.params import EncoderParams, TrainParams, trains
 from hlclip.system import write_whole
 from hlclip.training import (
     CachedQueries,
+    Ranks,
     TrainError,
     Validate,
     fit_tail,
+    joined,
+    launch,
     score_queries,
     set_up_tail,
     write_history,
@@ -39,7 +42,6 @@ TRAINING_VERSION = 2
 """Part of every result's key: raise it when a change of code alters the trained weights."""
 
 
-@within_memory()
 def train_tail(
     index: Index,
     images: Manifest,
@@ -55,7 +57,8 @@ def train_tail(
 
     Where nothing trains (`hlclip.params.trains`) the checkpoint is empty: zero-shot CLIP. The
     store keeps each result under a key of everything that it depends on, so that no training is
-    computed twice.
+    computed twice. With several processes this one starts them, or is one that `torchrun` started;
+    the first writes the files.
 
     At most four batches of videos are in memory at once, two of train and two of val, see
     `load_batches`; on CUDA also a whole split where its memory, or half of the machine's, has room.
@@ -65,6 +68,7 @@ def train_tail(
             not finite.
         EncoderError: the weights are not those that made the cache.
         StoreError: cached activations are missing or damaged.
+        ProcessesError: a process ended, or `torchrun` started another number.
     """
     facts: dict[str, Any] = {
         "hlclip": version("hlclip"),
@@ -72,59 +76,92 @@ def train_tail(
         "cached_blocks": encoder.cached_blocks,
         "dtype": encoder.dtype,
         "clip_seconds": index.clip_seconds,
-        "train": params.model_dump(exclude={"device"}),
+        "train": params.facts(),
         "history": [],
     }
-    if not trains(encoder, params):
-        save_tail(checkpoint, {}, facts)
-    else:
-        device = pick_device(params.device)
-        key = _result_key(index, images, texts, encoder, params, device)
-        result = store / "training" / f"{key}.safetensors"
-        if not _is_whole(result):
-            tail = pretrained_tail(
-                encoder.model,
-                encoder.pretrained,
-                cached_blocks=encoder.cached_blocks,
-                weights=str(images.header["weights"]),
-            ).to(device)
-            set_up_tail(tail, params)
-            cached = partial(CachedQueries, store=store, target=params.target, device=device)
-            train = cached(index, "train", images, texts)
-            val = cached(index, "val", images, texts) if "val" in index.queries else None
-            if len(train) == 0:
-                raise TrainError("no row of the train split has a cached video to train on")
-            blind = [row.qid for row in train.rows if not (_rated(row) or row.relevant_windows)]
-            if blind:
-                raise TrainError(
-                    f"{len(blind)} of {len(train)} rows of train have neither saliency_scores nor "
-                    f"relevant_windows to train on, first qid {blind[0]!r}",
-                    "add them, or do not train",
-                    settings={"train.blocks": "0"},
-                )
-            if train.absent:
-                log.warning("train: %d rows without video are left out", train.absent)
-            validate = _validator(val, params, device) if val else None
-            if validate is None and params.select == "best":
-                log.warning("val cannot be measured: the last epoch is kept, not the best on val")
-            log.info("activations of train are kept on %s", train.location)
-            resume = result.with_suffix(".pt")
-            state = fit_tail(
-                tail,
-                train,
-                params,
-                device=device,
-                validate=validate,
-                resume=resume,
-                history=history,
+    with joined(params.processes) as ranks:
+        if trains(encoder, params):
+            device = ranks.device(params.device)
+            key = _result_key(index, images, texts, encoder, params, device)
+            result = store / "training" / f"{key}.safetensors"
+            make = partial(
+                _make_result, index, images, texts, encoder, params, facts, result, history
             )
+            if not ranks.agreed(_is_whole(result)):
+                make() if ranks.count == params.processes else launch(params.processes, make)
+            if ranks.first:
+                write_whole(checkpoint, result.read_bytes())
+        elif ranks.first:
+            save_tail(checkpoint, {}, facts)
+        if ranks.first:
+            write_history(history, read_facts(checkpoint)["history"])
+
+
+@within_memory()
+def _make_result(
+    index: Index,
+    images: Manifest,
+    texts: Manifest,
+    encoder: EncoderParams,
+    params: TrainParams,
+    facts: dict[str, Any],
+    result: Path,
+    history: Path,
+) -> None:
+    """Fine-tune, as one of `params.processes`, and write the file `result` in the store."""
+    with joined(params.processes) as ranks:
+        device = ranks.device(params.device)
+        tail = pretrained_tail(
+            encoder.model,
+            encoder.pretrained,
+            cached_blocks=encoder.cached_blocks,
+            weights=str(images.header["weights"]),
+        ).to(device)
+        set_up_tail(tail, params)
+        store = result.parents[1]
+        cached = partial(
+            CachedQueries, store=store, target=params.target, device=device, ranks=ranks
+        )
+        train = cached(index, "train", images, texts)
+        val = cached(index, "val", images, texts) if "val" in index.queries else None
+        _check_rows(train)
+        validate = _validator(val, params, device, ranks) if val else None
+        if validate is None and params.select == "best":
+            log.warning("val cannot be measured: the last epoch is kept, not the best on val")
+        log.info("activations of train are kept on %s", train.location)
+        resume = result.with_suffix(".pt")
+        state = fit_tail(
+            tail,
+            train,
+            params,
+            device=device,
+            validate=validate,
+            resume=resume,
+            history=history,
+            ranks=ranks,
+        )
+        if ranks.first:
             facts |= {"chosen": state.history[state.chosen - 1], "history": state.history}
             if state.fitted:
                 facts["fitted"] = dict(zip(("scale", "bias"), state.fitted, strict=True))
             save_tail(result, state.chosen_tensors, facts)
             resume.unlink(missing_ok=True)
-        write_whole(checkpoint, result.read_bytes())
-    write_history(history, read_facts(checkpoint)["history"])
+
+
+def _check_rows(train: CachedQueries) -> None:
+    """Refuse a train split without rows, or with rows that have nothing to train on."""
+    if len(train) == 0:
+        raise TrainError("no row of the train split has a cached video to train on")
+    blind = [row.qid for row in train.rows if not (_rated(row) or row.relevant_windows)]
+    if blind:
+        raise TrainError(
+            f"{len(blind)} of {len(train)} rows of train have neither saliency_scores nor "
+            f"relevant_windows to train on, first qid {blind[0]!r}",
+            "add them, or do not train",
+            settings={"train.blocks": "0"},
+        )
+    if train.absent:
+        log.warning("train: %d rows without video are left out", train.absent)
 
 
 def _is_whole(result: Path) -> bool:
@@ -140,7 +177,9 @@ def _is_whole(result: Path) -> bool:
     return True
 
 
-def _validator(val: CachedQueries, params: TrainParams, device: torch.device) -> Validate | None:
+def _validator(
+    val: CachedQueries, params: TrainParams, device: torch.device, ranks: Ranks
+) -> Validate | None:
     """Measures a tail on val, as `score` and `evaluate` do; None without ground truth.
 
     `select_on: pooled` has the figures of `pool.window` at `select_window`, with mode `mean` and
@@ -153,7 +192,7 @@ def _validator(val: CachedQueries, params: TrainParams, device: torch.device) ->
     window = params.select_window if params.select_on == "pooled" else 1
 
     def validate(tail: Tail) -> tuple[float, float | None]:
-        scores = score_queries({name: tail}, val, device=device, batch=params.batch)
+        scores = score_queries({name: tail}, val, device=device, batch=params.batch, ranks=ranks)
         cosines = pool_padded(scores.cosines[name], scores.lengths, window)
         cosines = complete(cosines, scores.lengths, scores.clips)
         return headline(val.every_row, truth, cosines, Setting("consensus", FOCUS))
@@ -184,7 +223,7 @@ def _result_key(
         images.as_json() | {"failed": {}},
         texts.as_json() | {"failed": {}},
         encoder.model_dump(include={"model", "pretrained", "cached_blocks"}),
-        params.model_dump(exclude={"device"}),
+        params.facts(),
         version("torch"),
         device.type,
         TRAINING_VERSION,

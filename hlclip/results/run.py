@@ -150,7 +150,7 @@ def read_run(folder: Path) -> Run:
     metrics = read_output(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
     splits = read_output(outputs / "score.safetensors", read_scores)
     facts = read_output(outputs / "train.safetensors", read_facts)
-    if facts["train"] != params.train.model_dump(exclude={"device"}):
+    if facts["train"] != params.train.facts():
         raise ReportError(
             f"{folder / LOCK_FILE}: section train differs from the parameters of "
             f"{outputs / 'train.safetensors'}",

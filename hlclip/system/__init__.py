@@ -36,6 +36,7 @@ from hlclip.system.git import git_output, is_shallow
 from hlclip.system.process import (
     exit_on_signals,
     free_host_bytes,
+    log_to_stderr,
     memory_bytes,
     peak_bytes,
     quick_process,

@@ -21,6 +21,7 @@
         StoreUnreadableError     the system refuses to open or read an item
       StoreInUseError            a run adds to the store
       TrainError                 there is nothing to train on, or training diverged
+      ProcessesError             a process of a training ended, or their number is wrong
       ResumeError                a saved training state is damaged
       EvaluateError              the pooling window cannot be chosen on val
       ExperimentsError           DVC has no finished runs, or they do not fit in one table

@@ -7,6 +7,7 @@ ends. Together that is half the time of a command that takes seconds: see `quick
 
 import atexit
 import gc
+import logging
 import os
 import resource
 import signal
@@ -18,6 +19,12 @@ from types import FrameType
 
 _OBJECTS = 50_000
 """New objects until the garbage collector looks for cycles; the default is 700 or 2,000."""
+
+
+def log_to_stderr(*, quiet: bool = False) -> None:
+    """Print hlclip's messages and the warnings of all on stderr; `quiet` keeps hlclip's errors."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("hlclip").setLevel(logging.ERROR if quiet else logging.INFO)
 
 
 def exit_on_signals() -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
 from hlclip.model import stored_array
 from hlclip.store import Store
+from hlclip.training.ranks import ALONE, Ranks
 from hlclip.training.token_sources import Location, TokenSource, choose_source
 
 Target = Literal["mean", "median", "max", "min"]
@@ -27,7 +28,8 @@ class Batch:
     """Some queries, each with all frames of its video."""
 
     image_tokens: Tensor
-    """[frames, tokens, width] in the cache's dtype: the videos one after another."""
+    """[own frames, tokens, width] in the cache's dtype: the videos one after another. One process
+    has all frames of the batch, each of several those of its `Ranks.own_rows`."""
     image_query: Tensor
     """int64 [frames]: index into the batch's queries."""
     text_tokens: Tensor
@@ -38,10 +40,22 @@ class Batch:
     """float32 [frames], 0..1; zeros where there is no ground truth."""
     unrelated: Tensor
     """bool [queries, queries]: whether two rows differ in their video and in their query."""
+    first: int = field(default=0, kw_only=True)
+    """Index of the first own frame in the batch."""
+
+    @property
+    def own_query(self) -> Tensor:
+        """int64 [own frames]: `image_query` of the frames that `image_tokens` has."""
+        return self.image_query[self.first : self.first + len(self.image_tokens)]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in the order of the fields."""
+        return [value for value in vars(self).values() if isinstance(value, Tensor)]
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; a copy from pinned memory may not have finished yet."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
+        copies = (tensor.to(device, non_blocking=True) for tensor in self.tensors())
+        return Batch(*copies, first=self.first)
 
 
 class CachedQueries:
@@ -56,6 +70,8 @@ class CachedQueries:
         target: how the ratings of a clip become one target.
         device: a GPU whose memory, or the host's memory, keeps tokens between epochs if there is
             room. Otherwise each batch is read from disk.
+        ranks: those that train together. Each may meet every row, as batches differ by epoch, so
+            each keeps all tokens; the host's memory is shared by those of this machine.
     """
 
     def __init__(
@@ -68,6 +84,7 @@ class CachedQueries:
         store: Path,
         target: Target,
         device: torch.device | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.every_row = index.queries[split]
         self.rows = [row for row in self.every_row if row.vid in images.items]
@@ -78,6 +95,7 @@ class CachedQueries:
         self._text_store = Store(store, "texts", texts.header)
         self._target: Target = target
         self._device = device or torch.device("cpu")
+        self._ranks = ranks
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,8 +103,9 @@ class CachedQueries:
     @cached_property
     def _sources(self) -> tuple[TokenSource, TokenSource]:
         """The sources of image and text tokens; there must be rows."""
-        text_source = choose_source(self._text_store, self._texts, device=self._device)
-        image_source = choose_source(self._image_store, self._images, device=self._device)
+        place: dict[str, Any] = {"device": self._device, "sharers": self._ranks.local_count}
+        text_source = choose_source(self._text_store, self._texts, **place)
+        image_source = choose_source(self._image_store, self._images, **place)
         return image_source, text_source
 
     @property
@@ -94,11 +113,14 @@ class CachedQueries:
         """Where image tokens are kept between epochs, chosen by the memory free at first use."""
         return self._sources[0].location
 
-    def batch(self, indices: Sequence[int], pool: Executor | None = None) -> Batch:
+    def batch(
+        self, indices: Sequence[int], pool: Executor | None = None, *, own: slice = slice(None)
+    ) -> Batch:
         """The batch of some rows, on the CPU or on `device`, valid until the next but one.
 
         Args:
             indices: at least one row.
+            own: those of `indices` whose image tokens are read, maybe none.
             pool: threads that read the videos' tokens; None for the calling thread alone.
         """
         rows = [self.rows[index] for index in indices]
@@ -111,12 +133,13 @@ class CachedQueries:
         # Queries are a few kilobytes each: handing them to threads takes longer than reading them.
         text_tokens = text_source.gather(list(zip(texts, lengths, strict=True)))
         return Batch(
-            image_source.gather(list(zip(images, frames, strict=True)), pool),
+            image_source.gather(list(zip(images, frames, strict=True))[own], pool),
             torch.from_numpy(np.repeat(np.arange(len(rows)), frames)),
             _pad(text_tokens.split(lengths)),
             torch.tensor(lengths),
             torch.cat([self._targets(row)[:n] for row, n in zip(rows, frames, strict=True)]),
             _differ(images) & _differ(texts),
+            first=sum(frames[: own.start]) if own.start else 0,
         )
 
     def _targets(self, row: Annotation) -> Tensor:
@@ -155,9 +178,16 @@ def window_target(row: Annotation) -> Tensor:
 
 
 def load_batches(
-    queries: CachedQueries, order: Sequence[int], size: int, *, device: torch.device
+    queries: CachedQueries,
+    order: Sequence[int],
+    size: int,
+    *,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
     """Batches of `size` rows in `order` on `device`; the next is read while one is used.
+
+    Several `ranks` get the same batches, each with the image tokens of its own rows.
 
     The videos of `2 * size` rows are held at once, and one more for each of the `READERS` while it
     is read for the first time, in addition to tokens that are kept in memory. A batch is valid
@@ -168,7 +198,7 @@ def load_batches(
 
     def make(chunk: Sequence[int]) -> Batch:
         with torch.cuda.stream(stream):
-            batch = queries.batch(chunk, readers).to(device)
+            batch = queries.batch(chunk, readers, own=ranks.own_rows(len(chunk))).to(device)
         if stream is not None:
             stream.synchronize()  # the next batch may overwrite the memory that was copied from
         return batch
@@ -181,7 +211,7 @@ def load_batches(
             if batch is None:
                 continue
             if stream is not None:  # keep the memory from the next batch until it is computed with
-                for tensor in vars(batch).values():
+                for tensor in batch.tensors():
                     tensor.record_stream(torch.cuda.current_stream(device))
             yield batch
 

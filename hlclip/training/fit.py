@@ -29,6 +29,7 @@ from hlclip.training.optimizer import (
     make_optimizer,
     rate_of_step,
 )
+from hlclip.training.ranks import ALONE, ProcessesError, Ranks
 from hlclip.training.step import accumulate_gradients, micro_batch_frames, piece_sizes
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ def fit_tail(
     validate: Validate | None,
     resume: Path | None = None,
     history: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingState:
     """Minimise `params.loss` with AdamW over `params.epochs` epochs; `tail` ends at the last epoch.
 
@@ -141,32 +143,37 @@ def fit_tail(
         validate: computes the metrics on val after each epoch.
         resume: state file, written after each epoch; if it exists, training resumes from it.
         history: CSV file, rewritten after each epoch for readers during training.
+        ranks: those that train together, all with the same arguments; the first writes the files.
 
     Raises:
+        ProcessesError: another process ended, or has read another state.
         TrainError: a loss or, after an epoch, a parameter is not finite.
         DeviceError: too little memory.
     """
     steps = math.ceil(len(queries) / params.batch)
     total_steps = steps * params.epochs
-    state = _begin(tail, queries, params, total_steps, device=device, resume=resume)
+    state = _begin(tail, queries, params, total_steps, device=device, resume=resume, ranks=ranks)
     loss, optimizer, average = state.loss, state.optimizer, state.average
     piece = micro_batch_frames(params.micro_batch, device)
     whole_rows = tail.needs_whole_rows or loss.needs_whole_rows
     precision = autocast(device, params.precision)
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
 
     first = len(state.history) + 1
-    with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=None) as bar:
+    hidden = None if ranks.first else True  # None hides the bar where there is no terminal
+    with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=hidden) as bar:
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             order = epoch_order(len(queries), params.seed, epoch)
             losses, lr = EpochLoss(epoch, params), params.lr
-            for batch in load_batches(queries, order, params.batch, device=device):
+            for batch in load_batches(queries, order, params.batch, device=device, ranks=ranks):
                 optimizer.zero_grad(set_to_none=True)
                 sizes = piece_sizes(batch, piece, whole_rows=whole_rows)
-                with within_memory(*_memory_taken(max(sizes), piece, params)):
+                with within_memory(*_memory_taken(max(sizes, default=0), piece, params)):
                     value = accumulate_gradients(
                         tail, loss, batch, frames=piece, autocast=precision
                     )
+                    value = ranks.add_gradients(weights, value)
                     optimizer.step()
                     average.update()
                 lr = params.lr * rate_of_step(state.schedule.last_epoch, total_steps, params)
@@ -182,9 +189,9 @@ def fit_tail(
             state.history.append(dict(zip(HISTORY, line, strict=True)))
             log.info("epoch %2d: loss %.4f, val mAP %s, HIT@1 %s", *line[:2], *quality)
             _choose(state, params)
-            if resume is not None:
+            if resume is not None and ranks.first:
                 state.save(resume)
-            if history is not None:
+            if history is not None and ranks.first:
                 write_history(history, state.history)
     return state
 
@@ -197,6 +204,7 @@ def _begin(
     *,
     device: torch.device,
     resume: Path | None,
+    ranks: Ranks,
 ) -> TrainingState:
     """The state before the first epoch, or that of the file `resume`."""
     loss = make_loss(params).to(device)
@@ -209,13 +217,18 @@ def _begin(
         try:
             state.load(resume)
             log.info("training resumes after epoch %d of %d", len(state.history), params.epochs)
-            return state
         except FileNotFoundError:
             pass  # the usual case; a check before would race with an equal run that ends
         except ResumeError as error:
             log.warning("%s; training begins again", error)
-    if params.scale_init == "fit":
-        state.fitted = fit_scale(tail, queries, params, device=device)
+    finished = ranks.gathered([len(state.history)])
+    if len(set(finished)) > 1:
+        raise ProcessesError(
+            f"the processes would resume after different epochs: {finished}",
+            "give all machines the same store (HLCLIP_STORE), then run again",
+        )
+    if not state.history and params.scale_init == "fit":
+        state.fitted = fit_scale(tail, queries, params, device=device, ranks=ranks)
         loss.start(*state.fitted)
         log.info("zero-shot least squares on train: scale %.4g, bias %.4g", *state.fitted)
     return state

@@ -2,16 +2,23 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hlclip.model import Tail, within_memory
 from hlclip.params import TrainParams
 from hlclip.training.batches import CachedQueries, load_batches
+from hlclip.training.ranks import ALONE, Ranks
 from hlclip.training.step import TrainError
 
 
 @torch.inference_mode()
 def fit_scale(
-    tail: Tail, queries: CachedQueries, params: TrainParams, *, device: torch.device
+    tail: Tail,
+    queries: CachedQueries,
+    params: TrainParams,
+    *,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float]:
     """Least squares of the target over the cosine, over all frames: scale and bias.
 
@@ -24,8 +31,10 @@ def fit_scale(
         DeviceError: too little memory.
     """
     count, sums, products = 0, np.zeros(2), np.zeros((2, 2))
+    parts: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+    order = ranks.own_batches(len(queries), params.batch)
     with within_memory("train.batch", params.batch):
-        for batch in load_batches(queries, range(len(queries)), params.batch, device=device):
+        for batch in load_batches(queries, order, params.batch, device=device):
             cosines = tail(
                 batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
             )
@@ -34,9 +43,11 @@ def fit_scale(
                 query = batch.image_query.cpu().numpy()
                 for row in range(len(batch.text_lengths)):
                     pairs[:, query == row] -= pairs[:, query == row].mean(axis=1, keepdims=True)
-            count += pairs.shape[1]
-            sums += pairs.sum(axis=1)
-            products += pairs @ pairs.T
+            parts.append((pairs.shape[1], pairs.sum(axis=1), pairs @ pairs.T))
+    for frames, part_sums, part_products in ranks.gathered(parts):
+        count += frames
+        sums += part_sums
+        products += part_products
     means = sums / count
     covariance = products / count - np.outer(means, means)
     scale = covariance[0, 1] / covariance[0, 0] if covariance[0, 0] > 0 else 0.0

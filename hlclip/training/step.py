@@ -14,6 +14,7 @@ from hlclip.model import Tail, within_memory
 from hlclip.system import HlclipError
 from hlclip.training.batches import Batch, CachedQueries, load_batches
 from hlclip.training.losses import Loss
+from hlclip.training.ranks import ALONE, Ranks
 
 
 class TrainError(HlclipError):
@@ -37,6 +38,10 @@ def accumulate_gradients(
 ) -> Tensor:
     """Add the gradients of the batch's loss to `.grad`, in pieces that fit a CPU's caches.
 
+    Of a batch that several processes share, those of the own frames: the sum over the processes is
+    the gradient of the whole batch. Each runs all texts, as a loss may contrast them with all
+    frames, and they take little time.
+
     The gradients equal those of the whole batch up to the order of float32 additions; a single
     piece gives the same bits. The text tail runs once.
 
@@ -46,7 +51,8 @@ def accumulate_gradients(
             rows, a piece has as many whole rows as fit, and at least one.
 
     Returns:
-        float32 [], the loss, on the batch's device; reading it waits for a GPU.
+        float32 [], the loss, or the own frames' share in it, on the batch's device; reading it
+        waits for a GPU.
     """
     with autocast:
         features = tail.text(batch.text_tokens.float(), batch.text_lengths)  # [queries, embedding]
@@ -54,9 +60,9 @@ def accumulate_gradients(
     texts = features.detach().requires_grad_(features.requires_grad)
     sum_of_shares = torch.zeros((), device=batch.target.device)
     sizes = piece_sizes(batch, frames, whole_rows=tail.needs_whole_rows or loss.needs_whole_rows)
-    start = 0
+    start = batch.first
     for tokens, query in zip(
-        batch.image_tokens.split(sizes), batch.image_query.split(sizes), strict=True
+        batch.image_tokens.split(sizes), batch.own_query.split(sizes), strict=True
     ):
         with autocast:
             images = tail.image_features(tokens)  # [frames of the piece, embedding]
@@ -73,18 +79,20 @@ def accumulate_gradients(
 
 
 def piece_sizes(batch: Batch, frames: int, *, whole_rows: bool) -> list[int]:
-    """Frames of each piece of a batch, at most `frames`; 0 makes one piece.
+    """Frames of each piece of the own frames of a batch, at most `frames`; 0 makes one piece.
 
     Args:
         whole_rows: no piece ends within a row. Then a longer row is a piece of its own.
     """
-    total = len(batch.target)
+    total = len(batch.image_tokens)
+    if total == 0:
+        return []
     if not frames or frames >= total:
         return [total]  # without counting rows, for which the CPU would wait for a GPU
     if not whole_rows:
         return [min(frames, total - start) for start in range(0, total, frames)]
     sizes = [0]
-    for row in torch.unique_consecutive(batch.image_query, return_counts=True)[1].tolist():
+    for row in torch.unique_consecutive(batch.own_query, return_counts=True)[1].tolist():
         if sizes[-1] and sizes[-1] + row > frames:
             sizes.append(0)
         sizes[-1] += row
@@ -99,8 +107,11 @@ def score_queries(
     device: torch.device,
     batch: int,
     progress: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> SplitScores:
     """Score every clip of every query with each tail in float32; each batch is read once.
+
+    Several `ranks` share the batches; each gets the scores of all, the bits of one process.
 
     Args:
         tails: name -> tail, on `device`.
@@ -114,14 +125,16 @@ def score_queries(
         TrainError: the weights of a tail overflow.
         DeviceError: too little memory.
     """
-    cosines: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tails}
+    batches: list[dict[str, list[NDArray[np.float32]]]] = []
+    order = ranks.own_batches(len(queries), batch)
     hidden = True if progress is None else None  # None hides the bar where there is no terminal
     with (
         within_memory("train.batch", batch),
-        tqdm(total=len(queries), desc=progress, unit="query", disable=hidden) as bar,
+        tqdm(total=len(order), desc=progress, unit="query", disable=hidden) as bar,
     ):
-        for inputs in load_batches(queries, range(len(queries)), batch, device=device):
+        for inputs in load_batches(queries, order, batch, device=device):
             frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
+            batches.append({})
             for name, tail in tails.items():
                 scores = tail(
                     inputs.image_tokens, inputs.image_query, inputs.text_tokens, inputs.text_lengths
@@ -131,8 +144,10 @@ def score_queries(
                         f"the scores of {name} are NaN or all 0: its weights overflow",
                         "train with a lower learning rate (train.lr), or take other weights",
                     )
-                cosines[name] += [part.numpy() for part in scores.split(frames)]
+                batches[-1][name] = [part.numpy() for part in scores.split(frames)]
             bar.update(len(frames))
     qids = [row.qid for row in queries.rows]
+    batches = ranks.gathered(batches)
+    cosines = {name: [line for part in batches for line in part[name]] for name in tails}
     by_qid = {name: dict(zip(qids, lines, strict=True)) for name, lines in cosines.items()}
     return pack(queries.every_row, by_qid)

@@ -59,13 +59,13 @@ class DiskSource:
         """Rows of all spans, one after another.
 
         Args:
-            spans: at least one.
+            spans: none give no rows.
             pool: threads that read items from disk; None for the calling thread alone.
 
         Returns:
             [rows, ...] in the cache's dtype, valid until the next but one call.
         """
-        items, counts = zip(*spans, strict=True)
+        items, counts = [item for item, _ in spans], [count for _, count in spans]
         rows = sum(counts)
         buffer = self._buffers.pop(0)
         if len(buffer) < rows:
@@ -114,6 +114,8 @@ class MemorySource:
 
     def gather(self, spans: Sequence[Span], pool: Executor | None = None) -> Tensor:
         """Rows of all spans, one after another, as `DiskSource.gather`; on `device`."""
+        if not spans:
+            return self._disk.gather(spans)
         missing = {item.key: item for item, _ in spans if item.key in self._unread}
         if missing:
             whole = [(item, item.length) for item in missing.values()]
@@ -140,15 +142,21 @@ def choose_location(needed: int, *, device_free: int, host_free: int) -> Locatio
     return "disk"
 
 
-def choose_source(store: Store, items: Sequence[Item], *, device: torch.device) -> TokenSource:
-    """The fastest source of a split's items for training on `device` that has room for them."""
+def choose_source(
+    store: Store, items: Sequence[Item], *, device: torch.device, sharers: int = 1
+) -> TokenSource:
+    """The fastest source of a split's items for training on `device` that has room for them.
+
+    Args:
+        sharers: processes that share the host's memory, each with a GPU of its own.
+    """
     cuda = device.type == "cuda"
     disk = DiskSource(store, items[0], pinned=cuda)
     rows = sum({item.key: item.length for item in items}.values())
     location = choose_location(
         rows * disk.row_bytes,
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
-        host_free=free_host_bytes() if cuda else 0,
+        host_free=free_host_bytes() // sharers if cuda else 0,
     )
     if location == "disk":
         return disk

@@ -88,7 +88,7 @@ def finish(of: Index, params: Params) -> None:
         texts=Manifest(texts, spoken, {}),
     )
     facts = encoder | {"clip_seconds": of.clip_seconds}
-    train = params.train.model_dump(exclude={"device"})
+    train = params.train.facts()
     write_arrays(Path("outputs/train.safetensors"), {}, facts | {"train": train})
     tuned = f"HL-CLIP-{params.train.blocks}"
     tuned += "" if params.train.temporal == "none" else "+conv"
@@ -229,10 +229,30 @@ def test_a_checkpoint_of_other_activations_is_named(tmp_path: Path, fact: str) -
     facts = {"weights": "w", "cached_blocks": 2, "clip_seconds": 2.0, fact: 5}
     with chdir(tmp_path):
         finish(index(), PARAMS)
-        train = PARAMS.train.model_dump(exclude={"device"})
+        train = PARAMS.train.facts()
         write_arrays(path, {}, facts | {"train": train})
         with pytest.raises(StaleFileError, match=f"^{path}: .* {fact} is 5, expected"):
             read_all(PARAMS)
+
+
+@pytest.mark.parametrize(("trained", "wanted"), [(1, 2), (2, 1)])
+def test_a_checkpoint_of_another_number_of_processes_is_named(
+    tmp_path: Path, trained: int, wanted: int
+) -> None:
+    facts = {"weights": "w", "cached_blocks": 2, "clip_seconds": 2.0}
+    params, other = (
+        PARAMS.model_copy(
+            update={"train": PARAMS.train.model_copy(update={"processes": processes})}
+        )
+        for processes in (trained, wanted)
+    )
+    with chdir(tmp_path):
+        finish(index(), params)
+        facts |= {"train": params.train.facts()}
+        write_arrays(Path("outputs/train.safetensors"), {}, facts)
+        said = f"train.processes is {trained}, expected {wanted}"
+        with pytest.raises(StaleFileError, match=said):
+            read_all(other)
 
 
 @pytest.mark.parametrize(

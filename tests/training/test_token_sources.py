@@ -1,7 +1,7 @@
 """Wherever tokens are kept, the batches are those from disk, and each item is read once."""
 
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def train_split(data: CachedData, device: torch.device = CPU) -> CachedQueries:
 def epochs(queries: CachedQueries, device: torch.device) -> list[Batch]:
     """All batches, copied: their memory is used again."""
     return [
-        Batch(*(getattr(batch, field.name).cpu().clone() for field in fields(batch)))
+        Batch(*(tensor.cpu().clone() for tensor in batch.tensors()))
         for order in ORDERS
         for batch in load_batches(queries, order, 2, device=device)
     ]
@@ -96,10 +96,9 @@ def by_hand(data: CachedData) -> list[Batch]:
 
 def same(found: list[Batch], expected: list[Batch]) -> bool:
     return len(found) == len(expected) and all(
-        torch.equal(getattr(ours, field.name), getattr(theirs, field.name))
-        and getattr(ours, field.name).dtype == getattr(theirs, field.name).dtype
+        torch.equal(mine, other) and mine.dtype == other.dtype
         for ours, theirs in zip(found, expected, strict=True)
-        for field in fields(Batch)
+        for mine, other in zip(ours.tensors(), theirs.tensors(), strict=True)
     )
 
 
