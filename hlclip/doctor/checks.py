@@ -22,7 +22,7 @@ from hlclip.video import DataError, VideoError, find_videos, probe
 
 _MEASURED_VIDEOS = 4
 _SAMPLE = Path("sample/data")
-_LESS_MEMORY = "-S train.micro_batch=25, or lower still"
+_LESS_MEMORY = "-S train.micro_batch=25, then a lower train.batch"
 
 
 def examine(params: Params, *, measured: bool = True) -> Check[None]:

@@ -83,7 +83,7 @@ from hlclip.formats.validation import (
     Row,
     StaleFileError,
     check_origin,
-    or_best,
+    or_word,
     problems_of,
     read_rows,
     shown,

@@ -167,12 +167,12 @@ def problem_list(problems: list[str]) -> str:
     return "\n".join(lines)
 
 
-def or_best(allowed: Callable[[Any], bool], expected: str) -> BeforeValidator:
-    """The check of a key that has such a value, or `best`; a union would report two problems."""
+def or_word(word: str, allowed: Callable[[Any], bool], expected: str) -> BeforeValidator:
+    """The check of a key that has such a value, or a word; a union would report two problems."""
 
     def check(value: object) -> object:
-        if value != "best" and not allowed(value):
-            raise ValueError(f"expected {expected}, or best; got {shown(value)}")
+        if value != word and not allowed(value):
+            raise ValueError(f"expected {expected}, or {word}; got {shown(value)}")
         return value
 
     return BeforeValidator(check)

@@ -4,7 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hlclip.params.values import Count, Rate, Scale, Section, odd_window
+from hlclip.params.values import (
+    Count,
+    Frames,
+    Rate,
+    Scale,
+    ScaleInit,
+    Section,
+    odd_window,
+)
 
 
 class TrainParams(Section):
@@ -41,7 +49,7 @@ class TrainParams(Section):
     scale: Literal["literal", "fixed", "learned"]
     """The prediction that regresses the target: `literal`, the cosine itself; `fixed`, scale_init *
     cosine + bias_init; `learned`, the same with a scale and a bias that train."""
-    scale_init: Scale | Literal["fit"]
+    scale_init: ScaleInit
     """Scale of `fixed`, initial scale of `learned`; unused by `literal`. `fit`: scale and bias are
     the least squares of the targets over the zero-shot cosines of train."""
     bias_init: Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -64,10 +72,11 @@ class TrainParams(Section):
     """Passes over the train split."""
     batch: Count
     """Queries (each with all clips of its video) per step: N of Eq. 4."""
-    micro_batch: Annotated[int, Field(ge=0, le=10**9)] | Literal["auto"]
+    micro_batch: Frames
     """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
     step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
-    into the caches, and 0 on CUDA."""
+    into the caches, and 0 on CUDA. Losses but `mse`, and a temporal head, take whole videos: as
+    many as fit, at least one."""
     select: Literal["best", "last"]
     """Chosen epoch: best VeryGood mAP on val (the earliest of equals), or the last."""
     select_on: Literal["unpooled", "pooled"]
@@ -108,10 +117,11 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _one_name_of_a_training(self) -> "TrainParams":
-        if self.scale == "fixed" and (self.scale_init, self.bias_init) == (1, 0):
+        no_bias = self.bias_init == 0 or self.loss == "centred"
+        if self.scale == "fixed" and self.scale_init == 1 and no_bias:
             raise ValueError(
-                "scale is fixed at scale_init 1 and bias_init 0, which is literal: set scale to "
-                "literal, or other values"
+                f"scale is fixed at scale_init 1 and bias_init {self.bias_init:g}, which for loss "
+                f"{self.loss} is literal: set scale to literal, or other values"
             )
         return self
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hlclip.formats import or_best, shown
+from hlclip.formats import or_word, shown
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -27,10 +27,18 @@ def odd_window(window: object) -> object:
     return window
 
 
-Window = Annotated[int | Literal["best"], or_best(_is_odd, "an odd number of clips")]
+Window = Annotated[int | Literal["best"], or_word("best", _is_odd, "an odd number of clips")]
 Sigma = Annotated[
     float | Literal["best"],
-    or_best(lambda n: type(n) in (int, float) and 0 <= n <= 1000, "0 to 1000 clips"),
+    or_word("best", lambda n: type(n) in (int, float) and 0 <= n <= 1000, "0 to 1000 clips"),
+]
+ScaleInit = Annotated[
+    float | Literal["fit"],
+    or_word("fit", lambda n: type(n) in (int, float) and 1e-6 <= n <= 1e6, "a number, 1e-6 to 1e6"),
+]
+Frames = Annotated[
+    int | Literal["auto"],
+    or_word("auto", lambda n: type(n) is int and 0 <= n <= 10**9, "0 to 10^9 frames"),
 ]
 
 

@@ -158,7 +158,11 @@ def _check_rows(train: CachedQueries) -> None:
             f"{len(blind)} of {len(train)} rows of train have neither saliency_scores nor "
             f"relevant_windows to train on, first qid {blind[0]!r}",
             "add them, or do not train",
-            settings={"train.blocks": "0"},
+            settings={
+                "train.blocks": "0",
+                "train.heads": "frozen",
+                "train.temporal": "none",
+            },
         )
     if train.absent:
         log.warning("train: %d rows without video are left out", train.absent)

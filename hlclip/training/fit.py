@@ -169,7 +169,11 @@ def fit_tail(
             for batch in load_batches(queries, order, params.batch, device=device, ranks=ranks):
                 optimizer.zero_grad(set_to_none=True)
                 sizes = piece_sizes(batch, piece, whole_rows=whole_rows)
-                with within_memory(*_memory_taken(max(sizes, default=0), piece, params)):
+                largest = max(sizes, default=0)
+                one_row = whole_rows and (
+                    0 < piece < largest or len(sizes) == len(batch.text_lengths)
+                )
+                with within_memory(*_memory_taken(largest, params, one_row=one_row)):
                     value = accumulate_gradients(
                         tail, loss, batch, frames=piece, autocast=precision
                     )
@@ -258,14 +262,13 @@ def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None
         raise diverged(f"after epoch {epoch} {problem}", params)
 
 
-def _memory_taken(frames: int, most: int, params: TrainParams) -> tuple[str, int]:
+def _memory_taken(frames: int, params: TrainParams, *, one_row: bool) -> tuple[str, int]:
     """The parameter to lower when a piece of so many frames does not fit, and its value.
 
     Args:
-        most: frames that a piece may have unless a row has more; 0 for no bound.
+        one_row: the piece is a row that no `micro_batch` cuts.
     """
-    whole_row = 0 < most < frames
-    if frames > _FEW_FRAMES and not whole_row:
+    if frames > _FEW_FRAMES and not one_row:
         return "train.micro_batch", frames  # changes no result but for rounding
     return "train.batch", params.batch
 

@@ -55,8 +55,8 @@ def fit_scale(
         raise TrainError(
             f"scale_init is fit, but the zero-shot cosines of train do not rise with the targets: "
             f"their least squares has the scale {scale:.4g}",
-            "give the scale as a number",
-            settings={"train.scale_init": "1"},
+            "take the cosine itself, or give the scale as a number",
+            settings={"train.scale": "literal", "train.scale_init": "1"},
         )
     bias = 0.0 if params.loss == "centred" else means[1] - scale * means[0]
     return float(scale), float(bias)

@@ -16,8 +16,9 @@ from hlclip.training.batches import Batch
 LossName = Literal["mse", "centred", "correlation", "mse+contrastive"]
 Scale = Literal["literal", "fixed", "learned"]
 
-NEAR_TIE = 0.1
-"""Targets that differ by less are a tie: one rating of three that is one point higher is 1/12."""
+NEAR_TIE = 0.1 - 1e-6
+"""Targets that differ by less are a tie: one rating of three that is one point higher is 1/12. Not
+0.1 itself: between targets 0.1 apart, as on a scale of 0 to 10, rounding would decide."""
 
 SMALLEST_SPREAD = 1e-4
 """Standard deviations of cosines or targets below it count as it, so that a gradient stays finite.

@@ -21,7 +21,7 @@ from hlclip.model import (
 )
 from hlclip.params import TrainParams
 from hlclip.pipeline.activations import make_activations
-from hlclip.training import CachedQueries, TrainError, fit_tail, score_queries
+from hlclip.training import CachedQueries, TrainError, fit_tail, score_queries, set_up_tail
 from hlclip.training.epoch_loss import EpochLoss
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
@@ -162,6 +162,26 @@ def test_a_step_without_memory_says_what_to_lower(data, tail, changes, lower):
     with pytest.raises(DeviceError, match="not enough memory: ") as caught:
         fit(tail, data, settings(**changes))
     assert caught.value.remedy().endswith(f"or lower: -S {lower}" if lower else "another one")
+
+
+@pytest.mark.parametrize(
+    ("changes", "lower"),
+    [
+        ({"batch": 1}, "train.micro_batch="),
+        ({"batch": 5, "loss": "centred"}, "train.micro_batch=13"),
+        ({"batch": 5, "loss": "centred", "micro_batch": 5}, "train.batch=2"),
+        ({"batch": 1, "loss": "centred"}, None),
+        ({"batch": 1, "temporal": "conv"}, None),
+    ],
+)
+def test_micro_batch_is_not_advised_where_it_cuts_nothing(data, tail, changes, lower, monkeypatch):
+    monkeypatch.setattr("hlclip.training.fit._FEW_FRAMES", 3)  # the shortest row has 4
+    params = settings(**changes)
+    set_up_tail(tail, params).text.register_forward_hook(exhaust)
+    with pytest.raises(DeviceError, match="not enough memory: ") as caught:
+        fit(tail, data, params)
+    remedy = caught.value.remedy()
+    assert f"or lower: -S {lower}" in remedy if lower else remedy.endswith("another one")
 
 
 def test_scoring_without_memory_says_what_to_lower(data, tail):

@@ -239,6 +239,24 @@ def test_a_batch_without_anything_to_contrast_is_mse():
     assert every.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("rating", range(10))
+def test_targets_that_are_a_tenth_apart_are_contrasted_at_every_level(rating):
+    """One point on a scale of 0 to 10, whatever the rounding."""
+    batch = Batch(
+        torch.zeros(2, 1, 1),
+        torch.zeros(2, dtype=torch.int64),
+        torch.zeros(1, 1, 1),
+        torch.ones(1, dtype=torch.int64),
+        torch.tensor([rating / 10, (rating + 1) / 10]),
+        torch.tensor([[False]]),
+    )
+    every = torch.tensor([[0.1], [0.2]])
+    contrast = make("mse+contrastive")(every[:, 0], batch, all_cosines=every)
+    contrast -= make("mse")(every[:, 0], batch)
+    expected = -math.log(1 / (1 + math.exp(-0.1 / TEMPERATURE)))
+    assert contrast.item() == pytest.approx(WEIGHT * expected, rel=1e-4)
+
+
 def test_scale_and_bias_of_the_prediction():
     cosines, batch = torch.rand(sum(ROWS)), BATCH
     plain = (cosines - TARGET).square().mean()

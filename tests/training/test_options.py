@@ -237,9 +237,13 @@ def test_scale_and_bias_start_at_the_least_squares(data, tmp_path, loss, scale):
     assert all(torch.equal(fitted[name], given[name]) for name in fitted)
 
 
-def test_cosines_that_fall_with_the_ratings_are_no_start(data, tmp_path):
+@pytest.mark.parametrize("scale", ["fixed", "learned"])
+def test_cosines_that_fall_with_the_ratings_are_no_start(data, tmp_path, scale):
+    params = settings(scale=scale, scale_init="fit")
     with pytest.raises(
         TrainError, match=r"do not rise with the targets: .* the scale -\d"
     ) as caught:
-        train(rising(data, -1), settings(scale="learned", scale_init="fit"), tmp_path)
-    assert "-S train.scale_init=1" in caught.value.remedy()
+        train(rising(data, -1), params, tmp_path)
+    assert caught.value.remedy().endswith("-S train.scale=literal -S train.scale_init=1")
+    told = {**params.model_dump(), "scale": "literal", "scale_init": 1.0}
+    TrainParams.model_validate(told)  # no contradiction

@@ -24,7 +24,7 @@ from hlclip.model import (
     pretrained_tail,
     save_tail,
 )
-from hlclip.params import MomentsParams, PoolParams, TrainParams, load_params
+from hlclip.params import MomentsParams, PoolParams, TrainParams, load_params, trains
 from hlclip.pipeline.evaluate import evaluate_splits
 from hlclip.pipeline.score import score_splits
 from hlclip.pipeline.train import train_tail
@@ -544,8 +544,14 @@ def test_rows_with_windows_alone_train_on_them(data, tmp_path):
 
 
 def test_rows_without_ratings_and_windows_are_refused(data, tmp_path):
-    with pytest.raises(TrainError, match="5 of 5 rows of train have neither saliency_scores nor"):
-        train(without_ratings(data, None), settings(), tmp_path)
+    blind = without_ratings(data, None)
+    with pytest.raises(
+        TrainError, match="5 of 5 rows of train have neither saliency_scores nor"
+    ) as caught:
+        train(blind, settings(temporal="conv"), tmp_path)
+    nothing = {"blocks": 0, "heads": "frozen", "temporal": "none"}
+    assert all(f"-S train.{key}={value}" in caught.value.remedy() for key, value in nothing.items())
+    assert not trains(data.params.model_copy(update={"cached_blocks": 0}), settings(**nothing))
 
 
 def losses(data: CachedData, folder: Path, **changes) -> list[float]:
