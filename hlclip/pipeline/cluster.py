@@ -6,6 +6,7 @@ to encoder through Ray's object store, which is shared memory within a node. Ite
 The driver, this process, sees keys, counts and reasons alone.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from tqdm import tqdm
 
 from hlclip.formats import Header, Index
 from hlclip.params import Params
-from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Encoder, Job, decode
+from hlclip.pipeline.cluster_encoder import Encoder
+from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Job, decode
 from hlclip.pipeline.encode import Encoded, find_missing, find_shard
 from hlclip.pipeline.frames import Decoding
 from hlclip.store import Store
@@ -131,7 +133,8 @@ class _Run:
                 known = {
                     k: v for vid in batch.part.videos for k, v in self.hashes.get(vid, {}).items()
                 }
-                status, pixels = decode.remote(*self.job, batch.part, known)
+                given: Any = decode.remote(*self.job, batch.part, known)
+                status, pixels = given
                 self.decoding[status] = batch, pixels
             (ready,), _ = ray.wait([*self.decoding, *self.encoding], num_returns=1)
             if ready in self.decoding:
@@ -158,7 +161,7 @@ class _Run:
     def _encoded(self, ready: Any, batch: _Batch | list[str], worker: _Worker) -> None:
         worker.waiting -= 1
         try:
-            made = ray.get(ready)
+            made: Any = ray.get(ready)
         except RayTaskError:
             raise
         except RayError as error:
@@ -249,7 +252,7 @@ def _batches(part: Index, *, shares: int) -> Iterator[_Batch]:
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"no Ray cluster at {address}: {error}",

@@ -16,6 +16,7 @@ from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.store import Store, content_key
 from hlclip.video import (
     HASHES,
+    Decoder,
     VideoChangedError,
     VideoError,
     VideoUnreadableError,
@@ -85,12 +86,8 @@ class Decoding:
         header = frames_header(**settings, clip_seconds=index.clip_seconds)
         self.store = Store(store, "frames", header)
         self.keys = {vid: content_key(header, of) for vid, of in index.frame_contents().items()}
-        self._index, self._decoder, self._root, self._hashes = (
-            index,
-            params.decoder,
-            data_root,
-            hashes,
-        )
+        self._index, self._root, self._hashes = index, data_root, hashes
+        self._decoder: Decoder = params.decoder
         self._clips_apart = index.clips_apart()
 
     def item(self, vid: str) -> Item | str:
