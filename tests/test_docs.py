@@ -35,7 +35,7 @@ def parameters() -> set[str]:
 def test_some_commands_are_run() -> None:
     assert len([block for block in COMMANDS if block.reason is None]) >= 7
     languages = {block.language for block in EVERYTHING}
-    assert languages <= {*SHELL, "python", "json", "bibtex", "text"}
+    assert languages <= {*SHELL, "python", "json", "yaml", "bibtex", "text"}
 
 
 def test_reasons_stand_above_commands_only() -> None:

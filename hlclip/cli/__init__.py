@@ -20,6 +20,7 @@ from hlclip.cli.benchmarks import add_converters
 from hlclip.cli.data import data_sets
 from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
+from hlclip.cli.encode import encode
 from hlclip.cli.ensemble import ensemble
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
@@ -69,6 +70,7 @@ def hlclip(
       hlclip data qvhighlights --check      which files of QVHighlights are missing
       hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
+      hlclip encode --shard 0/8             a part of the cache, on one of many machines
       hlclip table                          the paper's tables from DVC's experiments
       hlclip store status                   what is cached, and where
       hlclip highlight --help               options and examples of one command
@@ -88,5 +90,16 @@ def hlclip(
 add_converters(data_sets)
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
-for _function in (demo, doctor, ensemble, evaluate, highlight, models, moments, report, table):
+for _function in (
+    demo,
+    doctor,
+    encode,
+    ensemble,
+    evaluate,
+    highlight,
+    models,
+    moments,
+    report,
+    table,
+):
     app.command(cls=Command)(_function)

@@ -4,7 +4,7 @@ Sorted, without time stamps or absolute paths: same content, same bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,22 @@ class Index:
         """vid -> its clips, for every video whose clips are not those of `clip_seconds`."""
         rows = (row for rows in self.queries.values() for row in rows)
         return {row.vid: row.clips_apart for row in rows if row.clips_apart is not None}
+
+    def part(self, vids: Set[str]) -> "Index":
+        """The same data set without the other videos and their rows."""
+        return Index(
+            self.clip_seconds,
+            {
+                split: [row for row in rows if row.vid in vids]
+                for split, rows in self.queries.items()
+            },
+            {vid: video for vid, video in self.videos.items() if vid in vids},
+            {vid: reason for vid, reason in self.missing.items() if vid in vids},
+        )
+
+    def texts(self) -> list[str]:
+        """The queries of all rows, each once, sorted."""
+        return sorted({row.query for rows in self.queries.values() for row in rows})
 
     def frame_contents(self) -> dict[str, str]:
         """vid -> what the key of its frames is made from: the file, and clips where they are apart.

@@ -25,7 +25,7 @@ ItemName = tuple[str, str]
 # Paths below the root of the store.
 _KIND = f"({'|'.join(KINDS)})"
 _FOLDER = re.compile(f"training|models|{_KIND}(/[^/]+)?")
-_AUXILIARY = re.compile(rf"{LOCK}|videos\.json|models/[0-9a-f]{{40}}\.json|{_KIND}/locks")
+_AUXILIARY = re.compile(rf"{LOCK}|videos\.(?:json|lock)|models/[0-9a-f]{{40}}\.json|{_KIND}/locks")
 _ITEM = re.compile(_KIND + r"/([0-9a-f]{2})/(?P<key>\2[0-9a-f]{38})\.h5")
 _TRAINING = re.compile(r"training/(?P<key>[0-9a-f]{40})\.(pt|safetensors)")
 _TEMPORARY = re.compile(r"(.*/)?\.(?P<key>[0-9a-f]{40}|videos\.json)\.[a-z0-9_]{8}\.tmp")

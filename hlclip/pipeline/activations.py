@@ -1,16 +1,17 @@
 """activations: the frozen trunk's tokens of every video and query, into the store."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hlclip.formats import Header, Index, Item, Manifest
 from hlclip.model import (
-    Encoder,
     cast_tokens,
     encoder_header,
     image_header,
@@ -42,65 +43,87 @@ def make_activations(
         EncoderError: the model cannot be loaded or cut, or takes frames of another kind.
         StoreError: frames are missing or damaged.
     """
-    encoder = load_encoder(
-        params.model,
-        params.pretrained,
-        cached_blocks=params.cached_blocks,
-        device=str(pick_device(device)),
-        frames=frames.header,
-    )
-    header = encoder_header(encoder, params.pretrained)
-    return (
-        _encode_videos(encoder, frames, store, header, params),
-        _encode_queries(encoder, index, store, header, params),
-    )
+    encoding = Encoding(params, frames.header, store=store, device=device)
+    return encoding.videos(frames), encoding.queries(index.texts())
 
 
-def _encode_videos(
-    encoder: Encoder, frames: Manifest, store: Path, shared: Header, params: EncoderParams
-) -> Manifest:
-    header = image_header(shared, params.dtype, float(frames.header["clip_seconds"]))
-    source = Store(store, "frames", frames.header)
-    target = Store(store, "images", header)
-    items: dict[str, Item] = {}
-    total = sum(item.length for item in frames.items.values())
+class Encoding:
+    """A loaded trunk, and the tokens of videos and queries: from the store or computed into it.
 
-    def encode(vid: str) -> np.ndarray:
-        pixels = source.read(frames.items[vid])
-        with computing, within_memory("encoder.batch", params.batch):
-            tokens = encoder.image_tokens(pixels, batch=params.batch)
-        return cast_tokens(tokens, params.dtype, vid)
+    Args:
+        frames: header of the frames that it is to encode.
+        device: see `make_activations`.
 
-    def make(vid: str) -> Item:
-        key = content_key(header, frames.items[vid].key)
-        return target.get_or_make(key, partial(encode, vid))
+    Raises:
+        EncoderError: see `make_activations`.
+    """
 
-    # One video is computed while others are read and written: fsync may take long on a disk.
-    computing = Lock()
-    vids = sorted(frames.items)
-    with (
-        ThreadPoolExecutor(_IN_FLIGHT) as pool,
-        tqdm(total=total, desc="images", unit="frame", disable=None) as bar,
-    ):
-        for vid, item in zip(vids, pool.map(make, vids), strict=True):
-            items[vid] = item
-            bar.update(item.length)
-    return Manifest(header, items, frames.failed)
+    def __init__(
+        self, params: EncoderParams, frames: Header, *, store: Path, device: str = "auto"
+    ) -> None:
+        self._encoder = load_encoder(
+            params.model,
+            params.pretrained,
+            cached_blocks=params.cached_blocks,
+            device=str(pick_device(device)),
+            frames=frames,
+        )
+        shared = encoder_header(self._encoder, params.pretrained)
+        clip_seconds = float(frames["clip_seconds"])
+        self.images = Store(store, "images", image_header(shared, params.dtype, clip_seconds))
+        self.texts = Store(store, "texts", text_header(shared, params.dtype))
+        self._frames = Store(store, "frames", frames)
+        self._params = params
 
+    def videos(self, frames: Manifest) -> Manifest:
+        """The tokens of all videos, whose frames are in the store."""
+        items: dict[str, Item] = {}
+        total = sum(item.length for item in frames.items.values())
+        keys = {vid: item.key for vid, item in frames.items.items()}
+        with tqdm(total=total, desc="images", unit="frame", disable=None) as bar:
+            for vid, item in self.each(keys, lambda vid: self._frames.read(frames.items[vid])):
+                items[vid] = item
+                bar.update(item.length)
+        return Manifest(self.images.header, items, frames.failed)
 
-def _encode_queries(
-    encoder: Encoder, index: Index, store: Path, shared: Header, params: EncoderParams
-) -> Manifest:
-    header = text_header(shared, params.dtype)
-    target = Store(store, "texts", header)
-    queries = sorted({row.query for rows in index.queries.values() for row in rows})
+    def each(
+        self, frame_keys: Mapping[str, str], pixels: Callable[[str], NDArray[np.uint8]]
+    ) -> Iterator[tuple[str, Item]]:
+        """vid and tokens of each video, by vid.
 
-    def encode(query: str) -> np.ndarray:
-        return cast_tokens(encoder.text_tokens(query), params.dtype, query)
+        Args:
+            frame_keys: vid -> key of its frames.
+            pixels: vid -> its frames; called only where the tokens are not in the store.
+        """
 
-    # One at a time, so that the bytes of a query do not depend on the other queries.
-    items = {
-        query: target.get_or_make(content_key(header, query), partial(encode, query))
-        for query in tqdm(queries, desc="texts", unit="query", disable=None)
-    }
-    return Manifest(header, items, {})
+        def encode(vid: str) -> NDArray[np.generic]:
+            frames = pixels(vid)
+            with computing, within_memory("encoder.batch", self._params.batch):
+                tokens = self._encoder.image_tokens(frames, batch=self._params.batch)
+            return cast_tokens(tokens, self._params.dtype, vid)
+
+        def make(vid: str) -> Item:
+            key = content_key(self.images.header, frame_keys[vid])
+            return self.images.get_or_make(key, partial(encode, vid))
+
+        # One video is computed while others are read and written: fsync may take long on a disk.
+        computing = Lock()
+        vids = sorted(frame_keys)
+        with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            yield from zip(vids, pool.map(make, vids), strict=True)
+
+    def queries(self, queries: Iterable[str], *, progress: bool = True) -> Manifest:
+        """The tokens of queries."""
+
+        def encode(query: str) -> NDArray[np.generic]:
+            return cast_tokens(self._encoder.text_tokens(query), self._params.dtype, query)
+
+        # One at a time, so that the bytes of a query do not depend on the other queries.
+        bar = tqdm(queries, desc="texts", unit="query", disable=None if progress else True)
+        items = {
+            query: self.texts.get_or_make(
+                content_key(self.texts.header, query), partial(encode, query)
+            )
+            for query in bar
+        }
+        return Manifest(self.texts.header, items, {})

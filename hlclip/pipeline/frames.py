@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from hlclip.pipeline.missing import check_missing, check_splits
 from hlclip.store import Store, content_key
 from hlclip.video import (
     HASHES,
+    Decoder,
     VideoChangedError,
     VideoError,
     VideoUnreadableError,
@@ -50,22 +52,60 @@ def make_frames(
         VideoUnreadableError: the system refuses to read a video.
         TooManyMissingError: too many videos failed; the frames of the others stay in the store.
     """
-    settings = params.model_dump(exclude={"decoder"})
-    header = frames_header(**settings, clip_seconds=index.clip_seconds)
-    frames = Store(store, "frames", header)
-    hashes = read_hashes(store / HASHES)
-    contents, clips_apart = index.frame_contents(), index.clips_apart()
+    frames = Decoding(
+        index, params, data_root=data_root, store=store, hashes=read_hashes(store / HASHES)
+    ).manifest()
+    log.info(
+        "%d frames of %d videos",
+        sum(item.length for item in frames.items.values()),
+        len(frames.items),
+    )
+    _report_lengths(index, frames.items)
+    check_missing(frames.failed, total=len(index.clips()), share=max_missing)
+    check_splits(index, frames.failed, needed or {})
+    return frames
 
-    def make(vid: str) -> Item | VideoError:
-        video = index.videos[vid]
-        path = data_root / video.path
+
+class Decoding:
+    """The frames of the videos of an index, from the store or decoded into it.
+
+    Args:
+        hashes: from `read_hashes`; a file that is not among them is hashed.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        params: FramesParams,
+        *,
+        data_root: Path,
+        store: Path,
+        hashes: Mapping[str, Any],
+    ) -> None:
+        settings = params.model_dump(exclude={"decoder"})
+        header = frames_header(**settings, clip_seconds=index.clip_seconds)
+        self.store = Store(store, "frames", header)
+        self.keys = {vid: content_key(header, of) for vid, of in index.frame_contents().items()}
+        self._index, self._root, self._hashes = index, data_root, hashes
+        self._decoder: Decoder = params.decoder
+        self._clips_apart = index.clips_apart()
+
+    def item(self, vid: str) -> Item | str:
+        """The frames of one video, or the reason why it has none.
+
+        Raises:
+            VideoChangedError, VideoUnreadableError: see `make_frames`.
+        """
+        video = self._index.videos[vid]
+        path = self._root / video.path
 
         def decode() -> NDArray[np.uint8]:
-            with indexed_video(path, video, hashes).unchanged():
-                return extract_frames(path, header, params.decoder, clips=clips_apart.get(vid))
+            clips = self._clips_apart.get(vid)
+            with indexed_video(path, video, self._hashes).unchanged():
+                return extract_frames(path, self.store.header, self._decoder, clips=clips)
 
         try:
-            return frames.get_or_make(content_key(header, contents[vid]), decode)
+            return self.store.get_or_make(self.keys[vid], decode)
         except VideoChangedError as error:
             # No fault of this video: the index is out of date, whatever share may be missing.
             remedy = "`dvc repro --force index` reads it again"
@@ -73,23 +113,22 @@ def make_frames(
         except VideoUnreadableError as error:
             raise VideoUnreadableError(f"{path}: {error.reason}", error.remedy()) from error
         except VideoError as error:
-            return error
+            return f"{video.path}: {error}"
 
-    items: dict[str, Item] = {}
-    failed = dict(index.missing)
-    vids = sorted(index.videos)
-    with worker_threads(os.cpu_count()) as pool:
-        bar = tqdm(pool.map(make, vids), total=len(vids), desc="frames", unit="video", disable=None)
-        for vid, made in zip(vids, bar, strict=True):
-            if isinstance(made, Item):
-                items[vid] = made
-            else:
-                failed[vid] = f"{index.videos[vid].path}: {made}"
-    log.info("%d frames of %d videos", sum(item.length for item in items.values()), len(items))
-    _report_lengths(index, items)
-    check_missing(failed, total=len(index.clips()), share=max_missing)
-    check_splits(index, failed, needed or {})
-    return Manifest(header, items, failed)
+    def manifest(self) -> Manifest:
+        """The frames of all videos, a thread a core; `failed` holds the missing ones, too."""
+        items: dict[str, Item] = {}
+        failed = dict(self._index.missing)
+        vids = sorted(self._index.videos)
+        with worker_threads(os.cpu_count()) as pool:
+            made = pool.map(self.item, vids)
+            bar = tqdm(made, total=len(vids), desc="frames", unit="video", disable=None)
+            for vid, item in zip(vids, bar, strict=True):
+                if isinstance(item, Item):
+                    items[vid] = item
+                else:
+                    failed[vid] = item
+        return Manifest(self.store.header, items, failed)
 
 
 def _report_lengths(index: Index, items: dict[str, Item]) -> None:

@@ -34,6 +34,22 @@ def build_index(
         VideoUnreadableError: the system refuses to read a video.
         TooManyMissingError: see `check_missing` and `check_splits`.
     """
+    queries = read_queries(data)
+    index = find_data(data, queries, cache=cache)
+    total = len(index.clips())
+    rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
+    log.info("%s queries on %d videos, %d of them found", rows, total, len(index.videos))
+    check_missing(index.missing, total=total, share=data.max_missing)
+    check_splits(index, index.missing, needed or {})
+    return index
+
+
+def read_queries(data: DataParams) -> dict[str, list[Annotation]]:
+    """Split -> annotation rows, validated one by one and against each other.
+
+    Raises:
+        DataError, AnnotationError: see `build_index`.
+    """
     root = Path(data.root)
     folder = root / data.videos
     if Path(data.videos).is_absolute():  # the index holds paths relative to the root only
@@ -49,6 +65,17 @@ def build_index(
         for split, name in data.annotations.items()
     }
     _check_alike(data.annotations, queries)
+    return queries
+
+
+def find_data(data: DataParams, queries: Mapping[str, list[Annotation]], *, cache: Path) -> Index:
+    """Find, hash and probe the videos of these rows, however many are missing.
+
+    Raises:
+        DataError, VideoUnreadableError: see `build_index`.
+    """
+    root = Path(data.root)
+    folder = root / data.videos
     vids = {row.vid for rows in queries.values() for row in rows}
     files = find_videos(folder, vids)
     missing = {vid: f"no file {data.videos}/{vid}.*" for vid in vids - files.keys()}
@@ -61,12 +88,7 @@ def build_index(
             raise VideoUnreadableError(f"{files[vid]}: {file.reason}", file.remedy()) from file
         else:
             missing[vid] = f"{data.videos}/{files[vid].name}: {file}"
-    rows = ", ".join(f"{len(rows)} {split}" for split, rows in queries.items())
-    log.info("%s queries on %d videos, %d of them found", rows, len(vids), len(videos))
-    check_missing(missing, total=len(vids), share=data.max_missing)
-    index = Index(data.clip_seconds, queries, videos, missing)
-    check_splits(index, missing, needed or {})
-    return index
+    return Index(data.clip_seconds, dict(queries), videos, missing)
 
 
 def _check_alike(places: Mapping[Split, str], queries: Mapping[str, list[Annotation]]) -> None:

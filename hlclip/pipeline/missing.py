@@ -16,7 +16,9 @@ class TooManyMissingError(HlclipError):
     """More videos failed than `data.max_missing` tolerates, or all of a split that is needed."""
 
 
-def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> None:
+def check_missing(
+    failed: Mapping[str, str], *, total: int, share: float, shown: int | None = _SHOWN
+) -> None:
     """Name failed videos with their reasons; raise if they are too many.
 
     An error names all of them. A warning names the first few, so that the log of a data set with
@@ -26,6 +28,7 @@ def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> Non
         failed: vid -> reason, of every video of the data set that failed so far.
         total: videos in the data set.
         share: tolerated share of failed videos, 0..1 (`data.max_missing`).
+        shown: so many does a warning name; None where no manifest names the rest.
     """
     if not failed:
         return
@@ -39,8 +42,8 @@ def check_missing(failed: Mapping[str, str], *, total: int, share: float) -> Non
             f"{summary}: add or repair them, or go on without them",
             settings={"data.max_missing": f"{rounded_up:g}"},
         )
-    if len(named) > _SHOWN:
-        named[_SHOWN:] = [f"  ... and {len(named) - _SHOWN} more, named in the manifest"]
+    if shown is not None and len(named) > shown:
+        named[shown:] = [f"  ... and {len(named) - shown} more, named in the manifest"]
     log.warning(
         "%s; tolerated (data.max_missing is %g), without:\n%s", summary, share, "\n".join(named)
     )

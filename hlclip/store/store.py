@@ -23,7 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlclip.formats import Header, Item
-from hlclip.store.item_file import DamagedItemError, StoredArray, digest, item_bytes, open_item
+from hlclip.store.item_file import (
+    DamagedItemError,
+    StoredArray,
+    digest,
+    item_bytes,
+    open_item,
+    read_checksums,
+)
 from hlclip.system import HlclipError, locked, system_remedy, write_whole
 
 FORMAT_VERSION = 3
@@ -141,12 +148,30 @@ class Store:
     def __init__(self, root: Path, kind: str, header: Header) -> None:
         self.folder = root / kind
         self.header = dict(header)
+        self.made: list[str] = []
+        """Keys of the items that this object has written."""
         self._verified: dict[str, StoredArray] = {}
         self._held = False
 
     def path(self, key: str) -> Path:
         """Path of the item `key`, whether it exists or not."""
         return item_path(self.folder, key)
+
+    def holds(self, key: str) -> bool:
+        """Whether the item is there, by the size of its file and its checksum block alone.
+
+        It is a quick look at many items, without a lock; `get_or_make` checks the header, too.
+
+        Raises:
+            StoreUnreadableError: the system refuses to read the file.
+        """
+        try:
+            read_checksums(self.path(key))
+        except (FileNotFoundError, DamagedItemError):
+            return False
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+        return True
 
     def get_or_make(self, key: str, make: Callable[[], NDArray[Any]]) -> Item:
         """The item; if it is missing or damaged, `make` makes its array, written whole or not.
@@ -225,6 +250,7 @@ class Store:
             raise ValueError(f"item {key} is empty, shape {array.shape}")
         header = {**self.header, "key": key}
         write_whole(self.path(key), item_bytes(array, header, format_version=FORMAT_VERSION))
+        self.made.append(key)
         return Item(key, digest(array), len(array))
 
     def _open(self, key: str) -> StoredArray:

@@ -13,6 +13,8 @@
       VideoError                 a file is not a video that can be used
         VideoChangedError        a video is no longer the file that was hashed
         VideoUnreadableError     the system refuses to read a video, which may be whole
+      ShardError                 a shard is not I/N
+      ClusterError               a Ray cluster cannot be reached, or lost its encoders
       TooManyMissingError        more videos failed than tolerated, or all of a needed split
       EncoderError               a model cannot be loaded, or cannot be cut in two
         WeightsError             its weights are missing, damaged, unsafe or another model's

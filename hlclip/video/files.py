@@ -19,7 +19,7 @@ import xxhash
 from tqdm import tqdm
 
 from hlclip.formats import Video, VideoInfo
-from hlclip.system import HlclipError, WriteError, file_state, sha256_of, write_json
+from hlclip.system import HlclipError, WriteError, file_state, locked, sha256_of, write_json
 from hlclip.video.container import check_plain, probe
 from hlclip.video.refusals import VideoError, unreadable
 from hlclip.video.workers import worker_threads
@@ -194,11 +194,12 @@ def _write_cache(cache: Path, new: Mapping[str, Any]) -> bool:
     """Add `new` to the cache, whatever another run has added to it; whether it can be written."""
     known: dict[str, Any] = {}
     try:
-        # A damaged cache is replaced; one that the system does not read now stays as it is.
-        with suppress(FileNotFoundError, IsADirectoryError, ValueError, LookupError, TypeError):
-            known = _load_cache(cache)
-        videos = {**known, **new}
-        write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
+        with locked(cache.with_suffix(".lock")):  # or two that write at once lose entries
+            # A damaged cache is replaced; one that the system does not read now stays as it is.
+            with suppress(FileNotFoundError, IsADirectoryError, ValueError, LookupError, TypeError):
+                known = _load_cache(cache)
+            videos = {**known, **new}
+            write_json(cache, {"version": _VERSION, "digest": _digest(videos), "videos": videos})
     except (OSError, WriteError) as error:
         cause = error.__cause__ if isinstance(error, WriteError) else error
         message = "%s: the hashes of videos were not saved, the next run computes them again (%s)"
