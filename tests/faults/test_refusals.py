@@ -214,7 +214,7 @@ def test_a_disk_that_fails_while_ffmpeg_reads_shortens_no_video(
     fault = ["-P", str(path), "-e", "trace=read", "-e", f"inject=read:error=EIO:when={reads}"]
     _run_ffmpeg_with(tmp_path, monkeypatch, shlex.join([*strace(), *fault]))
     with pytest.raises(VideoUnreadableError, match="Input/output error"):
-        extract_frames(path, HEADER)
+        extract_frames(path, HEADER, decoder="ffmpeg")
 
 
 @pytest.mark.parametrize("fault", ["disk", "kill"])

@@ -23,19 +23,12 @@ from hlclip.params import TrainParams
 from hlclip.pipeline.activations import make_activations
 from hlclip.training import CachedQueries, TrainError, fit_tail, score_queries, set_up_tail
 from hlclip.training.epoch_loss import EpochLoss
-from tests.cached import CachedData, cached_data
-from tests.models import save_model, tiny_config
+from tests.cached import CachedData
 from tests.training.test_train import settings
 
 CPU = torch.device("cpu")
 TOO_MUCH = 2**60
 """Bytes: no machine has them, so that the allocator really fails."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
-    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
-    return cached_data(tmp_path_factory.mktemp("store"), model)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,10 @@ from hlclip.training import (
 )
 from hlclip.training.fit import epoch_order
 from hlclip.training.optimizer import make_optimizer, rate_of_step
-from tests.cached import CachedData, cached_data
-from tests.models import save_model, tiny_config
+from tests.cached import CachedData
 from tests.training.test_train import forget_results, settings, train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
-    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
-    return cached_data(tmp_path_factory.mktemp("store"), model)
-
-
-@pytest.fixture
-def data(cached: CachedData, tmp_path: Path) -> CachedData:
-    """In a store that holds activations but no finished training."""
-    return replace(cached, store=Path(shutil.copytree(cached.store, tmp_path / "store")))
 
 
 def new_tail(data: CachedData) -> Tail:

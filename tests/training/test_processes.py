@@ -37,8 +37,7 @@ from hlclip.training import (
     set_up_tail,
 )
 from hlclip.training.least_squares import fit_scale
-from tests.cached import CachedData, cached_data
-from tests.models import save_model, tiny_config
+from tests.cached import CachedData
 from tests.training.test_options import rising
 from tests.training.test_train import settings, train
 
@@ -160,24 +159,12 @@ def refuse() -> None:
 
 
 @pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
-    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
-    return cached_data(tmp_path_factory.mktemp("store"), model)
-
-
-@pytest.fixture(scope="module")
 def together(cached: CachedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what two processes found; they are started once for many tests."""
     folder = tmp_path_factory.mktemp("together")
     copy = replace(cached, store=Path(shutil.copytree(cached.store, folder / "store")))
     launch(2, partial(measure, copy, folder))
     return folder
-
-
-@pytest.fixture
-def data(cached: CachedData, tmp_path: Path) -> CachedData:
-    """In a store that holds activations but no finished training."""
-    return replace(cached, store=Path(shutil.copytree(cached.store, tmp_path / "store")))
 
 
 def found_by(folder: Path, rank: int) -> tuple[Any, Any, Any]:

@@ -27,8 +27,7 @@ from hlclip.training import (
     score_queries,
     set_up_tail,
 )
-from tests.cached import CachedData, cached_data
-from tests.models import save_model, tiny_config
+from tests.cached import CachedData
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
 CPU = torch.device("cpu")
@@ -45,12 +44,6 @@ def settings(**changes) -> TrainParams:
     few = {"epochs": 2, "batch": 3, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
     head = {"temporal": "conv", "temporal_width": 8, "temporal_kernel": 3, "temporal_depth": 2}
     return PARAMS.model_copy(update={**few, **head, "select": "last", **changes})
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
-    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
-    return cached_data(tmp_path_factory.mktemp("store"), model)
 
 
 def tail_of(data: CachedData, params: TrainParams) -> Tail:

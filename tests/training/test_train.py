@@ -33,7 +33,7 @@ from hlclip.training import CachedQueries, Loss, TrainError, TrainingState, fit_
 from hlclip.training.batches import rating_target, window_target
 from hlclip.training.fit import HISTORY
 from hlclip.training.optimizer import WeightAverage
-from tests.cached import CachedData, cached_data
+from tests.cached import CachedData
 from tests.models import save_model, tiny_config
 from tests.runs import ORIGIN
 
@@ -43,18 +43,6 @@ PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").train
 def settings(**changes) -> TrainParams:
     few = {"epochs": 3, "batch": 2, "lr": 1e-3, "precision": "fp32", "device": "cpu"}
     return PARAMS.model_copy(update={**few, **changes})
-
-
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> CachedData:
-    model = save_model(tmp_path_factory.mktemp("model"), tiny_config())
-    return cached_data(tmp_path_factory.mktemp("store"), model)
-
-
-@pytest.fixture
-def data(cached: CachedData, tmp_path: Path) -> CachedData:
-    """In a store that holds activations but no finished training."""
-    return replace(cached, store=Path(shutil.copytree(cached.store, tmp_path / "store")))
 
 
 def train(data: CachedData, params: TrainParams, folder: Path) -> bytes:
