@@ -427,7 +427,7 @@ def test_help_teaches_by_example() -> None:
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_no_half_file(model: str, here: Path) -> None:
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=2:d=7200", "-preset", "ultrafast", "long.mp4")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=43200", "-preset", "ultrafast", "long.mp4")
     command = [sys.executable, "-m", "hlclip", "highlight", "long.mp4"]
     with subprocess.Popen([*command, "a dog", "--model", model], stderr=subprocess.PIPE) as process:
         while not list(here.glob(".hlclip/store/images/*/*.h5")):
