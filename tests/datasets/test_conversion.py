@@ -386,7 +386,7 @@ def test_bad_files_are_named_by_line(
 ) -> None:
     place(published)
     with pytest.raises(AnnotationError) as caught:
-        CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType]
+        CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType] (tiny durations)
     assert str(caught.value).startswith(str(published))
     assert expected in str(caught.value)
 
@@ -408,7 +408,7 @@ def test_a_mistake_is_reported_once(
     """Its consequences for other fields of the row are no problems of their own."""
     place(published)
     with pytest.raises(AnnotationError) as caught:
-        CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType]
+        CONVERT[name](published, minute)  # pyright: ignore[reportArgumentType] (tiny durations)
     (_,) = str(caught.value).splitlines()
 
 

@@ -308,7 +308,7 @@ def test_each_look_is_compared_with_ffmpeg_once(tmp_path: Path) -> None:
 
             def start(process: FFmpegProcess, *given: object, **options: object) -> None:
                 runs.append(name)
-                started(process, *given, **options)  # type: ignore[arg-type]
+                started(process, *given, **options)  # type: ignore[arg-type] (passed on)
 
             patch.setattr(FFmpegProcess, "__init__", start)
             extract_frames(path, HEADER)
