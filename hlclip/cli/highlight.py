@@ -20,6 +20,7 @@ from hlclip.cli.terminal import (
     Json,
     Model,
     Pretrained,
+    StoreFolder,
     print_json,
 )
 from hlclip.system import HlclipError
@@ -47,6 +48,7 @@ def highlight(
     device: Device = "auto",
     dtype: Dtype = None,
     calibration: Calibration = None,
+    store: StoreFolder = None,
     top: Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")] = 5,
     min_seconds: Annotated[
         float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")
@@ -116,7 +118,7 @@ def highlight(
 
     Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
     clip), and with --plot and --sheet PNG files named after video and query. A video is encoded
-    once: later queries read its features from .hlclip/store, or $HLCLIP_STORE.
+    once: later queries read its features from the store.
 
     Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
     """
@@ -138,6 +140,7 @@ def highlight(
         pretrained=pretrained,
         device=device,
         dtype=dtype,
+        store=store,
         calibration=calibration,
     )
     if scorer.maps and window not in scorer.maps:
