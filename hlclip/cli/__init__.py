@@ -5,6 +5,7 @@
     highlight_options   options of `hlclip highlight`
     scoring             curves of videos and queries, for `hlclip highlight`
     showing             text, pictures and film of moments, for `hlclip highlight`
+    next_steps          what to run on a data set, in a clone and outside of one
     benchmarks          commands of `hlclip data` for data sets that are converted
     copies              commands of `hlclip store` that copy items
 Every other module holds the command of its name; a group's help is its module's docstring.
