@@ -402,6 +402,12 @@ def test_nothing_to_score_with_teaches(here: Path) -> None:
     assert "(--model ViT-B-32-quickgelu --pretrained openai)" in result.stderr
 
 
+def test_the_store_can_be_named(model: str, here: Path) -> None:
+    assert run(model, "holiday.mp4", "a dog", "--store", "kept").exit_code == 0
+    assert listing(here) == ["highlights", "holiday.mp4", "kept"]
+    assert len(list(here.glob("kept/images/*/*.h5"))) == 1
+
+
 def test_errors_speak_of_options(here: Path) -> None:
     arguments = ["highlight", "holiday.mp4", "a dog", "--model"]
     result = CliRunner().invoke(app, [*arguments, "ViT-B-32", "--pretrained", "b.pt"])

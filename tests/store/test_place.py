@@ -115,8 +115,8 @@ def test_no_other_store_is_ever_trimmed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_two_processes_trim_at_once(own: Path) -> None:
     """Each looks at files that the other removes."""
     put(own, *map(str, range(40)))
-    code = f"from pathlib import Path; from hlclip.store.place import trim; trim(Path({str(own)!r}), 1)"
-    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    code = "import sys, pathlib, hlclip.store.place as p; p.trim(pathlib.Path(sys.argv[1]), 1)"
+    both = [subprocess.Popen([sys.executable, "-c", code, own]) for _ in range(2)]
     assert [each.wait(60) for each in both] == [0, 0]
     assert not list(own.glob("*/*/*.h5"))
 
