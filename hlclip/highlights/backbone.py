@@ -21,11 +21,11 @@ _FOLDER = "local-dir:"
 def find_backbones(
     checkpoint: Path | None, model: str | None, pretrained: str | None
 ) -> list[Backbone]:
-    """The model that the user names, or those that may be the checkpoint's.
+    """The model, or the weights of the checkpoint's model, that a user names; else candidates.
 
-    The fingerprint in the checkpoint decides which of them is. Folders and weights files are looked
-    for below each folder above the checkpoint, below the working directory, and under their last
-    name next to the checkpoint. Nothing is loaded: torch and open_clip take seconds.
+    The fingerprint in a checkpoint decides which candidate is its model. Folders and weights files
+    are looked for below each folder above the checkpoint, below the working directory, and under
+    their last name next to the checkpoint. Nothing is loaded: torch and open_clip take seconds.
 
     Raises:
         HlclipError: a name of nothing.
@@ -33,8 +33,9 @@ def find_backbones(
     """
     if checkpoint is not None:
         facts = read_facts(checkpoint)
-        if model is None:
+        if model is None and pretrained is None:
             return _of_checkpoint(checkpoint, facts)
+        model = model or str(facts["model"])
     assert model is not None
     _refuse_mistyped(model)
     return [(model, pretrained)]
@@ -52,7 +53,7 @@ def _of_checkpoint(checkpoint: Path, facts: dict[str, Any]) -> list[Backbone]:
     elif facts["pretrained"] == "file":
         places = _places(checkpoint, Path(pretrained))
         found = [(model, str(place)) for place in places if place.is_file()]
-        missing, named = "weights file", f"--model {model} --pretrained /path/to/file"
+        missing, named = f"weights file of {model}", "--pretrained /path/to/file"
     else:
         _refuse_mistyped(model)
         return [(model, None if pretrained == "none" else pretrained)]

@@ -150,7 +150,8 @@ def load_scorer(
             `outputs/train.safetensors` of the pipeline.
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`; None is the model of the
             checkpoint, see `find_backbones`.
-        pretrained: tag or weights file; None where the model includes its weights.
+        pretrained: tag or weights file; None where the model includes its weights, or where they
+            are those of the checkpoint.
         device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
             else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
@@ -166,8 +167,6 @@ def load_scorer(
         DeviceError: the device does not exist.
         StaleFileError: the named calibration belongs to another model.
     """
-    if pretrained is not None and model is None:
-        raise HlclipError(f"pretrained {pretrained!r} without a model", "name the model too")
     if checkpoint is None and model is None:
         checkpoint = DEFAULT_CHECKPOINT
         if not checkpoint.is_file():

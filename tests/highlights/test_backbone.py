@@ -110,8 +110,9 @@ def test_a_weights_file_is_found_where_it_was_or_next_to_the_checkpoint(tmp_path
     copied = checkpoint.with_name("vit.safetensors")
     with pytest.raises(CheckpointError) as caught:
         find_backbones(checkpoint, None, None)
-    assert caught.value.reason.endswith(f"; no weights file {there} or {copied}")
-    assert caught.value.remedy().endswith(f"--model {name} --pretrained /path/to/file")
+    assert caught.value.reason.endswith(f"; no weights file of {name} {there} or {copied}")
+    assert caught.value.remedy().endswith("name it: --pretrained /path/to/file")
+    assert find_backbones(checkpoint, None, "w.pt") == [(name, "w.pt")]
     for path in (copied, there):
         path.parent.mkdir(exist_ok=True)
         path.touch()
