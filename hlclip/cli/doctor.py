@@ -36,7 +36,7 @@ def doctor(
     \b
     Examples:
       hlclip doctor
-      hlclip doctor --params presets/qvhighlights.yaml --root /data/qvhighlights
+      hlclip doctor --params other.yaml --root /data/other
       hlclip doctor --quick --json
     """
     from hlclip.doctor import examine_machine

@@ -31,8 +31,8 @@ from hlclip.store.item_file import (
     open_item,
     read_checksums,
 )
-from hlclip.store.place import LIMIT_BYTES, is_limited, trim
-from hlclip.system import HlclipError, locked, system_remedy, write_whole
+from hlclip.store.place import LIMIT_BYTES, VARIABLE, is_limited, trim
+from hlclip.system import HlclipError, WriteError, locked, system_remedy, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
@@ -90,6 +90,9 @@ def holding(root: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
+        except WriteError as error:
+            remedy = f"{error.remedy()}; {VARIABLE} names another folder for the store"
+            raise WriteError(error.reason, remedy) from error
         yield root
 
 

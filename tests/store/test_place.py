@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hlclip import HlclipError
 from hlclip.store import Store, content_key, find_store, place, repository, store, store_root
 
 HEADER = {"model": "m"}
@@ -119,6 +120,12 @@ def test_two_processes_trim_at_once(own: Path) -> None:
     both = [subprocess.Popen([sys.executable, "-c", code, own]) for _ in range(2)]
     assert [each.wait(60) for each in both] == [0, 0]
     assert not list(own.glob("*/*/*.h5"))
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_out(own: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(HlclipError, match=r"; HLCLIP_STORE names another folder for the store$"):
+        put(own, "one")
 
 
 def test_a_user_without_home_gets_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
