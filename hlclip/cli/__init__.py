@@ -1,9 +1,13 @@
 """The command line, one module per command.
 
-    terminal      options, output and errors that commands share
-    queries       queries of arguments and of standard input
-    benchmarks    commands of `hlclip data` for data sets that are converted
-    copies        commands of `hlclip store` that copy items
+    terminal            options, output and errors that commands share
+    queries             queries of arguments and of standard input
+    highlight_options   options of `hlclip highlight`
+    scoring             curves of videos and queries, for `hlclip highlight`
+    showing             text, pictures and film of moments, for `hlclip highlight`
+    next_steps          what to run on a data set, in a clone and outside of one
+    benchmarks          commands of `hlclip data` for data sets that are converted
+    copies              commands of `hlclip store` that copy items
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.

@@ -20,7 +20,7 @@ def check_repository() -> Check[None]:
         changed = git_output("status", "--porcelain").splitlines()
     except (OSError, subprocess.CalledProcessError):
         found = "this is no git repository, DVC's experiments need one"
-        remedy = "`git init && git add --all && git commit -m start`, or work in a clone of hlclip"
+        remedy = "`git init && git add --all && git commit -m start`, or `hlclip init FOLDER`"
         yield Finding("git", "problem", found, remedy)
         return
     if not _git_answers("rev-parse", "--verify", "HEAD"):
@@ -80,7 +80,10 @@ def check_last_run(params: Params) -> Check[None]:
 def _check_dvc() -> Check[None]:
     missing = [name for name in (".dvc", "dvc.yaml") if not Path(name).exists()]
     if missing:
-        remedy = "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing"
+        remedy = (
+            "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing; "
+            "`hlclip init FOLDER` makes a project"
+        )
         yield Finding("DVC", "problem", f"no {' and no '.join(missing)} here", remedy)
         return
     try:

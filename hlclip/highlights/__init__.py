@@ -4,6 +4,7 @@
     moments          the best moments of a curve
     ratings          what the scores of a model are worth
     output           the videos that a user names, and the files that scoring writes
+    backbone         where the model of a checkpoint is
     model_cache      facts of a model, remembered between commands
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)

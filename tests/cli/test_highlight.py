@@ -52,7 +52,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one video, where the command runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.setenv("HLCLIP_STORE", ".hlclip/store")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     copy(original, tmp_path / "holiday.mp4")
     return tmp_path
@@ -398,7 +398,14 @@ def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
     assert "outputs/train.safetensors" in result.stderr
-    assert "name a checkpoint, or a model" in result.stderr
+    assert "(--checkpoint FILE)" in result.stderr
+    assert "(--model ViT-B-32-quickgelu --pretrained openai)" in result.stderr
+
+
+def test_the_store_can_be_named(model: str, here: Path) -> None:
+    assert run(model, "holiday.mp4", "a dog", "--store", "kept").exit_code == 0
+    assert listing(here) == ["highlights", "holiday.mp4", "kept"]
+    assert len(list(here.glob("kept/images/*/*.h5"))) == 1
 
 
 def test_errors_speak_of_options(here: Path) -> None:

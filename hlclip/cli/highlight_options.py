@@ -1,0 +1,57 @@
+"""Options of `hlclip highlight` alone: their types, limits and help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+Video = Annotated[Path, Argument(metavar="VIDEO", help="A video, or a folder of videos.")]
+Queries = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="[QUERY]...",
+        help="What to look for, in quotes. Default: read from standard input, one per line.",
+    ),
+]
+More = Annotated[
+    list[Path] | None,
+    Option("--video", "-v", metavar="VIDEO", help="One more video or folder; repeatable."),
+]
+Top = Annotated[int, Option(min=1, metavar="N", help="Most moments per query.")]
+MinSeconds = Annotated[float, Option(min=0.1, metavar="SECONDS", help="Shortest moment.")]
+Window = Annotated[
+    int | None,
+    Option(min=1, metavar="CLIPS", help="Pooling window; odd, 1 for no pooling. Default: 3."),
+]
+RuleName = Annotated[
+    Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"],
+    Option(
+        help="How scores become moments: consensus finds their ends best, peaks finds more "
+        "and shorter ones."
+    ),
+]
+Out = Annotated[
+    Path,
+    Option(
+        metavar="FOLDER",
+        help="Folder for the files; existing files of the same name are replaced.",
+    ),
+]
+Plot = Annotated[bool, Option("--plot", help="Chart of each query's saliency, frames underneath.")]
+Sheet = Annotated[bool, Option("--sheet", help="Contact sheet of each query's best moments.")]
+Cut = Annotated[
+    Path | None,
+    Option(
+        metavar="OUT.mp4",
+        help="Film of the moments with their sound. Copies the streams where that is safe, so "
+        "each moment may begin a few seconds early, at a key frame; see --exact.",
+    ),
+]
+Exact = Annotated[
+    bool,
+    Option(
+        "--exact",
+        help="With --cut: re-encode, so that moments begin and end at the exact frame.",
+    ),
+]
+Force = Annotated[bool, Option("--force", help="With --cut: replace OUT.mp4 if it exists.")]
