@@ -2,15 +2,18 @@
 
 import logging
 import os
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from typer import Exit, echo
 
 import hlclip
 from hlclip.cli import highlight_options as options
+from hlclip.cli.films import Cutting, check_films, cut_films
 from hlclip.cli.queries import query_text, typed_queries
-from hlclip.cli.scoring import curves, recorded
-from hlclip.cli.showing import cut_film, draw, print_moments
+from hlclip.cli.scoring import at_cuts, curves, recorded
+from hlclip.cli.showing import draw, export, print_moments
 from hlclip.cli.terminal import (
     Calibration,
     Checkpoint,
@@ -41,8 +44,13 @@ def highlight(
     out: options.Out = Path("highlights"),
     plot: options.Plot = False,
     sheet: options.Sheet = False,
+    formats: options.Export = None,
+    scenes: options.Scenes = False,
     cut: options.Cut = None,
+    cut_each: options.CutEach = None,
     exact: options.Exact = False,
+    vertical: options.Vertical = False,
+    max_seconds: options.MaxSeconds = None,
     force: options.Force = False,
     json: Json = False,
 ) -> None:
@@ -58,25 +66,29 @@ def highlight(
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip highlight holiday.mp4 "a dog on the beach" "people dancing" --plot --sheet
       hlclip highlight match.mkv "a goal" --top 10 --min-seconds 8 --cut goals.mp4
+      hlclip highlight match.mkv "a goal" --cut goals.mp4 --vertical --max-seconds 60
+      hlclip highlight match.mkv "a goal" --export otio --export chapters
       hlclip highlight videos/ "a sunset"                      every video of a folder
       hlclip highlight a.mp4 --video b.mov "a sunset" "rain"   several files
       hlclip highlight holiday.mp4                             reads queries from standard input
       hlclip highlight holiday.mp4 "a dog" --model ViT-B-32-quickgelu --pretrained openai
 
     Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
-    clip), and with --plot and --sheet PNG files named after video and query. A video is encoded
-    once: later queries read its features from .hlclip/store, or $HLCLIP_STORE.
+    clip), and with --plot, --sheet and --export files named after video and query. A video is
+    encoded once: later queries read its features from .hlclip/store, or $HLCLIP_STORE.
 
     Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
     """
     from hlclip.evaluation import pool
-    from hlclip.highlights import WINDOW, Answer, ScoreFiles, as_json, name_videos
+    from hlclip.highlights import WINDOW, Answer, FileStems, ScoreFiles, as_json, name_videos
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
     queries = [query_text(os.fsencode(query)) for query in queries or []]
     videos = name_videos([video, *(more or [])])
-    _check(queries, list(videos), cut, exact=exact, force=force)
+    _check(queries, formats or [], scenes=scenes)
+    cutting = Cutting(exact, vertical, force, max_seconds, min_seconds, window, quiet=json)
+    check_films(list(videos), cut, cut_each, cutting)
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")
     # Before open_clip adds its own handler: warnings are lines on stderr.
@@ -94,27 +106,29 @@ def highlight(
         echo(f"--window {window}: without ratings, which were measured for {rated}", err=True)
     failed: dict[str, str] = {}
     results = ScoreFiles(out, window=window)
-    answers, drawings = results.answers, list[Path]()
+    answers, drawings, stems = results.answers, list[Path](), FileStems()
     batches = [queries] if queries else typed_queries(failed)
     try:
         for vid, curve in curves(scorer, videos, batches, failed, window=window):
             moments = hlclip.best_moments(
                 curve, top=top, window=window, min_seconds=min_seconds, rule=rule
             )
+            if scenes:
+                moments = at_cuts(curve, moments, failed, min_seconds=min_seconds)
             answer = Answer(len(answers) + 1, vid, curve, moments)
             results.add(answer)
             if not json:
                 print_moments(answer)
             with recorded(failed, curve.video):
-                draw(answer, out, drawings, window=window, plot=plot, sheet=sheet)
+                stem = out / stems.query(answer)
+                drawings += draw(answer, stem, window=window, plot=plot, sheet=sheet)
     finally:
         results.write()
     if not answers and not failed:
         raise HlclipError("got no query", "give queries as arguments, or type them, one per line")
     files = [*results.paths, *drawings] if answers else []
-    if cut is not None and answers:
-        cut_film(answers, cut, exact=exact, force=force, quiet=json)
-        files.append(cut)
+    files += export(answers, out, formats or [], stems, failed)
+    files += cut_films(answers, cut, cut_each, stems, failed, cutting)
     if json:
         print_json(as_json(answers, failed, files))
     elif files:
@@ -126,20 +140,16 @@ def highlight(
         raise Exit(1 if answers else 2)
 
 
-def _check(
-    queries: list[str], videos: list[Path], cut: Path | None, *, exact: bool, force: bool
-) -> None:
-    """Refuse arguments that cannot be right before the model is loaded."""
-    from hlclip.highlights import check_film
-
+def _check(queries: Sequence[str], formats: Sequence[str], *, scenes: bool) -> None:
+    """Refuse arguments that cannot be right, and missing extras, before the model is loaded."""
     for query in queries:
         if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
             raise HlclipError(
                 f"{query}: is a file, expected a query", f"name further videos as --video {query}"
             )
-    if cut is not None:
-        if len(videos) > 1:
-            raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
-        check_film(videos[0], cut, overwrite=force)
-    elif exact or force:
-        raise HlclipError("--exact and --force are options of --cut", "give --cut OUT.mp4 too")
+    editor = {"otio", "xml", "edl"}.intersection(formats)
+    if editor and find_spec("opentimelineio") is None:
+        reason = f"--export {min(editor)} needs OpenTimelineIO"
+        raise HlclipError(reason, "pip install 'hlclip[editor]'")
+    if scenes and find_spec("scenedetect") is None:
+        raise HlclipError("--scenes needs PySceneDetect", "pip install 'hlclip[scenes]'")

@@ -10,7 +10,7 @@ from typer import echo
 import hlclip
 
 if TYPE_CHECKING:
-    from hlclip.highlights import Curve, Scorer
+    from hlclip.highlights import Curve, Moment, Scorer
 
 
 def curves(
@@ -40,12 +40,25 @@ def curves(
             return
 
 
+def at_cuts(
+    curve: "Curve", moments: "list[Moment]", failed: dict[str, str], *, min_seconds: float
+) -> "list[Moment]":
+    """The moments with their ends at cuts of the video; as they are where it cannot be decoded."""
+    from hlclip.highlights.scenes import snapped
+
+    with recorded(failed, curve.video):
+        return snapped(curve, moments, min_seconds=min_seconds)
+    return moments
+
+
 @contextmanager
 def recorded(failed: dict[str, str], path: Path) -> Iterator[None]:
     """Print, once, why a video cannot be used and record it in `failed`; the others go on."""
+    from hlclip.highlights import CutError
+
     try:
         yield
-    except hlclip.VideoError as error:
+    except (hlclip.VideoError, CutError) as error:
         if failed.get(str(path)) != str(error):
             echo(str(error), err=True)
         failed[str(path)] = str(error)

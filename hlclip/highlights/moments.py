@@ -1,7 +1,7 @@
 """The best moments of a video: ranges of seconds with a high saliency."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -129,12 +129,32 @@ def best_moments(
     moments: list[Moment] = []
     for clips, _ in found:
         start, end = clips.start * curve.clip_seconds, curve.end_seconds(clips.stop - 1)
-        best = clips.start + int(scores[clips.start : clips.stop].argmax())
+        best = _best(scores, clips)
         score = float(scores[best])
         if score >= median or not moments:
             worth = [float(each[best]) for each in expected or ()]
             moments.append(Moment(start, end, score, clips, *worth))
     return sorted(moments, key=lambda moment: -moment.score)
+
+
+def best_clip(curve: Curve, moment: Moment, window: int) -> int:
+    """The clip of a moment with the highest pooled score, counted from 0."""
+    return _best(pool(curve.saliency, window), moment.clips)
+
+
+def _best(scores: NDArray[np.floating], clips: range) -> int:
+    return clips.start + int(scores[clips.start : clips.stop].argmax())
+
+
+def joined(moments: Iterable[Moment]) -> list[tuple[float, float]]:
+    """The ranges of moments in the order of time; ranges that overlap or touch become one."""
+    ranges: list[tuple[float, float]] = []
+    for start, end in sorted((moment.start_seconds, moment.end_seconds) for moment in moments):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+        else:
+            ranges.append((start, end))
+    return ranges
 
 
 def clock(seconds: float) -> str:

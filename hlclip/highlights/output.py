@@ -1,6 +1,7 @@
 """The videos that a user names, and the files and JSON that scoring writes."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,10 @@ _WRITE_SECONDS = 10
 """How often the answers of a long run are written; a killed run loses those of this time."""
 
 
+class CutError(HlclipError):
+    """A film of the best moments cannot be made."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """One query on one video."""
@@ -28,6 +33,33 @@ class Answer:
     curve: Curve
     moments: list[Moment]
     """Best first."""
+
+
+class FileStems:
+    """Names of files without suffix, of a video or of one query on it; none is used twice."""
+
+    def __init__(self) -> None:
+        self._stems: dict[object, str] = {}
+        self._taken: set[str] = set()
+
+    def video(self, answer: Answer) -> str:
+        """`holiday`: the name of the video."""
+        return self._unique(answer.vid, answer.vid, answer.qid)
+
+    def query(self, answer: Answer) -> str:
+        """`holiday-a-dog`: the names of the video and of the query."""
+        words = re.sub(r"\W+", "-", answer.curve.query.lower()).strip("-")
+        return self._unique(answer.qid, f"{answer.vid}-{words}", answer.qid)
+
+    def _unique(self, key: object, name: str, number: int) -> str:
+        if key not in self._stems:
+            # File systems allow names of 255 bytes; the locale may know ASCII only.
+            stem = os.fsdecode(name.encode()[:200].decode(errors="ignore").encode())
+            while not self._taken.isdisjoint(names := {stem, f"{stem}-sheet"}):
+                stem += f"-{number}"
+            self._taken |= names
+            self._stems[key] = stem
+        return self._stems[key]
 
 
 class ScoreFiles:
@@ -204,3 +236,8 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
         raise HlclipError(f"{out}: is the video itself, which is never overwritten")
     if out.exists() and not overwrite:
         raise HlclipError(f"{out}: exists", "choose another name or replace it (--force)")
+
+
+def clip_suffix(video: Path) -> str:
+    """The suffix of films of single moments: the video's own where a film may have it."""
+    return video.suffix if video.suffix.lower() in FILMS else ".mp4"
