@@ -148,7 +148,7 @@ def _check(queries: Sequence[str], formats: Sequence[str], *, scenes: bool) -> N
                 f"{query}: is a file, expected a query", f"name further videos as --video {query}"
             )
     editor = {"otio", "xml", "edl"}.intersection(formats)
-    if editor and find_spec("opentimelineio") is None:
+    if editor and not (find_spec("opentimelineio") and find_spec("otio_fcp_adapter")):
         reason = f"--export {min(editor)} needs OpenTimelineIO"
         raise HlclipError(reason, "pip install 'hlclip[editor]'")
     if scenes and find_spec("scenedetect") is None:

@@ -54,7 +54,7 @@ class Piece:
     """[pictures], seconds from `start` at which a picture begins, in the order of time."""
 
 
-def check(film: Path, video: Path, pieces: Sequence[Piece], *, vertical: bool) -> None:
+def check(film: Path, video: Path, pieces: Sequence[Piece], *, vertical: bool = False) -> None:
     """Decode a film, and compare it with the pieces of `video` that it shall show.
 
     Args:

@@ -40,7 +40,12 @@ _MEMORY_BYTES = 16 * 2**30
 
 
 def encode(
-    video: Path, ranges: Sequence[tuple[float, float]], film: Path, *, seek: bool, vertical: bool
+    video: Path,
+    ranges: Sequence[tuple[float, float]],
+    film: Path,
+    *,
+    seek: bool,
+    vertical: bool = False,
 ) -> list[Piece]:
     """Write the pictures and the first sound of some ranges to a new film.
 

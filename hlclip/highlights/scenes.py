@@ -13,7 +13,7 @@ from pathlib import Path
 
 from av.container import InputContainer
 from av.error import InvalidDataError
-from scenedetect import AdaptiveDetector, FrameTimecode
+from scenedetect import ContentDetector, FrameTimecode
 
 from hlclip.highlights.moments import Curve, Moment
 from hlclip.video import VideoError, open_video, second_zero, video_stream
@@ -41,7 +41,7 @@ def find_cuts(video: Path) -> tuple[float, ...]:
 
 
 def _cuts(file: InputContainer, video: Path) -> list[float]:
-    detector, times, cuts = AdaptiveDetector(), list[float](), list[float]()
+    detector, times, cuts = ContentDetector(), list[float](), list[float]()
     stream, zero = video_stream(file), second_zero(file)
     stream.thread_type = "AUTO"
     damaged = 0

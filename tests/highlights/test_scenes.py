@@ -1,5 +1,6 @@
 """Ends of moments at cuts of the video."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,7 @@ def test_moments_never_overlap_and_are_never_empty(monkeypatch: pytest.MonkeyPat
         shortest = float(random.choice([0.1, 2, 4]))
         found = snapped(curve(Path("v.mp4"), 20), moments, min_seconds=shortest)
         in_order = sorted(spans(found))
-        assert all(
-            end <= start for (_, end), (start, _) in zip(in_order, in_order[1:], strict=False)
-        )
+        assert all(end <= start for (_, end), (start, _) in pairwise(in_order))
         for before, after in zip(moments, found, strict=True):
             assert abs(after.start_seconds - before.start_seconds) < 1
             assert abs(after.end_seconds - before.end_seconds) < 1
@@ -102,5 +101,7 @@ def test_damaged_frames_are_left_out(videos_dir: Path, caplog: pytest.LogCapture
 
 
 def test_cuts_of_real_footage(footage_dir: Path) -> None:
-    cuts = find_cuts(footage_dir / "videos" / "tears_of_steel_battle.webm")
-    assert len(cuts) == 16
+    cuts = np.array(find_cuts(footage_dir / "videos" / "tears_of_steel_battle.webm"))
+    seen = [2.17, 5.08, 9.21, 12.88, 29.79, 32.83, 36.33, 37.54, 41.12, 46.96, 50.12, 51.42]
+    assert np.abs(cuts[:, None] - seen).min(axis=0) == pytest.approx(0, abs=0.01)
+    assert len(cuts) < 30
