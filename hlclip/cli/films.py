@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hlclip.highlights import Answer, FileStems, Moment
 
 
+Range = tuple[float, float]
+"""Start and end in seconds."""
+
+
 @dataclass(frozen=True)
 class Cutting:
     """How films are cut: the options of `--cut` and `--cut-each`."""
@@ -28,8 +32,8 @@ class Cutting:
     """Pooling window in clips, with which the moments were found."""
     quiet: bool
 
-    def film(self, video: Path, moments: "list[Moment]", film: Path) -> None:
-        """Make a film, and print the ranges that it shows."""
+    def film(self, video: Path, moments: "list[Moment]", film: Path) -> list[Range]:
+        """Make a film; print and return the ranges that it shows, in seconds."""
         ranges = hlclip.cut_moments(
             video,
             moments,
@@ -40,6 +44,7 @@ class Cutting:
         )
         if not self.quiet:
             echo(f"{film}: " + ", ".join(span(*seconds) for seconds in ranges))
+        return ranges
 
 
 def check_films(
@@ -84,18 +89,25 @@ def cut_films(
     stems: "FileStems",
     failed: dict[str, str],
     cutting: Cutting,
-) -> list[Path]:
-    """Make the film of all moments of one video, and those of each moment; return the films."""
-    films: list[Path] = []
-    if cut is not None and answers:
-        _cut_all(answers, cut, cutting)
-        films.append(cut)
-    if cut_each is not None:
-        films += _cut_each(answers, cut_each, stems, failed, cutting)
+) -> dict[Path, list[Range]]:
+    """Make the film of all moments of one video, and those of each moment.
+
+    Returns:
+        The films, each with the ranges that it shows. Where nothing was found there is no film.
+    """
+    films: dict[Path, list[Range]] = {}
+    if any(answer.moments for answer in answers):
+        if cut is not None:
+            films[cut] = _cut_all(answers, cut, cutting)
+        if cut_each is not None:
+            films |= _cut_each(answers, cut_each, stems, failed, cutting)
+    elif answers:
+        for wanted in filter(None, (cut, cut_each)):
+            echo(f"{wanted}: no film, nothing was found", err=True)
     return films
 
 
-def _cut_all(answers: "list[Answer]", cut: Path, cutting: Cutting) -> None:
+def _cut_all(answers: "list[Answer]", cut: Path, cutting: Cutting) -> list[Range]:
     from hlclip.highlights import within
 
     ranked = [(n, a.curve, m) for a in answers for n, m in enumerate(a.moments)]
@@ -106,7 +118,7 @@ def _cut_all(answers: "list[Answer]", cut: Path, cutting: Cutting) -> None:
         kept = within(
             pairs, cutting.max_seconds, shortest=cutting.min_seconds, window=cutting.window
         )
-    cutting.film(answers[0].curve.video, kept, cut)
+    return cutting.film(answers[0].curve.video, kept, cut)
 
 
 def _cut_each(
@@ -115,7 +127,7 @@ def _cut_each(
     stems: "FileStems",
     failed: dict[str, str],
     cutting: Cutting,
-) -> list[Path]:
+) -> dict[Path, list[Range]]:
     from hlclip.highlights import check_film, clip_suffix, shortened
 
     films: dict[Path, tuple[Path, Moment]] = {}
@@ -132,18 +144,17 @@ def _cut_each(
                 films[folder / name] = (curve.video, shown)
     for film, (video, _) in films.items():
         check_film(video, film, overwrite=cutting.force)  # all, before the first is written
-    made: list[Path] = []
+    made: dict[Path, list[Range]] = {}
     for film, (video, moment) in films.items():
         with recorded(failed, video):
-            cutting.film(video, [moment], film)
-            made.append(film)
+            made[film] = cutting.film(video, [moment], film)
     return made
 
 
 def _above_zero(moments: "list[Moment]", cut: Path) -> "list[Moment]":
     """The moments for a film, and a line on stderr where some or all of them score below 0."""
     below = [moment for moment in moments if moment.score < 0]
-    if len(below) == len(moments):
+    if below and len(below) == len(moments):
         echo(f"{cut}: every moment scores below 0; the film shows them nevertheless", err=True)
         return moments
     if below:

@@ -26,6 +26,23 @@ Queries = Annotated[
         help="What to look for, in quotes. Default: read from standard input, one per line.",
     ),
 ]
+QueryFile = Annotated[
+    Path | None,
+    Option(
+        "--queries",
+        metavar="FILE.csv",
+        help="Queries with names, which files and summaries show: CSV whose first line is "
+        "name,query or query.",
+    ),
+]
+Generic = Annotated[
+    bool,
+    Option(
+        "--generic",
+        help="Highlights without a query: clips that are most like the whole video. A fixed rule, "
+        "not learned from highlights.",
+    ),
+]
 More = Annotated[
     list[Path] | None,
     Option("--video", "-v", metavar="VIDEO", help="One more video or folder; repeatable."),
@@ -43,6 +60,20 @@ RuleName = Annotated[
         "and shorter ones."
     ),
 ]
+MinRating = Annotated[
+    float | None,
+    Option(
+        min=0,
+        max=4,
+        metavar="RATING",
+        help="Lowest expected rating of a moment, where ratings are known: nothing is found of "
+        "a query without such a moment. Default: 1.",
+    ),
+]
+MinScore = Annotated[
+    float | None,
+    Option(metavar="SCORE", help="Lowest score of a moment, of any model. Default: no limit."),
+]
 Out = Annotated[
     Path,
     Option(
@@ -52,6 +83,13 @@ Out = Annotated[
 ]
 Plot = Annotated[bool, Option("--plot", help="Chart of each query's saliency, frames underneath.")]
 Sheet = Annotated[bool, Option("--sheet", help="Contact sheet of each query's best moments.")]
+Summary = Annotated[
+    bool,
+    Option(
+        "--summary",
+        help="Best moments of all videos, per query: a table, summary.csv and summary.html.",
+    ),
+]
 Cut = Annotated[
     Path | None,
     Option(

@@ -20,8 +20,13 @@ def curves(
     failed: dict[str, str],
     *,
     window: int,
+    generic: bool = False,
 ) -> Iterator[tuple[str, "Curve"]]:
-    """Yield (vid, curve) of each video and query of each batch; name each video below `window`."""
+    """Yield (vid, curve) of each video and query of each batch; name each video below `window`.
+
+    Args:
+        generic: yield one curve per video and batch instead, without a query.
+    """
     from hlclip.highlights import WINDOW
 
     usable, short = dict(videos), set[Path]()
@@ -29,7 +34,8 @@ def curves(
         for path, vid in list(usable.items()):
             del usable[path]
             with recorded(failed, path):
-                for curve in scorer.score(path, queries):
+                found = [scorer.generic(path)] if generic else scorer.score(path, queries)
+                for curve in found:
                     clips = len(curve.saliency)
                     if window > max(clips, WINDOW) and path not in short:
                         short.add(path)
@@ -41,7 +47,7 @@ def curves(
 
 
 def at_cuts(
-    curve: "Curve", moments: "list[Moment]", failed: dict[str, str], *, min_seconds: float
+    curve: "Curve", moments: "list[Moment]", failed: dict[str, str], min_seconds: float
 ) -> "list[Moment]":
     """The moments with their ends at cuts of the video; as they are where it cannot be decoded."""
     from hlclip.highlights.scenes import snapped

@@ -1,6 +1,6 @@
 """What `hlclip highlight` makes of moments: lines of text, charts, contact sheets and exports."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,21 @@ import hlclip
 from hlclip.cli.scoring import recorded
 
 if TYPE_CHECKING:
-    from hlclip.highlights import Answer, FileStems
+    from hlclip.highlights import Answer, FileStems, Moment
 
 
 def print_moments(answer: "Answer") -> None:
-    """Print the moments of an answer, best first."""
-    echo(f"{answer.curve.video}: {answer.curve.query}")
+    """Print the moments of an answer, best first; the best clip where nothing was found."""
+    echo(f"{answer.curve.video}: {answer.title}")
     for rank, moment in enumerate(answer.moments, start=1):
-        times = span(moment.start_seconds, moment.end_seconds)
-        echo(f"{rank:4}  {times:21}{moment.score:8.4f}   {moment.worth}".rstrip())
+        echo(f"{rank:4}  {_line(moment)}")
+    if not answer.moments:
+        echo(f"      nothing found; the best is {_line(answer.left_out[0])}")
+
+
+def _line(moment: "Moment") -> str:
+    times, score, worth = _cells(moment)
+    return f"{times:21}{score:>8}   {worth}".rstrip()
 
 
 def draw(answer: "Answer", stem: Path, *, window: int, plot: bool, sheet: bool) -> Iterator[Path]:
@@ -31,7 +37,7 @@ def draw(answer: "Answer", stem: Path, *, window: int, plot: bool, sheet: bool) 
         file = stem.with_name(f"{stem.name}.png")
         hlclip.plot_curve(answer.curve, answer.moments, file, window=window)
         yield file
-    if sheet:
+    if sheet and answer.moments:
         file = stem.with_name(f"{stem.name}-sheet.png")
         hlclip.contact_sheet(answer.curve, answer.moments, file, window=window)
         yield file
@@ -56,6 +62,43 @@ def export(
         files.append(out / "moments.csv")
         export_table(answers, files[-1])
     return files
+
+
+def summarize(
+    answers: "list[Answer]",
+    out: Path,
+    failed: dict[str, str],
+    *,
+    model: Mapping[str, str | None],
+    top: int,
+    quiet: bool,
+) -> list[Path]:
+    """Write the best moments of all videos as CSV and as a page, and print the `top` of each query.
+
+    Args:
+        failed: gets the videos that give no pictures for the page.
+        model: see `Scorer.model`.
+    """
+    from tabulate import tabulate
+
+    from hlclip.highlights.summary import rank_moments, write_summary_csv, write_summary_page
+
+    paths = [out / "summary.csv", out / "summary.html"]
+    ranked = rank_moments(answers)
+    write_summary_csv(paths[0], ranked)
+    write_summary_page(paths[1], answers, ranked, failed, model=model)
+    for title, found in ranked.items() if not quiet else ():
+        rows = [
+            (each.place, str(each.answer.curve.video), *_cells(each.moment)) for each in found[:top]
+        ]
+        lines = tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()
+        more = f" ({top} of {len(found)})" if len(found) > top else ""
+        echo("\n".join([f"all videos: {title}{more}", *(lines or ["nothing found"])]))
+    return paths
+
+
+def _cells(moment: "Moment") -> tuple[str, str, str]:
+    return span(moment.start_seconds, moment.end_seconds), f"{moment.score:.4f}", moment.worth
 
 
 def span(start_seconds: float, end_seconds: float) -> str:

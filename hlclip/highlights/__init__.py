@@ -2,8 +2,10 @@
 
     scorer           saliency curves of videos for queries
     moments          the best moments of a curve
+    generic          highlights without a query
     ratings          what the scores of a model are worth
     output           the videos that a user names, and the files that scoring writes
+    summary          the best moments of all videos: CSV and a page
     model_cache      facts of a model, remembered between commands
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
@@ -19,11 +21,12 @@
     film_encode      ranges of a video as a film, encoded (ffmpeg)
     film_check       what a film promises to show, and whether it does
 
-`features`, `drawings`, `film` and `scenes` are imported by name, because they take seconds to load.
+`features`, `drawings`, `film`, `scenes` and `summary` take long to load: import them by name.
 """
 
 from hlclip.highlights.exports import export_moments, export_table
-from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
+from hlclip.highlights.generic import GENERIC
+from hlclip.highlights.moments import MIN_RATING, WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
     Answer,
     CutError,

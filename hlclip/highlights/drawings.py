@@ -39,7 +39,7 @@ _COLUMNS = 4
 _HEADING, _PICTURE, _CAPTION, _GAP = 44, 180, 26, 12
 """Heights of the parts of a contact sheet, in pixels."""
 
-_ACCENT, _LINE, _SHADE = "#c2410c", "#9ca3af", "#f7e6df"
+_ACCENT, _LINE, _SHADE, _DOUBT = "#c2410c", "#9ca3af", "#f7e6df", "#f1f1f2"
 _PAPER, _INK, _QUIET = "#ffffff", "#111827", "#6b7280"
 
 
@@ -98,16 +98,18 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         span = (moment.start_seconds, moment.end_seconds)
         # A white edge separates adjacent moments; half of it lies on a moment, which may be narrow.
         edge = min(2, 20 * (span[1] - span[0]) / inch)
-        axes.axvspan(*span, facecolor=_SHADE, edgecolor="white", lw=edge)
+        shade = _DOUBT if moment.doubtful else _SHADE
+        axes.axvspan(*span, facecolor=shade, edgecolor="white", lw=edge)
         middle = sum(span) / 2
         room = min((abs(middle - other) for other in numbered), default=curve.duration) / inch
         if room < _NUMBER:
             continue
         numbered.append(middle)
-        text = axes.text(middle, 0.975, str(rank), ha="center", va="top", color=_ACCENT)
+        ink = _QUIET if moment.doubtful else _ACCENT
+        text = axes.text(middle, 0.975, str(rank), ha="center", va="top", color=ink)
         text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
         worth = moment.worth.replace(" ", "\n", 1) if room >= _RATING else ""
-        axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=_ACCENT)
+        axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=ink)
     axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
     if window > 1:
         pooled = pool(curve.saliency, window)
@@ -115,7 +117,7 @@ def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         axes.plot(middles, pooled, marker=marker, c=_ACCENT, label=f"mean of {window} clips")
         axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
     axes.margins(y=0.28 if any(moment.worth for moment in moments) else 0.16)
-    axes.set_ylabel("cosine with the query")
+    axes.set_ylabel(curve.measure)
     axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: clock(second)))
     axes.spines[["top", "right"]].set_visible(False)
@@ -157,20 +159,23 @@ def _draw_strip(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         half = shown.width / 2 * second
         axes.imshow(np.asarray(shown), extent=(middle - half, middle + half, 0, 1), aspect="auto")
         text = axes.text(middle, -0.06, clock(clip * curve.clip_seconds), ha="center", va="top")
-        text.set(fontsize=7, color=_ACCENT if rank else _QUIET)
+        text.set(fontsize=7, color=_QUIET)
         if rank:
-            _mark(axes, (middle - half, middle + half), (clip + 0.5) * curve.clip_seconds, rank)
+            ink = _QUIET if moments[rank - 1].doubtful else _ACCENT
+            text.set(color=ink)
+            span = (middle - half, middle + half)
+            _mark(axes, span, (clip + 0.5) * curve.clip_seconds, rank, ink)
     axes.set(xlim=(0, curve.duration), ylim=(0, 1))
     axes.axis("off")
 
 
-def _mark(axes: Axes, span: tuple[float, float], second: float, rank: int) -> None:
+def _mark(axes: Axes, span: tuple[float, float], second: float, rank: int, ink: str) -> None:
     """Frame a moment's picture, number it, and join it to its clip in the curve above."""
-    axes.add_patch(Rectangle((span[0], 0), span[1] - span[0], 1, fill=False, ec=_ACCENT, lw=2))
-    badge = {"boxstyle": "square,pad=0.2", "fc": _ACCENT, "lw": 0}
+    axes.add_patch(Rectangle((span[0], 0), span[1] - span[0], 1, fill=False, ec=ink, lw=2))
+    badge = {"boxstyle": "square,pad=0.2", "fc": ink, "lw": 0}
     number = axes.text(span[0], 1, str(rank), ha="left", va="top", bbox=badge)
     number.set(color=_PAPER, fontsize=8, fontweight="bold")
-    line = {"arrowstyle": "-", "color": _ACCENT, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
+    line = {"arrowstyle": "-", "color": ink, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
     ends = ((second, 1 + _TIMES / _STRIP), (sum(span) / 2, 1))
     axes.annotate("", *ends, arrowprops=line, annotation_clip=False)
 
@@ -226,7 +231,8 @@ def contact_sheet(
     for row, moment in enumerate(moments):
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
-        draw.text((_GAP, top + 14), f"{row + 1}", _ACCENT, _font(18))
+        accent = _QUIET if moment.doubtful else _ACCENT
+        draw.text((_GAP, top + 14), f"{row + 1}", accent, _font(18))
         heading = f"{span}   {moment.score:.4f}   {moment.worth}".rstrip()
         draw.text((_GAP + 28, top + 14), heading, _INK, _font(18))
         for column, clip in enumerate(rows[row]):
@@ -234,7 +240,7 @@ def contact_sheet(
             sheet.paste(shown[clip], (left, upper))
             if clip == best[row]:
                 right, lower = left + shown[clip].width - 1, upper + _PICTURE - 1
-                draw.rectangle((left, upper, right, lower), outline=_ACCENT, width=4)
+                draw.rectangle((left, upper, right, lower), outline=accent, width=4)
             caption = f"{clock(clip * curve.clip_seconds)}   {pooled[clip]:.4f}"
             draw.text((left, upper + _PICTURE + 4), caption, _QUIET, _font(13))
     with replacing(Path(out)) as temporary:

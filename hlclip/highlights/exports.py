@@ -98,7 +98,7 @@ def _vtt(answers: Sequence[Answer]) -> str:
     cues = ["WEBVTT\n"]
     for rank, answer, moment in sorted(_ranked(answers), key=lambda each: each[2].start_seconds):
         times = " --> ".join(map(_milliseconds, (moment.start_seconds, moment.end_seconds)))
-        query = html.escape(" ".join(answer.curve.query.split()), quote=False)
+        query = html.escape(answer.label, quote=False)
         worth = f", {moment.worth}" if moment.worth else ""
         facts = f"rank {rank} of {len(answer.moments)}, score {moment.score:.4f}{worth}"
         cues.append(f"{answer.qid}-{rank}\n{times}\n{query}\n{facts}\n")
@@ -124,7 +124,7 @@ def _chapters(answers: Sequence[Answer], name: str) -> str:
         start = 0 if start < _CHAPTER_SECONDS else start
         others = [*chapters, duration] if start else list(chapters)
         if all(abs(start - other) >= _CHAPTER_SECONDS for other in others):
-            query = " ".join(answer.curve.query.split()).translate(_BRACKETS)
+            query = answer.label.translate(_BRACKETS)
             chapters[start] = f"{query} ({rank})"
         else:
             left.append(clock(moment.start_seconds))

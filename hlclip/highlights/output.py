@@ -4,10 +4,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hlclip.evaluation import pool
 from hlclip.formats import Prediction, write_submission
@@ -32,7 +31,22 @@ class Answer:
     vid: str
     curve: Curve
     moments: list[Moment]
-    """Best first."""
+    """Best first; empty where nothing was found."""
+    name: str = ""
+    """Of the query, for files and summaries."""
+    left_out: Sequence[Moment] = ()
+    """Moments that do not reach the lowest rating or score, best first; all below `moments`."""
+
+    @property
+    def label(self) -> str:
+        """The name of the query, else the query, in one line: what editors and players show."""
+        return " ".join((self.name or self.curve.query).split())
+
+    @property
+    def title(self) -> str:
+        """The query, with the name that the user gave it before it."""
+        query = self.curve.query
+        return query if self.name in ("", query) else f"{self.name} ({query})"
 
 
 class FileStems:
@@ -48,7 +62,7 @@ class FileStems:
 
     def query(self, answer: Answer) -> str:
         """`holiday-a-dog`: the names of the video and of the query."""
-        words = re.sub(r"\W+", "-", answer.curve.query.lower()).strip("-")
+        words = re.sub(r"\W+", "-", answer.label.lower()).strip("-")
         return self._unique(answer.qid, f"{answer.vid}-{words}", answer.qid)
 
     def _unique(self, key: object, name: str, number: int) -> str:
@@ -89,7 +103,10 @@ class ScoreFiles:
 
 
 def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
-    """Write a QVHighlights submission: pooled saliency and moments, a row for each answer."""
+    """Write a QVHighlights submission: pooled saliency and moments, a row for each answer.
+
+    The format needs a moment in each row, and its metrics rank: so those left out are there, too.
+    """
     write_submission(
         path,
         [
@@ -97,7 +114,7 @@ def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
                 qid=answer.qid,
                 query=answer.curve.query,
                 vid=answer.vid,
-                pred_relevant_windows=tuple(_row(moment) for moment in answer.moments),
+                pred_relevant_windows=tuple(map(_row, [*answer.moments, *answer.left_out])),
                 pred_saliency_scores=tuple(pool(answer.curve.saliency, window).tolist()),
             )
             for answer in answers
@@ -131,21 +148,36 @@ def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
     write_table(path, rows)
 
 
-def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[Path]) -> Any:
-    """Answers, failed videos with their reasons, and the files written, for other programs."""
+def as_json(
+    answers: Sequence[Answer],
+    failed: Mapping[str, str],
+    files: Sequence[Path],
+    *,
+    window: int,
+    facts: Mapping[str, object],
+) -> dict[str, object]:
+    """Everything that the text and the files say, for other programs.
+
+    Args:
+        failed: videos and lines of queries that could not be used -> reason.
+        files: that were written.
+        facts: of the run: its model and settings.
+    """
     return {
+        **facts,
         "answers": [
             {
                 "qid": answer.qid,
                 "vid": answer.vid,
                 "video": str(answer.curve.video),
+                "name": answer.name or answer.curve.query,
                 "query": answer.curve.query,
+                "measure": answer.curve.measure,
                 "duration": answer.curve.duration,
                 "clip_seconds": answer.curve.clip_seconds,
-                "moments": [
-                    dict(zip(("start", "end", "score"), _row(moment), strict=True)) | _worth(moment)
-                    for moment in answer.moments
-                ],
+                "moments": [_facts(moment) for moment in answer.moments],
+                "left_out": [_facts(moment) for moment in answer.left_out],
+                "clips": _clips(answer.curve, window),
             }
             for answer in answers
         ],
@@ -154,14 +186,24 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
     }
 
 
+def _clips(curve: Curve, window: int) -> dict[str, list[float]]:
+    """The columns of `scores.csv`, a number for each clip."""
+    expected = curve.expected(window)
+    columns = {"score": curve.saliency, "pooled": pool(curve.saliency, window)}
+    columns |= expected._asdict() if expected else {}
+    return {name: column.tolist() for name, column in columns.items()}
+
+
 def _row(moment: Moment) -> tuple[float, float, float]:
     return moment.start_seconds, moment.end_seconds, moment.score
 
 
-def _worth(moment: Moment) -> dict[str, float | None]:
+def _facts(moment: Moment) -> dict[str, float | None]:
+    start, end, score = _row(moment)
+    facts = {"start": start, "end": end, "score": score, "doubtful": moment.doubtful}
     if moment.rating is None:
-        return {}
-    return {"rating": moment.rating, "very_good": moment.very_good}
+        return facts
+    return {**facts, "rating": moment.rating, "very_good": moment.very_good}
 
 
 _VIDEO_NAME = re.compile(

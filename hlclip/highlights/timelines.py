@@ -84,7 +84,7 @@ def edl(answer: Answer, media: Media) -> str:
         raise HlclipError(reason, "lower --top, or export otio")
     drop, day = _drops(media), _frames_of_a_day(media)
     channels = ("V", "B")[media.channels] if media.channels < 2 else "AA/V"
-    title = _line(answer.curve.query)
+    title = _line(answer.label)
     lines = [f"TITLE: {title[:70]}", f"FCM: {'' if drop else 'NON-'}DROP FRAME"]
 
     def timecode(time: "RationalTime") -> str:
@@ -104,7 +104,7 @@ def edl(answer: Answer, media: Media) -> str:
 
 def _timeline(answer: Answer, media: Media, *, sounds: int) -> "Timeline":
     schema = _library().schema
-    timeline = schema.Timeline(name=f"{answer.vid}: {_line(answer.curve.query)}")
+    timeline = schema.Timeline(name=f"{answer.vid}: {_line(answer.label)}")
     kinds = [schema.TrackKind.Video] + [schema.TrackKind.Audio] * sounds
     names = ["V1", "A1", "A2"]
     for name, kind in zip(names, kinds, strict=False):
@@ -134,7 +134,7 @@ def _clip(answer: Answer, rank: int, moment: Moment, media: Media) -> "Clip":
     used = span(moment.start_seconds, moment.end_seconds)
     file = schema.ExternalReference(curve.video.absolute().as_uri(), span(0, curve.duration))
     file.name = curve.video.name
-    name = f"{rank} {_line(curve.query)}"
+    name = f"{rank} {_line(answer.label)}"
     label = f"{name}: {moment.score:.4f} {moment.worth}".rstrip()
     facts = {"query": curve.query, "rank": rank, "score": moment.score}
     if moment.rating is not None:
