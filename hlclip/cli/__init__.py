@@ -4,7 +4,8 @@
     queries             queries of arguments and of standard input
     highlight_options   options of `hlclip highlight`
     scoring             curves of videos and queries, for `hlclip highlight`
-    showing             text, pictures and film of moments, for `hlclip highlight`
+    showing             text, pictures and exports of moments, for `hlclip highlight`
+    films               films of moments, for `hlclip highlight`
     next_steps          what to run on a data set, in a clone and outside of one
     benchmarks          commands of `hlclip data` for data sets that are converted
     copies              commands of `hlclip store` that copy items

@@ -1,16 +1,21 @@
 """`hlclip highlight`: find the best moments of your own videos."""
 
 import logging
+import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typer import Exit, echo
 
 import hlclip
 from hlclip.cli import highlight_options as options
-from hlclip.cli.queries import query_text, typed_queries
-from hlclip.cli.scoring import curves, recorded
-from hlclip.cli.showing import cut_film, draw, print_moments
+from hlclip.cli.films import Cutting, check_films, cut_films
+from hlclip.cli.queries import given_queries, typed_queries
+from hlclip.cli.scoring import at_cuts, curves, recorded
+from hlclip.cli.showing import draw, export, print_moments, summarize
 from hlclip.cli.terminal import (
     Calibration,
     Checkpoint,
@@ -24,10 +29,16 @@ from hlclip.cli.terminal import (
 )
 from hlclip.system import HlclipError
 
+if TYPE_CHECKING:
+    from hlclip.formats import ScoreMap
+    from hlclip.highlights import Answer
+
 
 def highlight(
     video: options.Video,
     queries: options.Queries = None,
+    query_file: options.QueryFile = None,
+    generic: options.Generic = False,
     more: options.More = None,
     checkpoint: Checkpoint = None,
     model: Model = None,
@@ -40,11 +51,19 @@ def highlight(
     min_seconds: options.MinSeconds = 4.0,
     window: options.Window = None,
     rule: options.RuleName = "consensus",
+    min_rating: options.MinRating = None,
+    min_score: options.MinScore = None,
     out: options.Out = Path("highlights"),
     plot: options.Plot = False,
     sheet: options.Sheet = False,
+    formats: options.Export = None,
+    scenes: options.Scenes = False,
+    summary: options.Summary = False,
     cut: options.Cut = None,
+    cut_each: options.CutEach = None,
     exact: options.Exact = False,
+    vertical: options.Vertical = False,
+    max_seconds: options.MaxSeconds = None,
     force: options.Force = False,
     json: Json = False,
 ) -> None:
@@ -60,27 +79,37 @@ def highlight(
       hlclip highlight holiday.mp4 "a dog on the beach"
       hlclip highlight holiday.mp4 "a dog on the beach" "people dancing" --plot --sheet
       hlclip highlight match.mkv "a goal" --top 10 --min-seconds 8 --cut goals.mp4
+      hlclip highlight match.mkv "a goal" --cut goals.mp4 --vertical --max-seconds 60
+      hlclip highlight match.mkv "a goal" --export otio --export chapters
       hlclip highlight videos/ "a sunset"                      every video of a folder
       hlclip highlight a.mp4 --video b.mov "a sunset" "rain"   several files
       hlclip highlight holiday.mp4                             reads queries from standard input
       hlclip highlight holiday.mp4 "a dog" --model ViT-B-32-quickgelu --pretrained openai
 
     Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
-    clip), and with --plot and --sheet PNG files named after video and query. A video is encoded
-    once: later queries read its features from the store.
+    clip), and with --plot, --sheet and --export files named after video and query. A video is
+    encoded once: later queries read its features from the store.
 
     Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
     """
     from hlclip.evaluation import pool
-    from hlclip.highlights import WINDOW, Answer, ScoreFiles, as_json, name_videos
+    from hlclip.highlights import (
+        MIN_RATING,
+        WINDOW,
+        Answer,
+        FileStems,
+        ScoreFiles,
+        as_json,
+        name_videos,
+    )
 
     window = WINDOW if window is None else window
     pool([0.0], window)  # refuses an even window before the model is loaded
-    queries = [query_text(os.fsencode(query)) for query in queries or []]
+    queries, names = given_queries(queries or [], query_file)
     videos = name_videos([video, *(more or [])])
-    _check(queries, list(videos), cut, exact=exact, force=force)
-    if out.exists() and not out.is_dir():
-        raise HlclipError(f"--out {out}: is a file, expected a folder")
+    _check(queries, out, formats or [], generic=generic, scenes=scenes)
+    cutting = Cutting(exact, vertical, force, max_seconds, min_seconds, window, quiet=json)
+    check_films(list(videos), cut, cut_each, cutting)
     # Before open_clip adds its own handler: warnings are lines on stderr.
     logging.basicConfig(format="%(message)s")
     scorer = hlclip.load_scorer(
@@ -92,57 +121,95 @@ def highlight(
         store=store,
         calibration=calibration,
     )
-    if scorer.maps and window not in scorer.maps:
-        rated = " and ".join(map(str, sorted(scorer.maps)))
-        echo(f"--window {window}: without ratings, which were measured for {rated}", err=True)
+    _check_limits(min_score, min_rating, window, known={} if generic else scorer.maps)
+    finding = {"top": top, "window": window, "min_seconds": min_seconds, "rule": rule}
+    limits = min_score, MIN_RATING if min_rating is None else min_rating
     failed: dict[str, str] = {}
     results = ScoreFiles(out, window=window)
-    answers, drawings = results.answers, list[Path]()
-    batches = [queries] if queries else typed_queries(failed)
+    answers, files, stems = results.answers, list[Path](), FileStems()
+    batches = [queries] if queries or generic else typed_queries(failed)
     try:
-        for vid, curve in curves(scorer, videos, batches, failed, window=window):
-            moments = hlclip.best_moments(
-                curve, top=top, window=window, min_seconds=min_seconds, rule=rule
-            )
-            answer = Answer(len(answers) + 1, vid, curve, moments)
+        for vid, curve in curves(scorer, videos, batches, failed, window=window, generic=generic):
+            found = hlclip.best_moments(curve, **finding, min_rating=0)
+            found = at_cuts(curve, found, failed, min_seconds) if scenes else found
+            kept = sum(moment.reaches(*limits) for moment in found)  # the best ones
+            name = names.get(curve.query, "")
+            answer = Answer(len(answers) + 1, vid, curve, found[:kept], name, found[kept:])
             results.add(answer)
             if not json:
                 print_moments(answer)
             with recorded(failed, curve.video):
-                draw(answer, out, drawings, window=window, plot=plot, sheet=sheet)
+                files += draw(
+                    answer, out / stems.query(answer), window=window, plot=plot, sheet=sheet
+                )
     finally:
         results.write()
-    if not answers and not failed:
+    if answers:
+        files = [*results.paths, *files]
+    elif not failed:
         raise HlclipError("got no query", "give queries as arguments, or type them, one per line")
-    files = [*results.paths, *drawings] if answers else []
-    if cut is not None and answers:
-        cut_film(answers, cut, exact=exact, force=force, quiet=json)
-        files.append(cut)
+    if summary and answers:
+        files += summarize(answers, out, failed, model=scorer.model, top=top, quiet=json)
+    films = cut_films(answers, cut, cut_each, stems, failed, cutting)
+    files += [*export(answers, out, formats or [], stems, failed), *films]
     if json:
-        print_json(as_json(answers, failed, files))
+        settings = {**finding, "min_score": limits[0], "min_rating": limits[1]}
+        facts = {
+            "model": scorer.model,
+            "generic": generic,
+            "settings": settings,
+            "film": films.get(cut or Path(), []),
+            "films": {str(film): ranges for film, ranges in films.items()},
+        }
+        print_json(as_json(answers, failed, files, window=window, facts=facts))
     elif files:
         echo("wrote " + ", ".join(map(str, files)))
-    if failed:
-        unusable = sum(str(path) in failed for path in videos)
-        if unusable:
-            echo(f"{unusable} of {len(videos)} videos could not be used", err=True)
+    _end(answers, failed, videos, whole=bool(films) or not (cut or cut_each))
+
+
+def _end(
+    answers: "list[Answer]", failed: dict[str, str], videos: Iterable[Path], *, whole: bool
+) -> None:
+    """Say how many videos could not be used, and exit with the status if not all was done."""
+    used = [str(path) not in failed for path in videos]
+    if not all(used):
+        echo(f"{used.count(False)} of {len(used)} videos could not be used", err=True)
+    if failed or not whole:
         raise Exit(1 if answers else 2)
 
 
 def _check(
-    queries: list[str], videos: list[Path], cut: Path | None, *, exact: bool, force: bool
+    queries: Sequence[str], out: Path, formats: Sequence[str], *, generic: bool, scenes: bool
 ) -> None:
-    """Refuse arguments that cannot be right before the model is loaded."""
-    from hlclip.highlights import check_film
-
+    """Refuse arguments that cannot be right, and missing extras, before the model is loaded."""
+    if generic and queries:
+        raise HlclipError("--generic finds highlights without a query, got queries", "drop either")
     for query in queries:
         if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
             raise HlclipError(
                 f"{query}: is a file, expected a query", f"name further videos as --video {query}"
             )
-    if cut is not None:
-        if len(videos) > 1:
-            raise HlclipError(f"--cut {cut}: makes a film of one video, got {len(videos)}")
-        check_film(videos[0], cut, overwrite=force)
-    elif exact or force:
-        raise HlclipError("--exact and --force are options of --cut", "give --cut OUT.mp4 too")
+    editor = {"otio", "xml", "edl"}.intersection(formats)
+    if editor and not (find_spec("opentimelineio") and find_spec("otio_fcp_adapter")):
+        reason = f"--export {min(editor)} needs OpenTimelineIO"
+        raise HlclipError(reason, "pip install 'hlclip[editor]'")
+    if scenes and find_spec("scenedetect") is None:
+        raise HlclipError("--scenes needs PySceneDetect", "pip install 'hlclip[scenes]'")
+    if out.exists() and not out.is_dir():
+        raise HlclipError(f"--out {out}: is a file, expected a folder")
+
+
+def _check_limits(
+    score: float | None, rating: float | None, window: int, *, known: "Mapping[int, ScoreMap]"
+) -> None:
+    """Refuse limits that no moment can reach; say where a window has no ratings."""
+    if score is not None and not math.isfinite(score):
+        raise HlclipError(f"--min-score is {score}, expected a number")
+    if rating is not None and window not in known:
+        raise HlclipError(
+            f"--min-rating {rating:g}: no rating is known of these scores",
+            "leave it out, or use --min-score",
+        )
+    if known and window not in known:
+        rated = " and ".join(map(str, sorted(known)))
+        echo(f"--window {window}: without ratings, which were measured for {rated}", err=True)

@@ -30,7 +30,7 @@ Model = Annotated[
 Pretrained = Annotated[
     str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
 ]
-Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[
     Literal["float16", "bfloat16", "float32"] | None,
     Option(

@@ -155,6 +155,9 @@ def _show_curve(curve: Curve, moments: list[Moment], window: int) -> None:
         height=220,
     )
     spans = [f"{clock(m.start_seconds)} - {clock(m.end_seconds)}" for m in moments]
+    if not moments:
+        gr.Markdown("Nothing found: no clip is expected to be rated 1 of 4 or better.")
+        return
     width = max(map(len, spans))
     with gr.Column(elem_classes="moments"):
         for rank, (span, moment) in enumerate(zip(spans, moments, strict=True), start=1):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import ScoreMap
+from hlclip.formats import CALIBRATION_FILE, ScoreMap
 from hlclip.highlights.backbone import find_backbones
+from hlclip.highlights.generic import GENERIC, MEASURE, consistency
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.highlights.ratings import find_maps
@@ -52,7 +53,17 @@ class Scorer:
         *,
         store: Path,
         maps: Mapping[int, ScoreMap] | None = None,
+        checkpoint: Path | None = None,
+        calibration: Path | None = None,
     ) -> None:
+        self.model: dict[str, str | None] = {
+            **{key: str(facts.images[key]) for key in ("model", "pretrained", "weights", "dtype")},
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "variant": facts.variant,
+            "calibration": str(calibration) if calibration and maps else None,
+        }
+        """What scores: names, files, `weights` (sha256 of the model's weights), `dtype` of the
+        tokens, and `variant`: `zero-shot` or the sha256 of the checkpoint."""
         self.clip_seconds = facts.clip_seconds
         self._temporal = facts.temporal
         self.maps = dict(maps or {})
@@ -78,7 +89,7 @@ class Scorer:
             VideoError: the file cannot be used as a video; the message names it.
             HlclipError: a query is blank or no text.
         """
-        path, root = Path(video), self._root
+        root = self._root
         queries = [queries] if isinstance(queries, str) else list(queries)
         for query in queries:
             check_query(query)
@@ -89,16 +100,7 @@ class Scorer:
             texts.append(
                 _stored(self._texts, key, lambda q=query: self._load_model().text_feature(q, root))
             )
-        try:
-            file = self._inspect(path)
-            key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
-            features = _stored(  # [clips, embedding]
-                self._videos, key, lambda: self._load_model().video_features(file, root)
-            )
-        except VideoError as error:
-            raise VideoError(f"{video}: {error}") from error
-        # A header may give too short a duration; the last frame is the middle of the last clip.
-        duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
+        features, duration = self._features(Path(video))
 
         def saliency(text: NDArray[np.float32]) -> NDArray[np.float32]:  # [clips]
             seen = features
@@ -107,9 +109,39 @@ class Scorer:
             return (seen * text).sum(-1)
 
         return [
-            Curve(path, query, saliency(text), duration, self.clip_seconds, self.maps)
+            Curve(Path(video), query, saliency(text), duration, self.clip_seconds, self.maps)
             for query, text in zip(queries, texts, strict=True)
         ]
+
+    def generic(self, video: Path | str) -> Curve:
+        """How well every clip stands for its whole video: highlights without a query.
+
+        The rule is `hlclip.highlights.generic.consistency`, on the same cached features. Neither a
+        temporal head nor the ratings of queries apply. Its scores rank the clips of one video, and
+        do not compare between videos.
+
+        Args:
+            video: a file of any length that ffmpeg reads.
+
+        Raises:
+            VideoError: the file cannot be used as a video; the message names it.
+        """
+        features, duration = self._features(Path(video))
+        scores = consistency(features)
+        return Curve(Path(video), GENERIC, scores, duration, self.clip_seconds, measure=MEASURE)
+
+    def _features(self, path: Path) -> tuple[NDArray[np.float32], float]:
+        """Features of all clips of a video, [clips, embedding], and its duration in seconds."""
+        try:
+            file = self._inspect(path)
+            key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
+            features = _stored(
+                self._videos, key, lambda: self._load_model().video_features(file, self._root)
+            )
+        except VideoError as error:
+            raise VideoError(f"{path}: {error}") from error
+        # A header may give too short a duration; the last frame is the middle of the last clip.
+        return features, max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
 
     def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
@@ -153,7 +185,7 @@ def load_scorer(
             checkpoint, see `find_backbones`.
         pretrained: tag or weights file; None where the model includes its weights, or where they
             are those of the checkpoint.
-        device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
+        device: `auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
             else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
         store: folder of the store; None is the project's, outside of a project the user's own, see
@@ -199,8 +231,10 @@ def load_scorer(
         return loaded
 
     facts = remembered or load().facts
-    maps = find_maps(None if calibration is None else Path(calibration), path, facts)
-    return Scorer(facts, load, store=store, maps=maps)
+    named = None if calibration is None else Path(calibration)
+    maps = find_maps(named, path, facts)
+    beside = path and path.parent / CALIBRATION_FILE
+    return Scorer(facts, load, store=store, maps=maps, checkpoint=path, calibration=named or beside)
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
