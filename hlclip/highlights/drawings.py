@@ -20,7 +20,7 @@ from hlclip.evaluation import pool
 from hlclip.highlights.fonts import FONT, families, find_fonts, letters
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_clip, clock
 from hlclip.highlights.pictures import pictures
-from hlclip.system import replacing
+from hlclip.system import HlclipError, replacing
 
 _LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
 """Widths of the parts of a chart from left to right, in inches."""
@@ -213,7 +213,10 @@ def contact_sheet(
 
     Raises:
         VideoError: a clip cannot be decoded.
+        HlclipError: there is no moment.
     """
+    if not moments:
+        raise HlclipError(f"{out}: got no moments, expected at least one")
     pooled = pool(curve.saliency, window)
     best = [best_clip(curve, moment, window) for moment in moments]
     rows = [_spread(moment.clips, clip) for moment, clip in zip(moments, best, strict=True)]
