@@ -45,28 +45,30 @@ def init(
 
     made = make_project(folder, preset, data)
     named = load_params(made.folder / "params.yaml").data
-    echo(f"{made.folder}: a project with the parameters of {preset}")
-    echo("\n".join(_git_lines(made)))
     annotations = ", ".join(named.annotations.values())
-    steps = [
+    lines = [
+        f"{made.folder}: a project with the parameters of {preset}",
+        *_git_lines(made),
+        "\nNext",
         f"  put the annotations into {made.data}/: {annotations}",
         f"  put the videos there, as {named.videos}/<vid>.<extension>",
         f"  cd {shlex.quote(str(made.folder))}",
+        "  git add --all && git commit -m start",
         "  hlclip doctor     # what is missing, and what a run will cost",
-        "  dvc repro         # runs every stage; README.md has the next steps",
+        "  dvc repro         # runs every stage; README.md goes on from there",
     ]
-    echo("\n".join(["\nNext", *steps]))
+    echo("\n".join(lines))
 
 
 def _git_lines(made: "NewProject") -> list[str]:
     if made.repository == made.folder:
-        return ["git and DVC are set up (git init, dvc init); nothing is committed yet"]
+        return ["  git and DVC are set up (git init, dvc init)"]
     if made.repository is None:
         return [
-            "git is not installed, and DVC needs it: install it, then run",
+            "  DVC is set up, but it needs git, which is not installed: install it, then run",
             f"  git init {shlex.quote(str(made.folder))}",
         ]
     return [
-        f"it lies in the git repository {made.repository}, so git init was not run",
-        "DVC is set up in the folder (as by dvc init --subdir); nothing is committed yet",
+        f"  it lies in the git repository {made.repository}, so git init was not run;",
+        "  DVC is set up in this folder (as by dvc init --subdir)",
     ]

@@ -3,8 +3,6 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from hlclip.system import HlclipError
 
 REQUIREMENTS = "requirements.txt"
@@ -20,6 +18,9 @@ def check_version(path: Path = Path(REQUIREMENTS)) -> None:
         HlclipError: the file asks for another version.
         OSError: the file cannot be read.
     """
+    # Not at the top: every command imports this wing, and few come here.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
     installed = version("hlclip")
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

@@ -13,9 +13,6 @@ from hlclip.formats import REQUIREMENTS
 from hlclip.project.shipped import presets, shipped
 from hlclip.system import HlclipError
 
-OWN_DATA = "own-data"
-"""The preset for a data set of your own."""
-
 _CODE = ("hlclip", "stages/")
 """Dependencies of the stages in the repository that a project does not hold."""
 
@@ -30,8 +27,8 @@ _PIPELINE = """\
 """
 
 _PARAMETERS = """\
-# Everything a result depends on; from the preset {preset} of hlclip {version}. Change it here or with
-# `dvc exp run -S section.key=value`.
+# Everything a result depends on; from the preset {preset} of hlclip {version}. Change it here
+# or with `dvc exp run -S section.key=value`.
 """
 
 
