@@ -29,6 +29,7 @@ from hlclip.cli.encode import encode
 from hlclip.cli.ensemble import ensemble
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
+from hlclip.cli.init import init
 from hlclip.cli.models import models
 from hlclip.cli.moments import moments
 from hlclip.cli.report import report
@@ -73,6 +74,7 @@ def hlclip(
       hlclip moments predictions.jsonl -o with_moments.jsonl
       hlclip ensemble seed0.jsonl seed1.jsonl -o mean.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
+      hlclip init mine                      a project for your own data set
       hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
       hlclip encode --shard 0/8             a part of the cache, on one of many machines
@@ -102,6 +104,7 @@ for _function in (
     ensemble,
     evaluate,
     highlight,
+    init,
     models,
     moments,
     report,

@@ -12,7 +12,7 @@ from tqdm.contrib.concurrent import thread_map
 from hlclip.datasets import ANNOTATIONS, identify_release
 from hlclip.doctor.forecast import Rows, forecast_seconds, store_bytes
 from hlclip.doctor.machine import Check, Finding, check_device, check_ffmpeg
-from hlclip.doctor.repository import check_last_run, check_repository
+from hlclip.doctor.repository import check_last_run, check_project, check_repository
 from hlclip.formats import Annotation, AnnotationError, read_annotations
 from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
@@ -33,6 +33,7 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     """
     yield from check_ffmpeg()
     yield from check_repository()
+    yield from check_project()
     yield from check_last_run(params)
     yield from _check_sample(Path(params.data.root))
     device = yield from check_device(params.train.device)

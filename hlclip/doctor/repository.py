@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 from hlclip.doctor.machine import Check, Finding
-from hlclip.formats import LOCK_FILE, DamagedFileError, flat, read_lock
+from hlclip.formats import LOCK_FILE, DamagedFileError, check_version, flat, read_lock
 from hlclip.params import Params
-from hlclip.system import git_output, is_shallow
+from hlclip.system import HlclipError, git_output, is_shallow
 
 _RWLOCK = Path(".dvc/tmp/rwlock")
 """Where DVC notes which processes read and write which outputs."""
@@ -44,6 +44,16 @@ def check_repository() -> Check[None]:
         remedy = "move the project to a path of ASCII letters, or do without --temp and --queue"
         yield Finding("folder", "problem", found, remedy)
     yield from _check_dvc()
+
+
+def check_project() -> Check[None]:
+    """Is the installed hlclip the version that a project asks for?"""
+    try:
+        check_version()
+    except HlclipError as error:
+        yield Finding("version", "problem", error.reason, error.remedy())
+    except FileNotFoundError:  # a clone: its stages depend on the code
+        return
 
 
 def check_last_run(params: Params) -> Check[None]:
