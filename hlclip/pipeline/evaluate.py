@@ -98,8 +98,8 @@ def evaluate_splits(
 
     Args:
         metrics: JSON file to write, with the headline of the last variant with pooling alone.
-        outputs: folder of the other files, which docs/data.md lists: `figures.json` has all figures. Files in its `predictions/`
-            that are not written are removed.
+        outputs: folder of the other files, which docs/data.md lists: `figures.json` has all
+            figures. Files in its `predictions/` that are not written are removed.
         origin: of the scores, see `pipeline.calibration`.
 
     Returns:

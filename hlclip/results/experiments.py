@@ -195,13 +195,12 @@ def _unusable(state: ExpState, lock: RunLock | None, written: Mapping[str, Any])
     """Why the figures of a revision are not those of its parameters; empty if they are."""
     if lock is None or FIGURES_FILE not in lock.outputs:
         return f"not run, its {LOCK_FILE} has no {FIGURES_FILE}"
-    if not written:
-        return (
-            f"DVC's cache lacks its {FIGURES_FILE}, as after a clone; `dvc pull` gets it from a "
-            "remote, or run it here with `dvc repro` and commit dvc.lock"
-        )
     if not _figures(written):
-        return "no split has ground truth"
+        absent = (
+            f"DVC's cache lacks its {FIGURES_FILE}, as after a clone; `dvc pull` gets it from a "
+            "remote, or `dvc repro` runs it here: commit dvc.lock afterwards"
+        )
+        return "no split has ground truth" if written else absent
     if lock.mixed:
         return f"its stages are of several runs: {lock.mixed[0]}; `dvc repro` makes one"
     if _as_texts(_params(state)) != _as_texts(lock.params):

@@ -192,13 +192,14 @@ def test_a_repository_without_a_commit_is_named(blank: Path, monkeypatch: pytest
 
 
 EVALUATE_TVSUM = """
+out=outputs/figures.json
 domain=$(sed -n 's/.*domain: //p' params.yaml)
 base=$(sed -n 's/.*base: //p' params.yaml)
 groups() { echo '{"all domains": {"top-5 mAP": '$1'}, "'$domain'": {"top-5 mAP": '$1'}}'; }
 random='{"all domains": {"top-5 mAP": 42.0, "top-5 mAP sd": 4.0}}'
 echo '{"test": {"queries": 5, "without video": 0, "data set": "tvsum", "protocol": "leave-one-out",
 "zero-shot": '$(groups 50.0)', "HL-CLIP-2": '$(groups $base)',
-"references": {"random": '$random', "annotators'"'"' mean": '$(groups 84.0)'}}}' > outputs/figures.json
+"references": {"random": '$random', "annotators'"'"' mean": '$(groups 84.0)'}}}' > $out
 """
 
 
