@@ -76,6 +76,7 @@ def demo(
             calibration=calibration,
             store=folder / "store",
         )
+        echo(f"model: {scorer.model}", err=True)
         with serving(
             scorer, folder, host=host, port=port, max_mb=max_mb, max_minutes=max_minutes
         ) as url:

@@ -140,6 +140,7 @@ def highlight(
         dtype=dtype,
         calibration=calibration,
     )
+    echo(f"model: {scorer.model}", err=True)
     if scorer.maps and window not in scorer.maps:
         rated = " and ".join(map(str, sorted(scorer.maps)))
         echo(f"--window {window}: without ratings, which were measured for {rated}", err=True)
@@ -186,7 +187,7 @@ def _print_moments(answer: "Answer") -> None:
     echo(f"{answer.curve.video}: {answer.curve.query}")
     for rank, moment in enumerate(answer.moments, start=1):
         span = _span(moment.start_seconds, moment.end_seconds)
-        echo(f"{rank:4}  {span:21}{moment.score:8.4f}   {moment.worth}".rstrip())
+        echo(f"{rank:4}  {span:21}{moment.score:8.4f}   {moment.worth_in_full}".rstrip())
 
 
 def _check(

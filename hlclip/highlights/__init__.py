@@ -5,6 +5,7 @@
     ratings          what the scores of a model are worth
     output           the videos that a user names, and the files that scoring writes
     model_cache      facts of a model, remembered between commands
+    model_name       the model of a scorer in words
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)

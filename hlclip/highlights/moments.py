@@ -88,6 +88,11 @@ class Moment:
         """The expected rating in words, `3.1 of 4`; empty where there is no map."""
         return "" if self.rating is None else f"{self.rating:.1f} of 4"
 
+    @property
+    def worth_in_full(self) -> str:
+        """The same with the probability of a 4, `3.1 of 4, Very Good 45 %`."""
+        return self.worth and f"{self.worth}, Very Good {100 * (self.very_good or 0):.0f} %"
+
 
 def best_moments(
     curve: Curve,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hlclip.formats import ScoreMap, read_facts
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
+from hlclip.highlights.model_name import model_name
 from hlclip.highlights.moments import Curve
 from hlclip.highlights.ratings import find_maps
 from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
@@ -51,8 +52,11 @@ class Scorer:
         load_model: "Callable[[], FeatureExtractor]",
         *,
         store: Path,
+        model: str,
         maps: Mapping[int, ScoreMap] | None = None,
     ) -> None:
+        self.model = model
+        """Model, weights and checkpoint in words, see `model_name`."""
         self.clip_seconds = facts.clip_seconds
         self._temporal = facts.temporal
         self.maps = dict(maps or {})
@@ -200,7 +204,8 @@ def load_scorer(
 
     facts = remembered or load().facts
     maps = find_maps(None if calibration is None else Path(calibration), path, facts)
-    return Scorer(facts, load, store=store, maps=maps)
+    name = model_name(facts, path, model, pretrained)
+    return Scorer(facts, load, store=store, model=name, maps=maps)
 
 
 def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:
