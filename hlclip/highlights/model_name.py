@@ -5,7 +5,7 @@ from pathlib import Path
 from hlclip.formats import ZERO_SHOT, read_facts
 from hlclip.highlights.model_cache import ModelFacts
 
-_OF_THE_SAMPLE = (
+OF_THE_SAMPLE = (
     "936dc720c0b642f390203b6fef081014a87a851b87b88c9bf3f0253d6e5ac83b",
     "3b18ea8a2e0a195e931308c5c1f5dcaae1fe3e4a50a0106c9b34f9b1dc6818c2",
 )
@@ -27,7 +27,7 @@ def model_name(
     tuned = "zero-shot" if facts.variant == ZERO_SHOT else f"fine-tuned by {checkpoint}"
     limit = (
         ", which has seen drawn scenes only: films need a model such as ViT-B-32-quickgelu openai"
-        if facts.images["weights"] in _OF_THE_SAMPLE
+        if facts.images["weights"] in OF_THE_SAMPLE
         else ""
     )
     return f"{model}{weights}, {tuned}{limit}"

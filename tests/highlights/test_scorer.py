@@ -148,6 +148,7 @@ def test_scores_and_keys_are_the_pipelines(
     scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
     scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
+    assert scorer.model == f"{model}, {f'fine-tuned by {checkpoint}' if tuned else 'zero-shot'}"
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
