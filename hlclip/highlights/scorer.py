@@ -39,11 +39,12 @@ class Scorer:
     `load_scorer` makes one. It holds no open file, and loads the model at the first video or query
     whose features are not in the store, or at the first score of a temporal head.
 
-    >>> scorer = load_scorer("outputs/train.safetensors")
-    >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
-    ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
-    a dog on the beach: 12 clips of 2 s
-    people dancing: 12 clips of 2 s
+    Examples:
+        >>> scorer = load_scorer("outputs/train.safetensors")
+        >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
+        ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
+        a dog on the beach: 12 clips of 2 s
+        people dancing: 12 clips of 2 s
     """
 
     def __init__(
