@@ -53,6 +53,7 @@ def demo(
     if find_spec("gradio") is None:
         raise HlclipError("hlclip demo needs Gradio", "pip install 'hlclip[demo]'")
     from hlclip.demo import free_port, is_loopback, serving
+    from hlclip.highlights import model_in_words
 
     if not is_loopback(host):
         echo(
@@ -76,6 +77,7 @@ def demo(
             calibration=calibration,
             store=folder / "store",
         )
+        echo(f"model: {model_in_words(scorer.model)}", err=True)
         with serving(
             scorer, folder, host=host, port=port, max_mb=max_mb, max_minutes=max_minutes
         ) as url:
