@@ -158,7 +158,10 @@ class Params(Section):
     def _without_null_splits(cls, content: Any) -> Any:
         """Leave out each split whose file is null, also of `evaluate.splits`."""
         match content:
-            case {"data": {"annotations": dict(files)} as data, "evaluate": {"splits": list(named)}}:
+            case {
+                "data": {"annotations": dict(files)} as data,
+                "evaluate": {"splits": list(named)},
+            }:
                 absent = [split for split, file in files.items() if file is None]
                 left = {split: file for split, file in files.items() if file is not None}
                 splits = [split for split in named if split not in absent]
