@@ -132,14 +132,15 @@ def _rating(
         raise ValueError(f"video: got {shown(video)}, expected the name of a video in the folder")
     if not text:
         raise ValueError("query: got nothing, expected some text")
-    place = [cells.get(key, "") for key in ("clip", "start", "end")]
-    if not any((name, rating, *place)):
+    clip, start, end = (cells.get(key, "") for key in ("clip", "start", "end"))
+    if not any((name, rating, clip, start, end)):
         return (vid, text), "", (), 0
     if not name:
         raise ValueError("annotator: got nothing, expected a name")
     if rating not in map(str, range(MAX_RATING + 1)):
         raise ValueError(f"rating: got {shown(rating)}, expected 0 to {MAX_RATING}")
-    return (vid, text), name, _clips(*place, durations[vid], clip_seconds), int(rating)
+    clips = _clips(clip, start, end, durations[vid], clip_seconds)
+    return (vid, text), name, clips, int(rating)
 
 
 def _clips(clip: str, start: str, end: str, duration: float, clip_seconds: float) -> Sequence[int]:

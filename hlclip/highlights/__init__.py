@@ -19,10 +19,12 @@
 
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
+    FILMS,
     Answer,
     ScoreFiles,
     as_json,
     check_film,
     name_videos,
 )
+from hlclip.highlights.pictures import clip_pictures, data_url, moment_pictures
 from hlclip.highlights.scorer import Scorer, check_query, load_scorer
