@@ -12,8 +12,8 @@ from gradio.themes import Default
 from gradio_client.utils import is_http_url_like
 
 from hlclip.demo.annotate_tab import annotate_tab, template
-from hlclip.demo.ratings import Annotating
 from hlclip.demo.answer import answer_html, files_html
+from hlclip.demo.ratings import Annotating
 from hlclip.evaluation import RULES, Rule
 from hlclip.highlights import WINDOW, Answer, Curve, Moment, best_moments
 from hlclip.system import HlclipError
@@ -40,7 +40,7 @@ _RATED = (
     " *3.1 of 4* is the rating that people are expected to give, on videos like those on which the "
     "model was measured, with a pooling window of {windows}."
 )
-_DOWNLOAD = "() => setTimeout(() => document.querySelector('#made a, a#made')?.click(), 100)"
+_DOWNLOAD = "() => setTimeout(() => document.querySelector('#made').click(), 100)"
 _EXAMPLES = ["a sunset over the sea", "people dancing", "a person speaks to the camera"]
 
 
@@ -176,12 +176,13 @@ def _downloads(
         finally:
             shutil.rmtree(film.parent, ignore_errors=True)
 
-    with gr.Row():
-        gr.HTML(files_html(answers, window), apply_default_css=False)
+    with gr.Row(elem_classes="downloads"):
+        gr.HTML(files_html(answers, window), apply_default_css=False, scale=0, min_width=220)
         made = gr.DownloadButton("Film", visible="hidden", elem_id="made")
-        gr.Button("Film of the moments", size="md").click(
-            make, None, made, api_visibility="private"
-        ).success(None, js=_DOWNLOAD)
+        button = gr.Button("Film of the moments", elem_id="make", scale=0)
+        button.click(make, None, made, show_progress_on=button, api_visibility="private").success(
+            None, js=_DOWNLOAD
+        )
 
 
 @contextmanager

@@ -84,7 +84,6 @@ class Annotating:
             "queries": [[text, len(self._finished((vid, text)))] for _, text in queries],
             "rated": {str(clip): rating for clip, rating in given.get(name, {}).items()},
             "finished": self._finished((vid, asked.query)),
-            "begun": sorted(given),
             "rows": len(self._complete()),
             "total": len(self._ratings.given),
         }

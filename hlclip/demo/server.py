@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from hlclip.demo.ratings import Annotating
-from hlclip.highlights import FILMS, Curve, Moment, Scorer, clock
+from hlclip.highlights import Curve, Moment, Scorer, clock
 from hlclip.system import HlclipError
 from hlclip.video import VideoError, probe
 
@@ -133,7 +133,7 @@ def score_upload(
 
 
 def cut_upload(video: Path, moments: Sequence[Moment], folder: Path) -> Path:
-    """A film of the moments of an upload, in `folder`; its container is that of the upload.
+    """An MP4 film of the moments of an upload, in `folder`.
 
     Raises:
         HlclipError: no film can be made; the message shows no path of this machine.
@@ -141,8 +141,7 @@ def cut_upload(video: Path, moments: Sequence[Moment], folder: Path) -> Path:
     from hlclip.highlights.film import cut_moments  # noqa: PLC0415 (takes a second)
 
     _require_upload(video)
-    suffix = video.suffix if video.suffix.lower() in FILMS else ".mp4"
-    film = folder / f"{video.stem}-moments{suffix}"
+    film = folder / f"{video.stem}-moments.mp4"
     try:
         cut_moments(video, moments, film)
     except HlclipError as error:

@@ -19,7 +19,6 @@
 
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
-    FILMS,
     Answer,
     ScoreFiles,
     as_json,

@@ -44,7 +44,7 @@ function show(answer, chosen) {
     new Option(`${words} (${finished} of ${start.annotators})`, words)));
   query.value = chosen || answer.queries[0]?.[0] || "";
   if (query.value !== chosen && query.value) return void look();
-  find(".work").hidden = !query.value;
+  find(".rating").hidden = !query.value;
   rated = answer.rated;
   const { clips } = now();
   const left = clips - Object.keys(rated).length;
@@ -83,6 +83,7 @@ function choose(at, play = true) {
 
 async function rate(rating) {
   const at = clip;
+  if (!query.value) return;
   if (!name.value.trim()) {
     say("Type your name first: ratings are kept by name.", true);
     return void name.focus();
