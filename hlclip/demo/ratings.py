@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 _PICTURE_HEIGHT = 72
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=60)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+_Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$"),
+]
 
 
 class Asked(BaseModel):
@@ -32,8 +34,8 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     vid: str
-    query: Text = ""
-    annotator: Name = ""
+    query: _Line = ""
+    annotator: _Line = ""
     clip: Annotated[int, Field(ge=0)] | None = None
     """None: every clip that the annotator has not rated."""
     rating: Annotated[int, Field(ge=0, le=MAX_RATING)] = 0
@@ -77,16 +79,18 @@ class Annotating:
 
     def look(self, asked: Asked) -> dict[str, Any]:
         """The queries of a video, and what was rated of one of them."""
-        vid, name = asked.vid, asked.annotator
-        given = self._ratings.given.get((vid, asked.query), {})
-        queries = [query for query in self._ratings.given if query[0] == vid]
-        return {
-            "queries": [[text, len(self._finished((vid, text)))] for _, text in queries],
-            "rated": {str(clip): rating for clip, rating in given.get(name, {}).items()},
-            "finished": self._finished((vid, asked.query)),
-            "rows": len(self._complete()),
-            "total": len(self._ratings.given),
-        }
+        self._film(asked)
+        with self._lock:
+            given = self._ratings.given
+            rated = given.get((asked.vid, asked.query), {}).get(asked.annotator, {})
+            queries = [query for query in given if query[0] == asked.vid]
+            return {
+                "queries": [[text, len(self._finished((vid, text)))] for vid, text in queries],
+                "rated": {str(clip): rating for clip, rating in rated.items()},
+                "finished": self._finished((asked.vid, asked.query)),
+                "rows": len(self._complete()),
+                "total": len(given),
+            }
 
     def ask(self, asked: Asked) -> dict[str, Any]:
         """Add a query to a video."""
@@ -102,7 +106,7 @@ class Annotating:
             HlclipError: no name, no such clip, or enough annotators have finished this query.
             WriteError: the ratings cannot be saved; then they are as before.
         """
-        query, name, clips = self._query(asked), asked.annotator, self.films[asked.vid].clips
+        query, name, clips = self._query(asked), asked.annotator, self._film(asked).clips
         if not name:
             raise HlclipError("Type your name first: ratings are kept by name.")
         if asked.clip is not None and asked.clip >= clips:
@@ -121,19 +125,21 @@ class Annotating:
 
     def pictures(self, asked: Asked) -> dict[str, Any]:
         """A small picture of each clip of a video."""
-        vid, _ = self._query(asked, text=False)
-        return {"pictures": self._pictures(vid)}
+        return {"pictures": self._pictures(self._film(asked).path)}
 
-    def _decoded(self, vid: str) -> list[str]:
+    def _decoded(self, path: Path) -> list[str]:
         with self._decoding:
-            film = self.films[vid]
-            made = clip_pictures(film.path, clip_seconds=CLIP_SECONDS, height=_PICTURE_HEIGHT)
+            made = clip_pictures(path, clip_seconds=CLIP_SECONDS, height=_PICTURE_HEIGHT)
             return [data_url(picture) for picture in made]
 
-    def _query(self, asked: Asked, *, text: bool = True) -> Query:
+    def _film(self, asked: Asked) -> Film:
         if asked.vid not in self.films:
             raise HlclipError(f"No video {asked.vid!r} is to be annotated.")
-        if text and not asked.query:
+        return self.films[asked.vid]
+
+    def _query(self, asked: Asked) -> Query:
+        self._film(asked)
+        if not asked.query:
             raise HlclipError("Type a query first: what should the clips show?")
         return asked.vid, asked.query
 

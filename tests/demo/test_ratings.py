@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from hlclip.cli import app
@@ -18,7 +19,11 @@ from hlclip.system.disk import DiskError, WriteError
 from hlclip.system.errors import HlclipError
 from tests.films import copy, film
 
-DOG = {"vid": "a", "query": "a dog"}
+
+def asked(
+    annotator: str = "", clip: int | None = 0, rating: int = 0, vid: str = "a", query: str = "a dog"
+) -> Asked:
+    return Asked(vid=vid, query=query, annotator=annotator, clip=clip, rating=rating)
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +48,30 @@ def two(out: Path, videos: Path) -> Iterator[Annotating]:
         yield opened
 
 
-def rate(to: Annotating, name: str, *ratings: int, **of: str) -> None:
+def rate(to: Annotating, name: str, *ratings: int, vid: str = "a", query: str = "a dog") -> None:
     for clip, rating in enumerate(ratings):
-        to.rate(Asked(annotator=name, clip=clip, rating=rating, **(of or DOG)))
+        to.rate(asked(name, clip, rating, vid, query))
 
 
 def test_a_rating_is_on_the_disk_when_it_is_answered(two: Annotating, out: Path) -> None:
-    answer = two.rate(Asked(annotator=" Ann ", clip=2, rating=4, **DOG))
+    answer = two.rate(asked(annotator=" Ann ", clip=2, rating=4))
     assert answer["rated"] == {"2": 4}
     assert (out.parent / "train.ratings.csv").read_text() == (
         "video,query,clip,annotator,rating\na,a dog,2,Ann,4\n"
     )
     assert not out.exists()  # nobody has rated all clips
-    two.rate(Asked(annotator="Ann", clip=2, rating=1, **DOG))
-    assert two.look(Asked(annotator="Ann", **DOG))["rated"] == {"2": 1}
+    two.rate(asked(annotator="Ann", clip=2, rating=1))
+    assert two.look(asked(annotator="Ann"))["rated"] == {"2": 1}
 
 
 def test_a_query_becomes_a_row_when_enough_people_have_rated_each_clip(
     two: Annotating, out: Path
 ) -> None:
-    two.ask(Asked(vid="b.c", query="a cat"))
+    two.ask(asked(vid="b.c", query="a cat"))
     rate(two, "Ben", 0, 3, 4)
     rate(two, "Ann", 0, 2)
     assert not out.exists()
-    answer = two.rate(Asked(annotator="Ann", clip=None, rating=0, **DOG))  # the rest
+    answer = two.rate(asked(annotator="Ann", clip=None, rating=0))  # the rest
     assert answer["finished"] == ["Ben", "Ann"]
     assert (answer["rows"], answer["total"]) == (1, 2)
     (row,) = read_annotations(out)
@@ -93,11 +98,11 @@ def test_it_goes_on_where_it_ended(out: Path, videos: Path) -> None:
     with annotating(out, [videos], annotators=1) as first:
         rate(first, "Ann", 1, 2, 3)
         rate(first, "Ben", 4, vid="b.c", query="a cat")
-        first.ask(Asked(vid="b.c", query="nobody rated this"))
-        seen = [first.look(Asked(annotator="Ben", vid="b.c", query=q)) for q in ("a cat", "x")]
+        first.ask(asked(vid="b.c", query="nobody rated this"))
+        seen = [first.look(asked(annotator="Ben", vid="b.c", query=q)) for q in ("a cat", "x")]
     rows = out.read_bytes()
     with annotating(out, [videos], annotators=1) as second:
-        again = [second.look(Asked(annotator="Ben", vid="b.c", query=q)) for q in ("a cat", "x")]
+        again = [second.look(asked(annotator="Ben", vid="b.c", query=q)) for q in ("a cat", "x")]
     assert again == seen
     assert again[0]["rated"] == {"0": 4}
     assert again[0]["queries"] == [["a cat", 1], ["nobody rated this", 0]]
@@ -117,6 +122,7 @@ def test_annotators_at_the_same_time_lose_nothing(two: Annotating, out: Path) ->
         start.wait()
         for query in ("a dog", "a cat"):
             rate(two, name, 1, 2, vid="a", query=query)
+            two.look(asked(name))
 
     threads = [threading.Thread(target=all_clips, args=(name,)) for name in names]
     for thread in threads:
@@ -138,7 +144,7 @@ def test_what_cannot_be_saved_is_not_kept(
     with pytest.raises(WriteError, match="No space left"):
         rate(two, "Ann", 4)
     monkeypatch.undo()
-    assert two.look(Asked(annotator="Ann", **DOG))["rated"] == {"0": 1}
+    assert two.look(asked(annotator="Ann"))["rated"] == {"0": 1}
     assert out.with_suffix(".ratings.csv").read_bytes() == before
 
 
@@ -159,6 +165,7 @@ with annotating(Path(sys.argv[1]), [Path(sys.argv[2])], annotators=1) as to:
 
 def test_a_kill_loses_no_rating_that_was_answered(out: Path, videos: Path) -> None:
     command = [sys.executable, "-c", RATING_ON, str(out), str(videos)]
+    answered = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in itertools.islice(process.stdout, 10):
@@ -166,23 +173,28 @@ def test_a_kill_loses_no_rating_that_was_answered(out: Path, videos: Path) -> No
         process.kill()
     with annotating(out, [videos], annotators=1) as opened:  # the lock of the killed is no lock
         rated = sum(
-            len(opened.look(Asked(vid="a", query=query, annotator="Ann"))["rated"])
-            for query, _ in opened.look(Asked(vid="a"))["queries"]
+            len(opened.look(asked(vid="a", query=query, annotator="Ann"))["rated"])
+            for query, _ in opened.look(asked(vid="a"))["queries"]
         )
         assert rated >= answered
         assert len(read_annotations(out)) == rated // 3
 
 
 def test_what_is_refused(two: Annotating, out: Path, videos: Path, tmp_path: Path) -> None:
-    for asked, message in (
-        (Asked(annotator="Ann", clip=3, **DOG), "Got clip 3, expected 0 to 2"),
-        (Asked(annotator=" ", clip=0, **DOG), "Type your name first"),
-        (Asked(annotator="Ann", clip=0, vid="a", query=" "), "Type a query first"),
-        (Asked(annotator="Ann", clip=0, vid="../a", query="a dog"), "No video '../a'"),
+    for wrong, message in (
+        (asked(annotator="Ann", clip=3), "Got clip 3, expected 0 to 2"),
+        (asked(annotator=" ", clip=0), "Type your name first"),
+        (asked(annotator="Ann", clip=0, vid="a", query=" "), "Type a query first"),
+        (asked(annotator="Ann", clip=0, vid="../a", query="a dog"), "No video '../a'"),
     ):
         with pytest.raises(HlclipError, match=message):
-            two.rate(asked)
-    assert not out.parent.exists() or not [*out.parent.glob("*.csv")]
+            two.rate(wrong)
+    with pytest.raises(HlclipError, match="No video 'z'"):
+        two.look(asked(vid="z"))
+    for wrong in ({"rating": 5}, {"clip": -1}, {"clip": "0"}, {"query": "a\nb"}, {"more": 1}):
+        with pytest.raises(ValidationError):
+            Asked.model_validate({"vid": "a", "query": "a dog", "annotator": "Ann", **wrong})
+    assert not [*out.parent.glob("*.csv")]
     with (
         pytest.raises(DiskError, match="is being written"),
         annotating(out, [videos], annotators=2),
@@ -212,6 +224,6 @@ def test_what_is_refused(two: Annotating, out: Path, videos: Path, tmp_path: Pat
 
 
 def test_pictures_are_those_of_the_clips(two: Annotating) -> None:
-    pictures = two.pictures(Asked(vid="a"))["pictures"]
+    pictures = two.pictures(asked(vid="a"))["pictures"]
     assert len(set(pictures)) == len(pictures) == 3
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in pictures)
