@@ -33,8 +33,8 @@ APPEARANCE: dict[str, Any] = {
 
 _WAITING = "Curves and moments appear here."
 _FOUND = (
-    "Click a moment or the chart to play the video there. Scores are cosines: they compare moments "
-    "of one query; a score alone means nothing."
+    "Click a moment to play it, or the chart to play from there. Scores are cosines: they compare "
+    "moments of one query; a score alone means nothing."
 )
 _RATED = (
     " *3.1 of 4* is the rating that people are expected to give, on videos like those on which the "
