@@ -60,7 +60,7 @@ def demo(
     \b
     Examples:
       hlclip demo                                        the checkpoint of the run in this folder
-      hlclip demo --model local-dir:sample/model         zero-shot, the bundled sample's model
+      hlclip demo --checkpoint other/outputs/train.safetensors
       hlclip demo --model ViT-B-32-quickgelu --pretrained openai
       hlclip demo --host 0.0.0.0 --max-mb 200 --max-minutes 10
       hlclip demo --annotations mine/annotations/train.jsonl --annotators 1

@@ -27,12 +27,15 @@ _PICTURE_HEIGHT = 96
 
 def answer_html(curve: Curve, moments: Sequence[Moment], window: int) -> str:
     """The chart and the moments of a query; a click on either plays the video there."""
+    if not moments:
+        cards = "Nothing found: no clip is expected to be rated 1 of 4 or better."
+        return f'{_chart(curve, moments, window)}<p class="moments">{cards}</p>'
     cards = "".join(
-        f'<button data-second="{moment.start_seconds}">{picture}<b>{rank}</b>'
+        f'<button data-second="{moment.start_seconds}"{_doubt(moment)}>{picture}<b>{rank}</b>'
         f"<span>{clock(moment.start_seconds)} - {clock(moment.end_seconds)}</span>"
         f"<small>{' · '.join(filter(None, (f'{moment.score:.4f}', moment.worth)))}</small></button>"
         for rank, (moment, picture) in enumerate(
-            zip(moments, _pictures(curve, tuple(moments)), strict=True), 1
+            zip(moments, _pictures(curve, tuple(moments), window), strict=True), 1
         )
     )
     return f'{_chart(curve, moments, window)}<div class="moments">{cards}</div>'
@@ -54,10 +57,10 @@ def files_html(answers: Sequence[Answer], window: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _pictures(curve: Curve, moments: tuple[Moment, ...]) -> list[str]:
+def _pictures(curve: Curve, moments: tuple[Moment, ...], window: int) -> list[str]:
     """An image of each moment; an empty one where the upload is gone, or cannot be decoded."""
     try:
-        drawn = moment_pictures(curve, moments, height=_PICTURE_HEIGHT)
+        drawn = moment_pictures(curve, moments, window=window, height=_PICTURE_HEIGHT)
     except VideoError:
         return ["<i></i>" for _ in moments]
     return [f'<img alt="" src="{data_url(picture)}">' for picture in drawn]
@@ -85,7 +88,8 @@ def _chart(curve: Curve, moments: Sequence[Moment], window: int) -> str:
     )
     spans = [(float(x(m.start_seconds)), float(x(m.end_seconds))) for m in moments]
     shades = "".join(
-        f'<rect x="{start}" width="{end - start:.3f}" height="100"/>' for start, end in spans
+        f'<rect x="{start}" width="{end - start:.3f}" height="100"{_doubt(moment)}/>'
+        for (start, end), moment in zip(spans, moments, strict=True)
     )
     numbers = _labels(
         "number", "left", (((s + e) / 2, str(n)) for n, (s, e) in enumerate(spans, 1))
@@ -94,12 +98,16 @@ def _chart(curve: Curve, moments: Sequence[Moment], window: int) -> str:
     beside = _labels("value", "top", ((float(y(at)), label) for at, label in value.ticks.items()))
     legend = "clip" + (f" <b>&#9473;</b> mean of {window} clips" if window > 1 else "")
     return f"""<figure class="chart">
-<figcaption>cosine with the query <span><i>&#9473;</i> {legend}</span></figcaption>
+<figcaption>{curve.measure} <span><i>&#9473;</i> {legend}</span></figcaption>
 <div data-seconds="{curve.duration}" role="img"
-  aria-label="Cosine of each clip with {html.escape(curve.query)}; a click plays the video there">
+  aria-label="Scores of the clips for {html.escape(curve.query)}; a click plays the video there">
 <svg viewBox="0 0 100 100" preserveAspectRatio="none">{shades}
 <polyline class="clips" points="{steps}"/>{f'<polyline points="{line}"/>' if window > 1 else ""}
 </svg>{numbers}{below}{beside}</div></figure>"""
+
+
+def _doubt(moment: Moment) -> str:
+    return ' class="doubt"' if moment.doubtful else ""
 
 
 def _share(scale: Scale, number: float) -> float:

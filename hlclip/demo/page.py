@@ -15,7 +15,7 @@ from hlclip.demo.annotate_tab import annotate_tab, template
 from hlclip.demo.answer import answer_html, files_html
 from hlclip.demo.ratings import Annotating
 from hlclip.evaluation import RULES, Rule
-from hlclip.highlights import WINDOW, Answer, Curve, Moment, best_moments
+from hlclip.highlights import MIN_RATING, WINDOW, Answer, Curve, Moment, best_moments
 from hlclip.system import HlclipError
 
 _DELETE_CACHE = (360, 3600)
@@ -124,15 +124,12 @@ def _find_tab(
             # Not in the queue, which may be full when an answer is to be shown.
             @gr.render(inputs=[state, top, window, rule], queue=False, show_progress="hidden")
             def show(curves: list[Curve], top: int, window: int, rule: Rule) -> None:
-                answers = [
-                    Answer(
-                        number,
-                        curve.video.stem,
-                        curve,
-                        best_moments(curve, top=top, window=window, rule=rule),
-                    )
-                    for number, curve in enumerate(curves, 1)
-                ]
+                answers: list[Answer] = []
+                for number, curve in enumerate(curves, 1):
+                    ranked = best_moments(curve, top=top, window=window, rule=rule, min_rating=0)
+                    found = [moment for moment in ranked if moment.reaches(None, MIN_RATING)]
+                    left = ranked[len(found) :]
+                    answers.append(Answer(number, curve.video.stem, curve, found, left_out=left))
                 for answer in answers:
                     with gr.Accordion(answer.curve.query):
                         gr.HTML(
@@ -167,6 +164,8 @@ def _downloads(
 ) -> None:
     """Buttons for the files of `hlclip highlight`, and for a film that is made when it is asked."""
     moments = [moment for answer in answers for moment in answer.moments]
+    # As of `hlclip highlight --cut`.
+    moments = [moment for moment in moments if moment.score >= 0] or moments
 
     def make() -> Iterator[str]:
         with _in_words():
@@ -179,7 +178,7 @@ def _downloads(
     with gr.Row(elem_classes="downloads"):
         gr.HTML(files_html(answers, window), apply_default_css=False, scale=0, min_width=220)
         made = gr.DownloadButton("Film", visible="hidden", elem_id="made")
-        button = gr.Button("Film of the moments", elem_id="make", scale=0)
+        button = gr.Button("Film of the moments", elem_id="make", scale=0, visible=bool(moments))
         button.click(make, None, made, show_progress_on=button, api_visibility="private").success(
             None, js=_DOWNLOAD
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from hlclip.highlights.moments import Curve, Moment
+from hlclip.highlights.moments import Curve, Moment, best_clip
 from hlclip.video import (
     FFmpegProcess,
     Filters,
@@ -108,13 +108,15 @@ def _from_the_beginning(
     raise VideoError(f"it has no clip {max(wanted)}")
 
 
-def moment_pictures(curve: Curve, moments: Sequence[Moment], *, height: int) -> list[Image.Image]:
+def moment_pictures(
+    curve: Curve, moments: Sequence[Moment], *, window: int, height: int
+) -> list[Image.Image]:
     """The picture of the best clip of each moment.
 
     Raises:
         VideoError: see `pictures`.
     """
-    clips = [max(moment.clips, key=lambda clip: curve.saliency[clip]) for moment in moments]
+    clips = [best_clip(curve, moment, window) for moment in moments]
     return pictures(curve.video, clips, clip_seconds=curve.clip_seconds, height=height)
 
 

@@ -221,7 +221,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except OSError as error:
         raise ParamsError(
             f"{path}: cannot be read ({error.strerror})",
-            "run this in the folder that holds it, or name the file",
+            "run this in the folder that holds it (`hlclip init FOLDER` makes such a project), or "
+            "name the file",
         ) from error
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.

@@ -34,6 +34,7 @@ from hlclip.model import (
     EncoderError,
     Tail,
     build_tail,
+    encoder_header,
     load_encoder,
     load_tail,
     save_tail,
@@ -73,10 +74,10 @@ def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator)
         for name, tensor in build_tail(encoder).train_only(2, "all").trained().items()
     }
+    header = encoder_header(encoder, None)
     facts = {
-        "model": model,
-        "pretrained": "none",
-        "weights": encoder.fingerprint(),
+        **{name: header[name] for name in ("model", "pretrained", "weights")},
+        "given": {"model": model},
         "cached_blocks": 2,
         "dtype": "float16",
         "clip_seconds": 2.0,
@@ -373,7 +374,7 @@ def test_a_video_replaced_while_the_model_loads_is_refused(
     path = copy(video, tmp_path / "v.mp4")
     other = film(tmp_path / "other.mp4", "-vf", "negate", seconds=62)
     expected = matrix(load_scorer(model=model, store=tmp_path / "reference"), video)
-    loaded = load_feature_extractor(None, model, None, device="cpu", dtype=None)
+    loaded = load_feature_extractor(None, [(model, None)], device="cpu", dtype=None)
 
     def load() -> FeatureExtractor:
         copy(other, path)
@@ -566,6 +567,7 @@ def test_the_examples_in_the_docstrings_run(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HLCLIP_STORE", "store")
     film(tmp_path / "holiday.mp4", seconds=24)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())
