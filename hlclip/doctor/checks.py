@@ -138,6 +138,7 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
             rows[split] = read_annotations(path, data.clip_seconds)
             identified = identify_release(path)
         except OSError as error:
+            remedy += "; a split that the data set lacks is null in data.annotations"
             yield Finding(about, "problem", f"{path}: {error.strerror}", remedy)
             continue
         except AnnotationError as error:

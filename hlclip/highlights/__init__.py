@@ -40,5 +40,6 @@ from hlclip.highlights.output import (
     clip_suffix,
     name_videos,
 )
+from hlclip.highlights.pictures import clip_pictures, data_url, moment_pictures
 from hlclip.highlights.scorer import Scorer, check_query, load_scorer
 from hlclip.highlights.shorts import shortened, within
