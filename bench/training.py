@@ -96,7 +96,7 @@ class Step:
         self.tail = tail
         self.optimizer = torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad])
         preset = load_params(ROOT / "presets/qvhighlights.yaml").train
-        self.frames = micro_batch_frames(preset.micro_batch, CPU)
+        self.frames = micro_batch_frames(preset.micro_batch, CPU, 1)
 
     def __call__(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
