@@ -75,6 +75,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
     if device.type == "cpu":
         yield
         return
+    set_up_cuda()
     memory: Any = torch.utils.deterministic
     before = (
         torch.are_deterministic_algorithms_enabled(),

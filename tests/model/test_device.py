@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ BOUND = 1e-5
 @pytest.fixture
 def as_torch_has_them() -> Iterator[None]:
     """The settings of CUDA before hlclip makes its own; two are changed, as a user may have."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
     matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = True
     cudnn.deterministic = False
@@ -34,7 +36,7 @@ def test_a_device_of_cuda_computes_float32_as_float32(monkeypatch: pytest.Monkey
     monkeypatch.setenv(variable, "")
     monkeypatch.delenv(variable)
 
-    def settings() -> tuple[bool, bool, bool, bool, str | None]:
+    def settings() -> tuple[object, ...]:
         cudnn = torch.backends.cudnn
         tf32 = torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32
         return *tf32, cudnn.benchmark, cudnn.deterministic, os.environ.get(variable)
@@ -109,11 +111,13 @@ def test_tokens_of_a_gpu_are_those_of_the_cpu(encoder: Encoder, dtype: str) -> N
 def test_backward_passes_are_deterministic_on_cuda_alone() -> None:
     """The flags of torch, which need no GPU to be read."""
 
+    memory: Any = torch.utils.deterministic
+
     def flags() -> tuple[bool, bool, bool]:
         return (
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),
-            torch.utils.deterministic.fill_uninitialized_memory,
+            memory.fill_uninitialized_memory,
         )
 
     before = flags()
