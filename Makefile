@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-unpinned check audit leaks docs bench format constraints dist clean
+.PHONY: demo test test-slow test-gpu test-unpinned check audit leaks docs bench format constraints dist clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -20,6 +20,11 @@ test: $(INSTALLED)  ## run all tests
 test-slow: $(INSTALLED)  ## kill stages and dvc some sixty times, fill disks; takes about a quarter of an hour
 	HLCLIP_KILLS=60 OMP_NUM_THREADS=1 python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_together.py \
 	    tests/e2e/test_full_disk.py tests/e2e/test_no_permission.py tests/maintenance/test_references.py
+
+test-gpu: $(INSTALLED)  ## on a machine with a GPU: what needs CUDA, then figures for docs/performance.md
+	mkdir -p bench/results
+	python -m pytest -m gpu -rs tests/model tests/training tests/highlights; \
+	    failed=$$?; python -m bench.gpu --out bench/results/gpu.md && exit $$failed
 
 test-unpinned: unpinned-newest unpinned-lowest  ## both ends of the ranges in pyproject.toml; half an hour
 

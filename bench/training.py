@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Step:
         self.tail = tail
         self.optimizer = torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad])
         preset = load_params(ROOT / "presets/qvhighlights.yaml").train
-        self.frames = micro_batch_frames(preset.micro_batch, CPU)
+        self.frames = micro_batch_frames(preset.micro_batch, CPU, 1)
 
     def __call__(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,6 +119,7 @@ class Cached:
         encoder: gives the shapes.
         videos: how many are in the store.
         queries: rows of the split, which name the videos by turns; one each by default.
+        frames: of a video.
         device: see `CachedQueries`.
     """
 
@@ -128,12 +130,13 @@ class Cached:
         *,
         videos: int,
         queries: int | None = None,
+        frames: int = FRAMES,
         device: torch.device | None = None,
     ) -> None:
         random = np.random.default_rng(0)
         image_header = {"tower": "image", "dtype": "float16"}
         text_header = {"tower": "text", "dtype": "float16"}
-        shape = (FRAMES, *encoder.image_shape)
+        shape = (frames, *encoder.image_shape)
         self.store = folder / "store"
         images = Store(self.store, "images", image_header)
         items: dict[str, Item] = {}
@@ -144,7 +147,10 @@ class Cached:
 
             vid = f"v{number}"
             items[vid] = images.get_or_make(content_key(image_header, vid), tokens)
-        words = encoder.text_tokens(QUERY).numpy().astype(np.float16)
+        if encoder.tokenizer is None:
+            words = random.standard_normal(encoder.text.shape, np.float32).astype(np.float16)
+        else:
+            words = encoder.text_tokens(QUERY).numpy().astype(np.float16)
         text = Store(self.store, "texts", text_header).get_or_make(
             content_key(text_header, QUERY), lambda: words
         )
@@ -154,7 +160,7 @@ class Cached:
                     "qid": number,
                     "vid": f"v{number % videos}",
                     "query": QUERY,
-                    "duration": 2 * FRAMES,
+                    "duration": 2 * frames,
                     "relevant_clip_ids": [1, 2],
                     "saliency_scores": [[4, 3, 2], [1, 0, 4]],
                 }
@@ -164,7 +170,8 @@ class Cached:
         found = {vid: Video(f"{vid}.mp4", vid, VideoInfo(150.0, 64, 64, "h264")) for vid in items}
         self.items = items
         self.images = images
-        self.queries = CachedQueries(
+        self.split = partial(
+            CachedQueries,
             Index(2.0, {"train": rows}, found, {}),
             "train",
             Manifest(dict(image_header), items, {}),
@@ -173,6 +180,7 @@ class Cached:
             target=load_params(ROOT / "params.yaml").train.target,
             device=device,
         )
+        self.queries = self.split()
 
 
 def naive_step(encoder: Encoder, blocks: int, images: Tensor, ids: Tensor, batch: Batch):

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 
-from bench import ablation, epoch, generic, scale
+from bench import ablation, generic, gpu, scale
 from bench.__main__ import markdown
 from bench.pages import replace_table
 from bench.pairs import Measured, Pair, measure
@@ -142,16 +143,49 @@ def cached(encoder, images: torch.Tensor) -> Batch:
     )
 
 
-def test_an_epoch_and_what_the_device_can_do(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The benchmark for a GPU, on the CPU with a small model: its figures mean nothing."""
+def test_the_benchmark_of_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU with a small model: every line but those of CUDA; its figures mean nothing."""
     name = save_model(tmp_path / "model", tiny_config())
-    epoch.main(queries=16, videos=4, epochs=1, device="cpu", model=name, folder=tmp_path)
-    shown = capsys.readouterr().out
-    assert "16 x 75, 8" in shown
-    share = re.search(r"share of the limit \(goal 40%\) +\| (\d+)%", shown)
-    assert share is not None
-    assert 0 <= int(share[1]) <= 100
-    assert re.search(r"TFLOP/s, of peak +\| [\d.e-]+ of [\d.e-]+ \(", shown)
+    page = tmp_path / "gpu.md"
+    written = []
+    add = gpu.Report.add
+
+    def note(report: gpu.Report, title: str, cells: dict[str, str]) -> None:
+        add(report, title, cells)
+        written.append(page.read_text().count("\n| "))
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(gpu.Report, "add", note)
+    monkeypatch.setattr("bench.gpu_model.naive_step", full)
+    gpu.main(page, [name], device="cpu", quick=True)
+    assert len(written) == 4 + 13
+    assert written == sorted(set(written))  # the file grows with each measurement
+    text = page.read_text()
+    assert "A quick run: its figures mean nothing." in text
+    for line in (
+        r"\| float32 +\| [\d.e+-]+ TFLOP/s",
+        r"\| from host +\| [\d.e+-]+ GB/s",
+        r"\| 2 +\| pinned +\| disk +\| [\d,.]+ +\| (arithmetic|memory|copies[a-z ]*) +\| \d+%",
+        r"\| 1 +\| out of memory",
+        r"\| GPU hours +\|",
+    ):
+        assert re.search(line, text), line
+    assert "not measured:" not in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_benchmark_of_a_gpu_needs_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        gpu.main(tmp_path / "gpu.md")
+    assert caught.value.exit_code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("device 'cuda' cannot be used (")
+    assert error.endswith("or --device cpu --quick\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_row_of_the_ablation_is_a_valid_run() -> None:

@@ -38,6 +38,7 @@ from hlclip.model import (
     load_encoder,
     load_tail,
     pick_device,
+    stored_array,
     stored_tokens,
     text_header,
     within_memory,
@@ -94,7 +95,7 @@ class FeatureExtractor:
             for tokens in parts:
                 for batch in stored_tokens(tokens, str(images.header["dtype"])).split(BATCH):
                     with torch.inference_mode():
-                        features.append(self.tail.image(batch.to(self.device).float()).cpu())
+                        features.append(self.tail.image(batch.to(self.device).float()))
         return _unit_length(torch.cat(features), file.path.name)
 
     @within_memory()
@@ -258,9 +259,10 @@ def token_parts(
     ):
 
         def encode(pictures: NDArray[np.uint8]) -> NDArray[Any]:
-            tokens = encoder.image_tokens(pictures, batch=BATCH)
+            dtype = str(images.header["dtype"])
+            tokens = encoder.image_tokens(pictures, batch=BATCH, dtype=dtype, name=file.path.name)
             bar.update(len(pictures))
-            return cast_tokens(tokens, str(images.header["dtype"]), file.path.name)
+            return stored_array(tokens)
 
         def encode_all() -> NDArray[Any]:
             with file.unchanged():

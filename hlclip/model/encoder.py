@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hlclip.formats import Header
+from hlclip.model.precision import check_range
 from hlclip.model.tower_tail import causal_mask
 from hlclip.model.towers import image_tower, text_pooling, text_tower
 from hlclip.model.weight_files import SUFFIXES, EncoderError
@@ -145,24 +146,41 @@ class Encoder:
         return digest.hexdigest()
 
     @torch.inference_mode()
-    def image_tokens(self, frames: NDArray[np.uint8], *, batch: int) -> Tensor:
+    def image_tokens(
+        self,
+        frames: NDArray[np.uint8],
+        *,
+        batch: int,
+        dtype: str = "float32",
+        name: str = "frames",
+    ) -> Tensor:
         """Tokens entering the image tower's first cached block.
+
+        A GPU rounds them, and copies them back while it computes the next batch.
 
         Args:
             frames: uint8 [frames, height, width, RGB], 0..255, already resized.
             batch: frames per forward pass.
+            dtype: of the result: `float16`, `bfloat16` or `float32`.
+            name: the video, for the error.
 
         Returns:
-            float32 [frames, tokens, width], on the CPU.
+            [frames, tokens, width] in `dtype`, on the CPU.
+
+        Raises:
+            EncoderError: a value does not fit into `dtype`, or is no finite number to begin with.
         """
         visual, prefix = self.image.module, self.image.prefix
         device = next(visual.parameters()).device
+        pinned = device.type == "cuda"  # only from and to such memory a GPU copies by itself
+        largest = torch.zeros((), device=device)
         mean = torch.tensor(self.preprocess.mean, device=device).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std, device=device).view(3, 1, 1)
         last = len(self.image.parts.blocks) - self.cached_blocks - 1  # block of the trunk
         parts = []
         for start in range(0, len(frames), batch):
-            pixels = torch.tensor(frames[start : start + batch], device=device)
+            pixels = torch.tensor(frames[start : start + batch], pin_memory=pinned)
+            pixels = pixels.to(device, non_blocking=True)
             images = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
             after = visual.forward_intermediates(
                 images,
@@ -174,7 +192,10 @@ class Encoder:
             )
             patches = after["image_intermediates"]
             tokens = [*after["image_intermediates_prefix"], *patches] if prefix else patches
-            parts.append(torch.cat(tokens, dim=1).cpu())
+            joined = torch.cat(tokens, dim=1)
+            largest = torch.maximum(largest, joined.abs().max())
+            parts.append(joined.to(getattr(torch, dtype)).to("cpu", non_blocking=True))
+        check_range(largest, dtype, name)  # waits for the GPU, and so for all copies
         return torch.cat(parts)
 
     @torch.inference_mode()

@@ -1,10 +1,7 @@
 """Load an open_clip model as an `Encoder`, with its weights or with random ones, on a device."""
 
 import logging
-import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +22,8 @@ from hlclip.model.weight_files import (
     short_reason,
 )
 from hlclip.model.weights import check_builtin, find_weights, hub_config, openai_models
-from hlclip.system import HlclipError
 
 log = logging.getLogger(__name__)
-
-
-class DeviceError(HlclipError):
-    """The requested device is not on this machine, or has too little memory."""
 
 
 def load_encoder(
@@ -123,53 +115,6 @@ def empty_encoder(model: str, pretrained: str | None, *, cached_blocks: int) -> 
     with torch.device("meta"):
         built = _build(local, model, preprocessing, "meta")
     return Encoder(built, None, name=model, cached_blocks=cached_blocks, config=config)
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device of `cpu`, `cuda`, `cuda:N` or `mps` (Apple); `auto` is CUDA, else the CPU.
-
-    Raises:
-        DeviceError: not a device, or not on this machine.
-    """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
-        raise DeviceError(f"device {name!r} is unknown, expected auto, cpu, cuda, cuda:N or mps")
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
-        count = torch.cuda.device_count()
-        there = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{n}" for n in range(count))]
-        there += ["mps"] if torch.backends.mps.is_available() else []
-        raise DeviceError(reason, f"this machine has {', '.join(there)}") from error
-    return device
-
-
-@contextmanager
-def within_memory(key: str | None = None, value: int = 1) -> Iterator[None]:
-    """Turn a lack of memory, a GPU's or the host's, into an error that names what to lower.
-
-    Args:
-        key: the parameter that decides how much memory is taken; None where there is none.
-        value: its value now. The error advises half of it, unless it is 1.
-
-    Raises:
-        DeviceError: what was run inside got no memory.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not NO_MEMORY.search(str(error)):
-            raise
-        remedy, lower = "free memory on the device or use another one", {}
-        if key is not None and value > 1:
-            remedy, lower = f"{remedy}, or lower", {key: value // 2}
-        raise DeviceError(
-            f"not enough memory: {short_reason(error)}", remedy, settings=lower
-        ) from error
 
 
 def check_activation(model: str, pretrained: str) -> None:

@@ -28,21 +28,31 @@ def cast_tokens(tokens: Tensor, dtype: str, name: str) -> NDArray[Any]:
     Raises:
         EncoderError: a value does not fit into `dtype`, or is no finite number to begin with.
     """
-    cast = tokens.to(getattr(torch, dtype))
-    if not cast.isfinite().all():
-        if not tokens.isfinite().all():
-            raise EncoderError(
-                f"{name}: the trunk computes tokens that are not finite numbers",
-                "its weights may come from a training that diverged: give other weights",
-            )
-        wider = "bfloat16" if dtype == "float16" else "float32"
-        largest = tokens.abs().max().item()
+    check_range(tokens.abs().max(), dtype, name)
+    return stored_array(tokens.to(getattr(torch, dtype)))
+
+
+def check_range(largest: Tensor, dtype: str, name: str) -> None:
+    """Refuse tokens that `dtype` cannot hold; waits for a GPU.
+
+    Args:
+        largest: float32 [], the largest absolute value, or NaN if one of them is NaN.
+        dtype, name: as in `cast_tokens`, which raises the same.
+    """
+    cast = largest.to(getattr(torch, dtype))
+    if cast.isfinite():  # rounding never falls, so all others fit too
+        return
+    if not largest.isfinite():
         raise EncoderError(
-            f"{name}: tokens of up to {largest:,.0f} do not fit into {dtype}, which ends at "
-            f"{torch.finfo(cast.dtype).max:,.0f}",
-            settings={"encoder.dtype": wider},
+            f"{name}: the trunk computes tokens that are not finite numbers",
+            "its weights may come from a training that diverged: give other weights",
         )
-    return stored_array(cast)
+    wider = "bfloat16" if dtype == "float16" else "float32"
+    raise EncoderError(
+        f"{name}: tokens of up to {largest.item():,.0f} do not fit into {dtype}, which ends at "
+        f"{torch.finfo(cast.dtype).max:,.0f}",
+        settings={"encoder.dtype": wider},
+    )
 
 
 def stored_array(tokens: Tensor) -> NDArray[Any]:

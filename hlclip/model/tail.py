@@ -232,9 +232,3 @@ def load_tail(path: Path, tail: Tail, *, weights: str) -> None:
                     settings={"encoder.cached_blocks": facts["cached_blocks"]},
                 )
             parameters[name].copy_(torch.from_numpy(array))
-
-
-def autocast(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
-    """Autocast context of the tail; `auto` is bf16 on CUDA and fp32 elsewhere."""
-    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)

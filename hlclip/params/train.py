@@ -75,8 +75,9 @@ class TrainParams(Section):
     micro_batch: Frames
     """Frames per forward and backward pass; gradients of a step are summed. 0 is all frames of the
     step. Speed and memory only, up to rounding. `auto` is 25 on a CPU, where ViT-B/32 then fits
-    into the caches, and 0 on CUDA. Losses but `mse`, and a temporal head, take whole videos: as
-    many as fit, at least one."""
+    into the caches. On CUDA it is as many frames as have 32,768 tokens: 655 of ViT-B/32, 127 of
+    ViT-L/14. Losses but `mse`, and a temporal head, take whole videos: as many as fit, at least
+    one. If memory runs out, the number is halved once."""
     select: Literal["best", "last"]
     """Chosen epoch: best VeryGood mAP on val (the earliest of equals), or the last."""
     select_on: Literal["unpooled", "pooled"]
@@ -91,8 +92,8 @@ class TrainParams(Section):
     seed: Annotated[int, Field(ge=0)]
     """Seed of the batch order and of a temporal head's initial weights."""
     precision: Literal["auto", "fp32", "bf16"]
-    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
-    computed in float32."""
+    """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. The trunk and all
+    scores are computed in float32. fp32 and float32 are IEEE float32 on CUDA too, never TF32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$")]
     """`auto` (CUDA if available), `cpu`, `cuda`, `cuda:N` or `mps` (Apple): the device of the
     stages activations, train and score."""

@@ -17,6 +17,7 @@ from hlclip.model import (
     image_header,
     load_encoder,
     pick_device,
+    stored_array,
     text_header,
     within_memory,
 )
@@ -97,10 +98,12 @@ class Encoding:
         """
 
         def encode(vid: str) -> NDArray[np.generic]:
-            frames = pixels(vid)
-            with computing, within_memory("encoder.batch", self._params.batch):
-                tokens = self._encoder.image_tokens(frames, batch=self._params.batch)
-            return cast_tokens(tokens, self._params.dtype, vid)
+            frames, batch = pixels(vid), self._params.batch
+            with computing, within_memory("encoder.batch", batch):
+                tokens = self._encoder.image_tokens(
+                    frames, batch=batch, dtype=self._params.dtype, name=vid
+                )
+            return stored_array(tokens)
 
         def make(vid: str) -> Item:
             key = content_key(self.images.header, frame_keys[vid])

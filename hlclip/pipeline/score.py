@@ -13,7 +13,7 @@ from hlclip.formats import (
 )
 from hlclip.model import load_tail, pick_device, pretrained_tail, within_memory
 from hlclip.params import EncoderParams, Split, TrainParams
-from hlclip.training import CachedQueries, score_queries
+from hlclip.training import CachedQueries, score_bytes, score_queries
 
 
 @within_memory()
@@ -56,7 +56,12 @@ def score_splits(
 
     scores = {}
     for split in splits:
-        queries = CachedQueries(index, split, images, texts, store=store, target="mean")
+        queries = CachedQueries(
+            index, split, images, texts, store=store, target="mean", device=device
+        )
+        if device.type == "cuda" and len(queries):
+            # Rows may share a video. Each is read once, so the host's memory would gain nothing.
+            queries.keep_near(score_bytes(queries, params.batch), ["device"])
         scores[split] = score_queries(
             tails, queries, device=device, batch=params.batch, progress=split
         )

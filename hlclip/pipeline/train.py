@@ -33,6 +33,7 @@ from hlclip.training import (
     launch,
     score_queries,
     set_up_tail,
+    step_bytes,
     write_history,
 )
 
@@ -132,6 +133,11 @@ def _make_result(
         validate = _validator(val, params, device, ranks) if val else None
         if validate is None and params.select == "best":
             log.warning("val cannot be measured: the last epoch is kept, not the best on val")
+        if device.type == "cuda":
+            reserve = step_bytes(tail, train, params, device=device)
+            train.keep_near(reserve)
+            if val:
+                val.keep_near(reserve)
         log.info("activations of train are kept on %s", train.location)
         resume = result.with_suffix(".pt")
         state = fit_tail(

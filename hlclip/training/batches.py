@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
 from hlclip.model import stored_array
 from hlclip.store import Store
 from hlclip.training.ranks import ALONE, Ranks
-from hlclip.training.token_sources import Location, TokenSource, choose_source
+from hlclip.training.token_sources import DiskSource, Location, TokenSource, nearest_source
 
 Target = Literal["mean", "median", "max", "min"]
 
@@ -42,11 +42,26 @@ class Batch:
     """bool [queries, queries]: whether two rows differ in their video and in their query."""
     first: int = field(default=0, kw_only=True)
     """Index of the first own frame in the batch."""
+    row_frames: list[int] = field(default_factory=list, kw_only=True)
+    """Frames of each query, counted from `image_query` if absent. They stay on the host, which
+    would have to wait for a GPU to count them there."""
+
+    def __post_init__(self) -> None:
+        if not self.row_frames:
+            counts = torch.bincount(self.image_query, minlength=len(self.text_lengths))
+            object.__setattr__(self, "row_frames", counts.tolist())
 
     @property
     def own_query(self) -> Tensor:
         """int64 [own frames]: `image_query` of the frames that `image_tokens` has."""
         return self.image_query[self.first : self.first + len(self.image_tokens)]
+
+    @property
+    def own_row_frames(self) -> list[int]:
+        """Frames of each row that `image_tokens` has."""
+        ends = np.cumsum(self.row_frames)
+        own = (ends > self.first) & (ends <= self.first + len(self.image_tokens))
+        return [n for n, is_own in zip(self.row_frames, own, strict=True) if is_own]
 
     def tensors(self) -> list[Tensor]:
         """All tensors, in the order of the fields."""
@@ -55,7 +70,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; a copy from pinned memory may not have finished yet."""
         copies = (tensor.to(device, non_blocking=True) for tensor in self.tensors())
-        return Batch(*copies, first=self.first)
+        return Batch(*copies, first=self.first, row_frames=self.row_frames)
 
 
 class CachedQueries:
@@ -68,8 +83,8 @@ class CachedQueries:
         texts: manifest of the queries.
         store: folder of the store that holds both.
         target: how the ratings of a clip become one target.
-        device: a GPU whose memory, or the host's memory, keeps tokens between epochs if there is
-            room. Otherwise each batch is read from disk.
+        device: of the batches. For a GPU they are read into page-locked memory, which it copies
+            from by itself. `keep_near` keeps all tokens in memory.
         ranks: those that train together. Each may meet every row, as batches differ by epoch, so
             each keeps all tokens; the host's memory is shared by those of this machine.
     """
@@ -96,22 +111,59 @@ class CachedQueries:
         self._target: Target = target
         self._device = device or torch.device("cpu")
         self._ranks = ranks
+        self._near: tuple[TokenSource, TokenSource] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
-    def _sources(self) -> tuple[TokenSource, TokenSource]:
-        """The sources of image and text tokens; there must be rows."""
-        place: dict[str, Any] = {"device": self._device, "sharers": self._ranks.local_count}
-        text_source = choose_source(self._text_store, self._texts, **place)
-        image_source = choose_source(self._image_store, self._images, **place)
-        return image_source, text_source
+    def _disk(self) -> tuple[DiskSource, DiskSource]:
+        """The sources of image and text tokens on disk; there must be rows."""
+        cuda = self._device.type == "cuda"
+        return (
+            DiskSource(self._image_store, self._images[0], pinned=cuda),
+            DiskSource(self._text_store, self._texts[0], pinned=cuda),
+        )
+
+    def keep_near(
+        self, reserve: int = 0, locations: Sequence[Location] = ("device", "pinned")
+    ) -> None:
+        """Keep all tokens in the memory of the GPU, or else of the host, if there is room.
+
+        They are then read from disk once. On a CPU nothing is done: the system's page cache does
+        the same.
+
+        Args:
+            reserve: bytes of GPU memory that the steps need.
+            locations: the memory that may be used.
+        """
+        if not self.rows:
+            return
+        images, texts = self._disk
+        near = partial(
+            nearest_source,
+            device=self._device,
+            reserve=reserve,
+            locations=locations,
+            sharers=self._ranks.local_count,
+        )
+        # The queries first: they are small, and each batch needs them whole.
+        near_texts = near(texts, self._texts)
+        self._near = near(images, self._images), near_texts
 
     @property
     def location(self) -> Location:
-        """Where image tokens are kept between epochs, chosen by the memory free at first use."""
-        return self._sources[0].location
+        """Where image tokens are kept between epochs."""
+        return self._near[0].location if self._near else "disk"
+
+    def longest_query(self) -> int:
+        """The row whose query has most tokens."""
+        return max(range(len(self)), key=lambda row: self._texts[row].length)
+
+    def most_frames(self, rows: int) -> int:
+        """Frames of a batch of so many rows, at most."""
+        pairs = zip(self.rows, self._images, strict=True)
+        return sum(sorted(min(row.clips, image.length) for row, image in pairs)[-rows:])
 
     def batch(
         self, indices: Sequence[int], pool: Executor | None = None, *, own: slice = slice(None)
@@ -129,7 +181,7 @@ class CachedQueries:
         # A video may be shorter or longer than its annotation.
         frames = [min(row.clips, image.length) for row, image in zip(rows, images, strict=True)]
         lengths = [text.length for text in texts]
-        image_source, text_source = self._sources
+        image_source, text_source = self._near or self._disk
         # Queries are a few kilobytes each: handing them to threads takes longer than reading them.
         text_tokens = text_source.gather(list(zip(texts, lengths, strict=True)))
         return Batch(
@@ -140,6 +192,7 @@ class CachedQueries:
             torch.cat([self._targets(row)[:n] for row, n in zip(rows, frames, strict=True)]),
             _differ(images) & _differ(texts),
             first=sum(frames[: own.start]) if own.start else 0,
+            row_frames=frames,
         )
 
     def _targets(self, row: Annotation) -> Tensor:

@@ -4,11 +4,10 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from hlclip.params import TrainParams
-from hlclip.training.step import TrainError
+from hlclip.training.step import TrainError, to_host
 
 
 class EpochLoss:
@@ -25,7 +24,7 @@ class EpochLoss:
     def __init__(self, epoch: int, params: TrainParams) -> None:
         self._epoch = epoch
         self._params = params
-        self._sent: deque[tuple[Callable[[], float], int]] = deque()
+        self._sent: deque[tuple[Callable[[], Tensor], int]] = deque()
         self._sum = 0.0
         self._frames = 0
         self._steps = 0
@@ -36,7 +35,7 @@ class EpochLoss:
         Raises:
             TrainError: this loss, or on a GPU the one before, is not finite.
         """
-        self._sent.append((_send(loss), frames))
+        self._sent.append((to_host(loss), frames))
         while len(self._sent) > (1 if loss.is_cuda else 0):
             self._read()
 
@@ -56,7 +55,7 @@ class EpochLoss:
 
     def _read(self) -> None:
         read, frames = self._sent.popleft()
-        loss = read()
+        loss = read().item()
         self._steps += 1
         if not math.isfinite(loss):
             raise diverged(
@@ -72,18 +71,3 @@ def diverged(reason: str, params: TrainParams) -> TrainError:
     if params.scale == "learned":
         lower["train.scale_lr"] = f"{params.scale_lr / 10:g}"
     return TrainError(reason, "lower the learning rate", settings=lower)
-
-
-def _send(loss: Tensor) -> Callable[[], float]:
-    """Begin to copy a loss to the host; the result waits for the copy and not for later work."""
-    copy = loss.to("cpu", non_blocking=True)
-    copied = torch.cuda.Event() if loss.is_cuda else None
-    if copied is not None:
-        copied.record(torch.cuda.current_stream(loss.device))
-
-    def read() -> float:
-        if copied is not None:
-            copied.synchronize()
-        return copy.item()
-
-    return read

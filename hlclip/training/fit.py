@@ -16,13 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hlclip.formats import find_not_finite
-from hlclip.model import Tail, autocast, within_memory
+from hlclip.model import Tail, autocast, deterministic, within_memory
 from hlclip.params import TrainParams
 from hlclip.system import HlclipError, naming, write_table, write_whole
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.epoch_loss import EpochLoss, diverged
 from hlclip.training.least_squares import fit_scale
 from hlclip.training.losses import Loss, make_loss
+from hlclip.training.micro_batch import MicroBatch
 from hlclip.training.optimizer import (
     WeightAverage,
     copy_tensors,
@@ -30,7 +31,6 @@ from hlclip.training.optimizer import (
     rate_of_step,
 )
 from hlclip.training.ranks import ALONE, ProcessesError, Ranks
-from hlclip.training.step import accumulate_gradients, micro_batch_frames, piece_sizes
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,6 @@ Validate = Callable[[Tail], tuple[float, float | None]]
 """Headline metric (VeryGood mAP) and HIT@1 of a tail, in percent."""
 
 _DIGEST_BYTES = 16
-
-_FEW_FRAMES = 25
-"""A piece of so few frames takes less memory than the batch that it is a part of."""
 
 
 @dataclass
@@ -154,29 +151,23 @@ def fit_tail(
     total_steps = steps * params.epochs
     state = _begin(tail, queries, params, total_steps, device=device, resume=resume, ranks=ranks)
     loss, optimizer, average = state.loss, state.optimizer, state.average
-    piece = micro_batch_frames(params.micro_batch, device)
-    whole_rows = tail.needs_whole_rows or loss.needs_whole_rows
-    precision = autocast(device, params.precision)
+    pieces = MicroBatch(params, tail, loss, autocast=autocast(device, params.precision))
     weights = [p for group in optimizer.param_groups for p in group["params"]]
 
     first = len(state.history) + 1
     hidden = None if ranks.first else True  # None hides the bar where there is no terminal
-    with tqdm(total=total_steps, initial=steps * (first - 1), unit="step", disable=hidden) as bar:
+    done = steps * (first - 1)
+    with (
+        deterministic(device),
+        tqdm(total=total_steps, initial=done, unit="step", disable=hidden) as bar,
+    ):
         for epoch in range(first, params.epochs + 1):
             bar.set_description(f"epoch {epoch}/{params.epochs}")
             order = epoch_order(len(queries), params.seed, epoch)
             losses, lr = EpochLoss(epoch, params), params.lr
             for batch in load_batches(queries, order, params.batch, device=device, ranks=ranks):
-                optimizer.zero_grad(set_to_none=True)
-                sizes = piece_sizes(batch, piece, whole_rows=whole_rows)
-                largest = max(sizes, default=0)
-                one_row = whole_rows and (
-                    0 < piece < largest or len(sizes) == len(batch.text_lengths)
-                )
-                with within_memory(*_memory_taken(largest, params, one_row=one_row)):
-                    value = accumulate_gradients(
-                        tail, loss, batch, frames=piece, autocast=precision
-                    )
+                value = pieces.gradients(batch)
+                with within_memory(*pieces.memory_taken):
                     value = ranks.add_gradients(weights, value)
                     optimizer.step()
                     average.update()
@@ -260,17 +251,6 @@ def _check_finite(state: TrainingState, params: TrainParams, epoch: int) -> None
     problem = find_not_finite({n: p.detach().cpu().numpy() for n, p in weights.items()})
     if problem:
         raise diverged(f"after epoch {epoch} {problem}", params)
-
-
-def _memory_taken(frames: int, params: TrainParams, *, one_row: bool) -> tuple[str, int]:
-    """The parameter to lower when a piece of so many frames does not fit, and its value.
-
-    Args:
-        one_row: the piece is a row that no `micro_batch` cuts.
-    """
-    if frames > _FEW_FRAMES and not one_row:
-        return "train.micro_batch", frames  # changes no result but for rounding
-    return "train.batch", params.batch
 
 
 def _digest(path: Path, content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from hlclip.model import Tail, within_memory
 from hlclip.params import TrainParams
 from hlclip.training.batches import CachedQueries, load_batches
 from hlclip.training.ranks import ALONE, Ranks
-from hlclip.training.step import TrainError
+from hlclip.training.step import TrainError, batch_cosines
 
 
 @torch.inference_mode()
@@ -35,14 +35,11 @@ def fit_scale(
     order = ranks.own_batches(len(queries), params.batch)
     with within_memory("train.batch", params.batch):
         for batch in load_batches(queries, order, params.batch, device=device):
-            cosines = tail(
-                batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
-            )
+            cosines = batch_cosines(tail, batch)
             pairs = torch.stack([cosines, batch.target]).cpu().double().numpy()  # [2, frames]
             if params.loss == "centred":
-                query = batch.image_query.cpu().numpy()
-                for row in range(len(batch.text_lengths)):
-                    pairs[:, query == row] -= pairs[:, query == row].mean(axis=1, keepdims=True)
+                for row in np.split(pairs, np.cumsum(batch.row_frames)[:-1], axis=1):
+                    row -= row.mean(axis=1, keepdims=True)  # noqa: PLW2901 (a view of the pairs)
             parts.append((pairs.shape[1], pairs.sum(axis=1), pairs @ pairs.T))
     for frames, part_sums, part_products in ranks.gathered(parts):
         count += frames

@@ -1,7 +1,7 @@
 """What a tail computes from batches: the loss and gradients of a training step, and scores."""
 
-from collections.abc import Mapping
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -16,16 +16,13 @@ from hlclip.training.batches import Batch, CachedQueries, load_batches
 from hlclip.training.losses import Loss
 from hlclip.training.ranks import ALONE, Ranks
 
+CUDA_TOKENS = 2**15
+"""Tokens that pass the tail at once on CUDA: enough to use every core of a GPU. All 600 frames of a
+batch of ViT-B/32 are fewer; of ViT-L/14 127 frames are as many."""
+
 
 class TrainError(HlclipError):
     """There is nothing to train on, or training diverged."""
-
-
-def micro_batch_frames(micro_batch: int | Literal["auto"], device: torch.device) -> int:
-    """Frames of a piece in `accumulate_gradients`, from the parameter `train.micro_batch`."""
-    if micro_batch == "auto":
-        return 25 if device.type == "cpu" else 0
-    return micro_batch
 
 
 def accumulate_gradients(
@@ -88,15 +85,47 @@ def piece_sizes(batch: Batch, frames: int, *, whole_rows: bool) -> list[int]:
     if total == 0:
         return []
     if not frames or frames >= total:
-        return [total]  # without counting rows, for which the CPU would wait for a GPU
+        return [total]
     if not whole_rows:
         return [min(frames, total - start) for start in range(0, total, frames)]
     sizes = [0]
-    for row in torch.unique_consecutive(batch.own_query, return_counts=True)[1].tolist():
+    for row in batch.own_row_frames:
         if sizes[-1] and sizes[-1] + row > frames:
             sizes.append(0)
         sizes[-1] += row
     return sizes
+
+
+def batch_cosines(tail: Tail, batch: Batch) -> Tensor:
+    """Cosine of each frame with its query, float32 [frames], as `tail` gives them.
+
+    A GPU computes the frames in pieces, which bounds the memory that a batch needs.
+    """
+    tokens = batch.image_tokens
+    piece = scored_frames(tokens.device, tokens.shape[1]) or len(tokens)
+    images = torch.cat([tail.image_features(part) for part in tokens.split(piece)])
+    texts = tail.text(batch.text_tokens.float(), batch.text_lengths)
+    return tail.cosines(images, texts, batch.image_query)
+
+
+def scored_frames(device: torch.device, frame_tokens: int) -> int:
+    """Frames that are scored at once; 0 is all of a batch."""
+    return max(1, CUDA_TOKENS // frame_tokens) if device.type == "cuda" else 0
+
+
+def to_host(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the host; the result waits for the copy and not for later work."""
+    copy = tensor.to("cpu", non_blocking=True)
+    copied = torch.cuda.Event() if tensor.is_cuda else None
+    if copied is not None:
+        copied.record(torch.cuda.current_stream(tensor.device))
+
+    def read() -> Tensor:
+        if copied is not None:
+            copied.synchronize()
+        return copy
+
+    return read
 
 
 @torch.inference_mode()
@@ -126,28 +155,36 @@ def score_queries(
         DeviceError: too little memory.
     """
     batches: list[dict[str, list[NDArray[np.float32]]]] = []
+    sent: deque[tuple[dict[str, Callable[[], Tensor]], list[int]]] = deque()
     order = ranks.own_batches(len(queries), batch)
     hidden = True if progress is None else None  # None hides the bar where there is no terminal
+
+    def read() -> None:
+        copies, frames = sent.popleft()
+        batches.append({})
+        for name, copied in copies.items():
+            scores = copied()
+            if not (scores.isfinite().all() and scores.any()):  # 0 is 1 / infinity
+                raise TrainError(
+                    f"the scores of {name} are NaN or all 0: its weights overflow",
+                    "train with a lower learning rate (train.lr), or take other weights",
+                )
+            batches[-1][name] = [part.numpy() for part in scores.split(frames)]
+
     with (
         within_memory("train.batch", batch),
         tqdm(total=len(order), desc=progress, unit="query", disable=hidden) as bar,
     ):
         for inputs in load_batches(queries, order, batch, device=device):
-            frames = torch.bincount(inputs.image_query, minlength=len(inputs.text_lengths)).tolist()
-            batches.append({})
-            for name, tail in tails.items():
-                scores = tail(
-                    inputs.image_tokens, inputs.image_query, inputs.text_tokens, inputs.text_lengths
-                ).cpu()
-                if not (scores.isfinite().all() and scores.any()):  # 0 is 1 / infinity
-                    raise TrainError(
-                        f"the scores of {name} are NaN or all 0: its weights overflow",
-                        "train with a lower learning rate (train.lr), or take other weights",
-                    )
-                batches[-1][name] = [part.numpy() for part in scores.split(frames)]
-            bar.update(len(frames))
+            cosines = {name: to_host(batch_cosines(tail, inputs)) for name, tail in tails.items()}
+            sent.append((cosines, inputs.row_frames))
+            while len(sent) > (1 if device.type == "cuda" else 0):  # as in `EpochLoss`
+                read()
+            bar.update(len(inputs.row_frames))
+        while sent:
+            read()
     qids = [row.qid for row in queries.rows]
     batches = ranks.gathered(batches)
-    cosines = {name: [line for part in batches for line in part[name]] for name in tails}
-    by_qid = {name: dict(zip(qids, lines, strict=True)) for name, lines in cosines.items()}
+    lines = {name: [line for part in batches for line in part[name]] for name in tails}
+    by_qid = {name: dict(zip(qids, each, strict=True)) for name, each in lines.items()}
     return pack(queries.every_row, by_qid)

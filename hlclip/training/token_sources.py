@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hlclip.formats import Item
-from hlclip.model import stored_array, stored_tokens
+from hlclip.model import lacks_memory, stored_array, stored_tokens
 from hlclip.store import Store
 from hlclip.system import free_host_bytes
 
@@ -27,8 +27,6 @@ Location = Literal["device", "pinned", "disk"]
 Span = tuple[Item, int]
 """An item, and how many of its first rows are read."""
 
-DEVICE_RESERVE = 8 * 2**30
-"""Bytes of GPU memory left to weights, optimizer and a step's intermediate results."""
 HOST_SHARE = 0.5
 """Largest share of free memory that is page-locked, as it can be neither swapped nor taken back."""
 SLAB = 2**28
@@ -84,14 +82,14 @@ class MemorySource:
         device: device of the batches.
 
     Raises:
-        RuntimeError: torch cannot allocate the memory.
+        RuntimeError, MemoryError: torch cannot allocate the memory, see `lacks_memory`.
     """
 
     def __init__(
         self,
         disk: DiskSource,
         items: Iterable[Item],
-        location: Literal["device", "pinned"],
+        location: Location,
         *,
         device: torch.device,
     ) -> None:
@@ -111,6 +109,8 @@ class MemorySource:
                     pin_memory=location == "pinned" and device.type == "cuda",
                 )
             self._tokens[item.key], slab = slab[: item.length], slab[item.length :]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # another stream may fill the memory now
 
     def gather(self, spans: Sequence[Span], pool: Executor | None = None) -> Tensor:
         """Rows of all spans, one after another, as `DiskSource.gather`; on `device`."""
@@ -130,38 +130,49 @@ class MemorySource:
 TokenSource = DiskSource | MemorySource
 
 
-def choose_location(needed: int, *, device_free: int, host_free: int) -> Location:
-    """The fastest location that has room for all tokens of a split.
-
-    All three are bytes: of the tokens, of free GPU memory (0 without a GPU), of free host memory.
-    """
-    if needed <= device_free - DEVICE_RESERVE:
-        return "device"
-    if device_free and needed <= HOST_SHARE * host_free:
-        return "pinned"
-    return "disk"
-
-
-def choose_source(
-    store: Store, items: Sequence[Item], *, device: torch.device, sharers: int = 1
-) -> TokenSource:
-    """The fastest source of a split's items for training on `device` that has room for them.
+def room(location: Location, device: torch.device, *, reserve: int, sharers: int) -> int:
+    """Bytes of tokens that a location has room for; none for batches on a CPU.
 
     Args:
+        reserve: bytes of GPU memory that the steps need.
         sharers: processes that share the host's memory, each with a GPU of its own.
     """
-    cuda = device.type == "cuda"
-    disk = DiskSource(store, items[0], pinned=cuda)
-    rows = sum({item.key: item.length for item in items}.values())
-    location = choose_location(
-        rows * disk.row_bytes,
-        device_free=torch.cuda.mem_get_info(device)[0] if cuda else 0,
-        host_free=free_host_bytes() // sharers if cuda else 0,
-    )
-    if location == "disk":
-        return disk
-    try:
-        return MemorySource(disk, items, location, device=device)
-    except RuntimeError as error:  # what torch raises when it cannot allocate
-        log.warning("activations are read from disk in every epoch: %s", str(error).splitlines()[0])
-        return disk
+    if device.type == "cpu":
+        return 0
+    if location == "pinned":
+        return int(HOST_SHARE * free_host_bytes()) // sharers
+    free, _ = torch.cuda.mem_get_info(device)
+    # torch keeps memory for itself that it has freed.
+    own = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + own - reserve
+
+
+def nearest_source(
+    disk: DiskSource,
+    items: Sequence[Item],
+    *,
+    device: torch.device,
+    reserve: int,
+    sharers: int,
+    locations: Sequence[Location],
+) -> TokenSource:
+    """The first of `locations` that has room for all items, or `disk`.
+
+    Args:
+        disk: reads the items.
+        device, reserve, sharers: as in `room`.
+    """
+    needed = sum({item.key: item.length for item in items}.values()) * disk.row_bytes
+    for location in locations:
+        if needed > room(location, device, reserve=reserve, sharers=sharers):
+            continue
+        try:
+            return MemorySource(disk, items, location, device=device)
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+            log.warning("%d bytes of tokens get no memory (%s): %s", needed, location, reason)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what was allocated before memory ran out
+    return disk

@@ -41,9 +41,10 @@ from hlclip.model import (
     save_tail,
     stored_tokens,
 )
-from hlclip.params import EncoderParams, FramesParams
+from hlclip.params import EncoderParams, FramesParams, load_params
 from hlclip.pipeline.activations import make_activations
 from hlclip.pipeline.frames import make_frames
+from hlclip.pipeline.score import score_splits
 from hlclip.store.store import Store
 from hlclip.system.errors import HlclipError
 from hlclip.video.container import probe
@@ -53,6 +54,7 @@ from tests.films import copy, film
 from tests.models import outlier_model, save_model, tiny_config
 
 QUERIES = ["a red dog runs", "people talk"]
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +143,20 @@ def matrix(scorer: Scorer, video: Path) -> np.ndarray:
     return np.array([curve.saliency for curve in scorer.score(video, QUERIES)])
 
 
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA: it did not score"),
+]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_gpu)])
 @pytest.mark.parametrize("tuned", [False, True], ids=["zero-shot", "tuned"])
 def test_scores_and_keys_are_the_pipelines(
-    tuned: bool, model: str, video: Path, checkpoint: Path, tmp_path: Path
+    tuned: bool, device: str, model: str, video: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     manifests = pipeline(model, video, tmp_path)
     stored = files(tmp_path)
-    scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
+    scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device=device)
     scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
     name = f"local-dir:{Path(model).name}"  # the key of an item has no folder either
@@ -155,7 +164,35 @@ def test_scores_and_keys_are_the_pipelines(
     assert model_in_words(scorer.model) == words
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, atol=1e-6 if device == "cpu" else 1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_gpu)])
+def test_the_stage_score_gives_the_same_figures_whatever_the_precision_of_training(
+    device: str, model: str, video: Path, temporal: Path, tmp_path: Path
+) -> None:
+    """Both score in float32; bf16 would be off by a thousandth."""
+    images, texts = pipeline(model, video, tmp_path)
+    rows = [
+        Annotation.model_validate({"qid": n, "vid": "v", "query": query, "duration": 62})
+        for n, query in enumerate(QUERIES)
+    ]
+    bf16 = {"precision": "bf16", "device": device, "temporal": "conv"}
+    facts = read_facts(temporal) | {"train": {"blocks": 2, "temporal": "conv"}}
+    path = tmp_path / "train.safetensors"
+    save_tail(path, load_file(temporal), facts)
+    scores = score_splits(
+        Index(2.0, {"test": rows}, {"v": Video(video.name, "0", probe(video))}, {}),
+        images,
+        texts,
+        EncoderParams(model=model, pretrained=None, cached_blocks=2, dtype="float16", batch=25),
+        load_params(PARAMS).train.model_copy(update=bf16),
+        ["test"],
+        store=tmp_path,
+        checkpoint=path,
+    )["test"]
+    shown = matrix(load_scorer(path, store=tmp_path, device=device), video)
+    np.testing.assert_allclose(scores.cosines["HL-CLIP-2+conv"], shown, atol=2e-6)
 
 
 @pytest.fixture(scope="module")

@@ -144,8 +144,8 @@ def exhaust(*_: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "lower"),
     [
-        ({"batch": 5}, "train.micro_batch=13"),  # 27 frames in the batch
-        ({"batch": 5, "micro_batch": 26}, "train.micro_batch=13"),
+        ({"batch": 5}, "train.batch=2"),  # 27 frames in the batch; pieces of 14 are tried, too
+        ({"batch": 5, "micro_batch": 26}, "train.batch=2"),
         ({"batch": 5, "micro_batch": 10}, "train.batch=2"),
         ({"batch": 1}, None),
     ],
@@ -161,14 +161,15 @@ def test_a_step_without_memory_says_what_to_lower(data, tail, changes, lower):
     ("changes", "lower"),
     [
         ({"batch": 1}, "train.micro_batch="),
-        ({"batch": 5, "loss": "centred"}, "train.micro_batch=13"),
+        ({"batch": 5}, "train.micro_batch=7"),  # half of the pieces that were tried last
+        ({"batch": 5, "loss": "centred"}, "train.micro_batch=5"),  # whole rows: 5 + 5, 6, 7, 4
         ({"batch": 5, "loss": "centred", "micro_batch": 5}, "train.batch=2"),
         ({"batch": 1, "loss": "centred"}, None),
         ({"batch": 1, "temporal": "conv"}, None),
     ],
 )
 def test_micro_batch_is_not_advised_where_it_cuts_nothing(data, tail, changes, lower, monkeypatch):
-    monkeypatch.setattr("hlclip.training.fit._FEW_FRAMES", 3)  # the shortest row has 4
+    monkeypatch.setattr("hlclip.training.micro_batch._FEW_FRAMES", 2)  # the shortest row has 4
     params = settings(**changes)
     set_up_tail(tail, params).text.register_forward_hook(exhaust)
     with pytest.raises(DeviceError, match="not enough memory: ") as caught:

@@ -153,7 +153,10 @@ def test_a_tail_that_needs_whole_rows_gets_them(encoder, batch: Batch, monkeypat
     assert rows == [[0] * 4, [1] * 18, [2]]
 
 
-def test_auto_cuts_a_step_on_a_cpu_only():
-    assert micro_batch_frames("auto", CPU) == 25
-    assert micro_batch_frames("auto", torch.device("cuda")) == 0
-    assert micro_batch_frames(7, CPU) == micro_batch_frames(7, torch.device("cuda")) == 7
+def test_auto_is_25_frames_on_a_cpu_and_as_many_tokens_on_cuda_whatever_the_model():
+    cuda = torch.device("cuda")
+    assert micro_batch_frames("auto", CPU, 257) == 25
+    assert micro_batch_frames("auto", cuda, 50) == 655  # ViT-B/32: all 600 frames of a step
+    assert micro_batch_frames("auto", cuda, 257) == 127  # ViT-L/14
+    assert micro_batch_frames("auto", cuda, 10**6) == 1
+    assert micro_batch_frames(7, CPU, 50) == micro_batch_frames(7, cuda, 50) == 7

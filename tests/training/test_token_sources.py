@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from hlclip.store import Store
 from hlclip.training import Batch, CachedQueries, DiskSource, load_batches, token_sources
-from hlclip.training.token_sources import DEVICE_RESERVE, Location, MemorySource, choose_location
+from hlclip.training.token_sources import Location, MemorySource, nearest_source
 from tests.cached import CachedData, cached_data
 from tests.models import save_model, tiny_config
 
@@ -102,33 +103,57 @@ def same(found: list[Batch], expected: list[Batch]) -> bool:
     )
 
 
-def keep_on(monkeypatch: pytest.MonkeyPatch, location: Location) -> None:
-    """As if exactly that much memory were free."""
-    monkeypatch.setattr(token_sources, "choose_location", lambda *_, **__: location)
+def room_on(monkeypatch: pytest.MonkeyPatch, *locations: Location) -> None:
+    """As if exactly these locations had room for everything."""
+    monkeypatch.setattr(token_sources, "room", lambda place, *_, **__: (place in locations) * 2**70)
 
 
 @pytest.mark.parametrize(
-    ("needed", "device_free", "host_free", "expected"),
+    ("tokens", "device_free", "host_free", "expected"),
     [
-        (40 * GIB, 80 * GIB, 128 * GIB, "device"),
-        (40 * GIB, 40 * GIB + DEVICE_RESERVE, 0, "device"),
-        (40 * GIB, 40 * GIB + DEVICE_RESERVE - 1, 128 * GIB, "pinned"),
-        (40 * GIB, 24 * GIB, 80 * GIB, "pinned"),
-        (40 * GIB, 24 * GIB, 80 * GIB - 1, "disk"),
-        (1, 0, 128 * GIB, "disk"),  # without a GPU the page cache does it
+        (40, 80, 128, "device"),
+        (40, 40 + 3, 0, "device"),  # 3 are left to the steps
+        (40, 40 + 2, 128, "pinned"),
+        (40, 24, 80, "pinned"),  # half of the host's memory
+        (40, 24, 79, "disk"),
     ],
 )
-def test_the_fastest_location_that_has_room(needed, device_free, host_free, expected):
-    assert choose_location(needed, device_free=device_free, host_free=host_free) == expected
+def test_the_fastest_location_that_has_room(
+    data, monkeypatch, tokens, device_free, host_free, expected
+):
+    """All sizes in rows of tokens; two processes share the host."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: ((device_free - 1) * ROW_BYTES, 0))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3 * ROW_BYTES)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * ROW_BYTES)
+    monkeypatch.setattr(token_sources, "free_host_bytes", lambda: 2 * host_free * ROW_BYTES)
+    asked: list[Location] = []
+
+    class Asked:
+        def __init__(self, disk, items, location: Location, *, device) -> None:
+            asked.append(location)
+
+    monkeypatch.setattr(token_sources, "MemorySource", Asked)
+    store = Store(data.store, "images", data.images.header)
+    disk = DiskSource(store, data.images.items["a"])
+    nearest_source(
+        disk,
+        [replace(data.images.items["a"], length=tokens)],
+        device=torch.device("cuda"),
+        reserve=3 * ROW_BYTES,
+        sharers=2,
+        locations=("device", "pinned"),
+    )
+    assert asked == ([] if expected == "disk" else [expected])
 
 
 @devices
 @pytest.mark.parametrize("location", ["device", "pinned", "disk"])
 @pytest.mark.parametrize("slab", [2**28, 7 * ROW_BYTES])  # one video is longer than the latter
 def test_batches_are_the_same_wherever_tokens_are_kept(data, monkeypatch, location, slab, device):
-    keep_on(monkeypatch, location)
+    room_on(monkeypatch, location)
     monkeypatch.setattr(token_sources, "SLAB", slab)
     queries = train_split(data, torch.device(device))
+    queries.keep_near()
     assert queries.location == location
     assert same(epochs(queries, torch.device(device)), by_hand(data))
 
@@ -138,8 +163,9 @@ def test_batches_are_the_same_wherever_tokens_are_kept(data, monkeypatch, locati
 def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, location, device):
     expected = by_hand(data)
     data = replace(data, store=shutil.copytree(data.store, tmp_path / "store"))
-    keep_on(monkeypatch, location)
+    room_on(monkeypatch, location)
     queries = train_split(data, torch.device(device))
+    queries.keep_near()
     assert same(epochs(queries, torch.device(device)), expected)
     for path in data.store.rglob("*.h5"):
         path.unlink()
@@ -148,6 +174,7 @@ def test_disk_is_read_in_the_first_epoch_only(data, monkeypatch, tmp_path, locat
 
 def test_on_the_cpu_tokens_stay_on_disk(data):
     queries = train_split(data)
+    queries.keep_near()
     assert queries.location == "disk"
     assert same(epochs(queries, CPU), by_hand(data))
 
@@ -164,14 +191,60 @@ def test_a_query_may_need_fewer_frames_than_its_video_has(data, monkeypatch, loc
         assert torch.equal(source.gather(spans), torch.cat(expected))
 
 
+class FullGpu(TorchFunctionMode):
+    """Memory runs out at the second slab of images, in the first `locations` that are tried."""
+
+    def __init__(self, locations: int) -> None:
+        super().__init__()
+        self.locations = locations
+        self.slabs = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.empty and args[0] > 0 and args[1:] == (17, 64):
+            self.slabs += 1
+            if self.slabs == 2 and self.locations:
+                self.slabs, self.locations = 0, self.locations - 1
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("fails", "expected"), [(1, "pinned"), (2, "disk")])
+def test_tokens_that_do_not_fit_after_all_go_to_the_next_location(
+    data, monkeypatch, caplog, fails, expected
+):
+    """The second slab of the images finds the memory full."""
+    room_on(monkeypatch, "device", "pinned")
+    monkeypatch.setattr(token_sources, "SLAB", 8 * ROW_BYTES)
+    queries = train_split(data)
+    with FullGpu(fails):
+        queries.keep_near()
+    assert queries.location == expected
+    assert "tokens get no memory (device): CUDA out of memory" in caplog.text
+    assert ("(pinned): CUDA out of memory" in caplog.text) == (expected == "disk")
+    assert same(epochs(queries, CPU), by_hand(data))
+
+
 @pytest.mark.parametrize("location", ["device", "pinned"])
 def test_without_enough_memory_tokens_stay_on_disk(data, monkeypatch, caplog, location):
-    keep_on(monkeypatch, location)
+    """The allocator really fails."""
+    room_on(monkeypatch, location)
     monkeypatch.setattr(token_sources, "SLAB", 2**60)
     queries = train_split(data)
+    queries.keep_near()
     assert queries.location == "disk"
-    assert "read from disk in every epoch" in caplog.text
+    assert f"tokens get no memory ({location})" in caplog.text
     assert same(epochs(queries, CPU), by_hand(data))
+
+
+def test_another_error_of_torch_is_no_lack_of_memory(data, monkeypatch):
+    room_on(monkeypatch, "device")
+
+    def broken(*_, **__):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(token_sources, "MemorySource", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        train_split(data).keep_near()
 
 
 def test_two_batches_are_valid_at_once(data):
