@@ -1,10 +1,11 @@
-"""Public data sets: check a copy, download missing files, convert published annotations.
+"""Data sets: check a copy, download missing files, convert annotations and ratings.
 
 \b
 Examples:
   hlclip data qvhighlights /data/qvhighlights --check
   hlclip data qvhighlights --help      what it downloads, and where your own files belong
   hlclip data tvsum data/tvsum         convert TVSum's annotations
+  hlclip data convert --help           a CSV of ratings of your own videos
 """
 
 import shlex

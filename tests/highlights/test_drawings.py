@@ -103,6 +103,8 @@ def test_the_border_of_a_sheet_is_around_the_best_pooled_clip(tmp_path: Path) ->
         green = np.flatnonzero((row[:, 1] > 200) & (row[:, 0] < 60))
         bordered.append(bool(len(green)) and (row[green[0] - 3] == ACCENT).all())
     assert bordered == [True, False]
+
+
 def test_a_moment_below_zero_is_grey(tmp_path: Path) -> None:
     """But one whose rating is known is not: the rating says what it is worth."""
     curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
