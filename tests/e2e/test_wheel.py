@@ -6,14 +6,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from hlclip.model import build_tail, load_encoder, save_tail
-from tests.e2e.conftest import ROOT
 from tests.films import film
+from tests.wheels import ROOT, build
 
 pytestmark = pytest.mark.slow
 
@@ -55,19 +55,11 @@ class Installed:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     root = tmp_path_factory.mktemp("wheel")
-    # A build may leave files next to its sources.
-    left_out = (".git", ".venv*", ".hlclip", "outputs", "tests", "sample", "data", "__pycache__")
-    shutil.copytree(ROOT, root / "source", ignore=shutil.ignore_patterns(*left_out))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    offline = ["--no-deps", "--no-index"]
-    subprocess.run(
-        [*pip, "wheel", *offline, "--no-build-isolation", "-w", root, root / "source"], check=True
-    )
-    shutil.rmtree(root / "source")
     venv = root / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (wheel,) = root.glob("hlclip-*.whl")
-    subprocess.run([*pip, "--python", venv / "bin/python", "install", *offline, wheel], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", venv / "bin/python", "--quiet"]
+    (wheel,) = build(root / "dist", "--wheel")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True)
     # All other packages are those of the tests; a clone that is installed there is not on the path.
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
@@ -115,11 +107,18 @@ def test_a_checkpoint_from_elsewhere_scores_a_video(installed: Installed) -> Non
     shutil.rmtree(installed.here / "highlights")
 
 
+def test_a_new_project_has_a_store_of_its_own(installed: Installed) -> None:
+    project = installed.here / "mine"
+    assert installed.run("hlclip", "init", "mine").returncode == 0
+    status = replace(installed, here=project).run("hlclip", "store", "status")
+    assert status.stdout.startswith(f"{project}/.hlclip/store (of the project {project})\n")
+    shutil.rmtree(project)
+
+
 @pytest.mark.parametrize(
     ("command", "status", "says"),
     [
         ("highlight v.mp4 x", 2, "--model ViT-B-32-quickgelu --pretrained openai"),
-        ("highlight v.mp4 x --model ViT-B-32-quickgelu --pretrained openai", 2, "--pretrained /"),
         ("demo", 2, "--checkpoint FILE"),
         ("demo --help", 0, "Serve a web page"),
         ("evaluate predicted.jsonl truth.jsonl", 0, "HL-min-VeryGood-mAP"),
