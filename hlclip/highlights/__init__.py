@@ -19,7 +19,6 @@
 `features`, `drawings`, `film` and `summary` are imported by name, as they take long to load.
 """
 
-from hlclip.highlights.generic import GENERIC
 from hlclip.highlights.moments import MIN_RATING, WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
     Answer,
