@@ -1,9 +1,9 @@
 """Highlights without a query: how well a clip stands for its whole video.
 
 A query says what matters in a video. Without one, hlclip has only the video itself, and takes the
-clips that are most like all the others: the mean cosine with all clips, as the global consistency
-of Pang et al. (WACV 2023) for video summaries. There is no training and no chance in it. The
-opposite, clips unlike the rest, finds titles, black frames and cuts: docs/own-video.md has figures.
+clips that are most like all the others: the mean cosine with all clips, the idea of the global
+consistency of Pang et al. (WACV 2023) for video summaries. There is no training and no chance in
+it. The opposite, clips unlike the rest, is no better than chance: docs/own-video.md has figures.
 """
 
 import numpy as np

@@ -3,13 +3,14 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hlclip.highlights.generic import GENERIC
+from hlclip.highlights.generic import MEASURE
 from hlclip.highlights.moments import Moment, clock
 from hlclip.highlights.output import Answer
 from hlclip.highlights.pictures import data_url, pictures
@@ -40,21 +41,18 @@ def rank_moments(answers: Sequence[Answer]) -> dict[str, list[Found]]:
     The scores of one query compare between videos. Those of highlights without a query do not: the
     best moment of each video comes first, then the second of each.
     """
-    found: dict[str, list[tuple[Answer, int, Moment]]] = {}
+    keyed: dict[str, list[tuple[float, Answer, Moment]]] = {}
     for answer in answers:
-        rows = found.setdefault(answer.title, [])
-        rows += [(answer, rank, moment) for rank, moment in enumerate(answer.moments)]
-
-    def order(row: tuple[Answer, int, Moment]) -> tuple[int, float]:
-        answer, rank, moment = row
-        return (rank, 0.0) if answer.curve.query == GENERIC else (0, -moment.score)
-
+        generic = answer.curve.measure == MEASURE
+        rows = keyed.setdefault(answer.title, [])
+        for rank, moment in enumerate(answer.moments):
+            rows.append((rank if generic else -moment.score, answer, moment))
     return {
         title: [
             Found(place, answer, moment)
-            for place, (answer, _, moment) in enumerate(sorted(rows, key=order), start=1)
+            for place, (_, answer, moment) in enumerate(sorted(rows, key=itemgetter(0)), start=1)
         ]
-        for title, rows in found.items()
+        for title, rows in keyed.items()
     }
 
 
@@ -105,7 +103,7 @@ def write_summary_page(
             title: [_card(each, shown, path.parent) for each in found]
             for title, found in best.items()
         },
-        generic=GENERIC,
+        generic=any(answer.curve.measure == MEASURE for answer in answers),
         counts={title: len(found) for title, found in ranked.items()},
         model=model,
         without=without,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hlclip.highlights import GENERIC, best_moments, load_scorer
-from hlclip.highlights.generic import consistency
+from hlclip.highlights import best_moments, load_scorer
+from hlclip.highlights.generic import GENERIC, consistency
 from tests.films import film
 from tests.models import save_model, tiny_config
 

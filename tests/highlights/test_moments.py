@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +171,6 @@ def test_a_moment_is_expected_to_be_rated_one(rating: float, found: int) -> None
 @pytest.mark.parametrize(
     "limits", [{"min_rating": 4.1}, {"min_rating": math.nan}, {"min_score": math.nan}]
 )
-def test_limits_that_are_no_numbers_are_refused(limits: dict[str, float]) -> None:
+def test_limits_that_are_no_numbers_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(HlclipError, match=f"{next(iter(limits))} is"):
         best_moments(curve([0, 1, 0]), **limits)

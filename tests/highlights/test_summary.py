@@ -1,26 +1,32 @@
 """The best moments of all videos."""
 
 import csv
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hlclip.highlights import GENERIC, Answer, Curve, Moment
+from hlclip.highlights import Answer, Curve, Moment
+from hlclip.highlights.generic import MEASURE
 from hlclip.highlights.summary import rank_moments, write_summary_csv, write_summary_page
 from tests.films import film
 
 MODEL = {"checkpoint": None, "model": "tiny", "pretrained": "none"}
 
 
-def answer(video: str, *scores: float, query: str = "a dog", name: str = "") -> Answer:
+def answer(
+    video: str, *scores: float, query: str = "a dog", name: str = "", generic: bool = False
+) -> Answer:
     moments = [
         Moment(4.0 * n, 4.0 * n + 4, score, range(2 * n, 2 * n + 2))
         for n, score in enumerate(scores)
     ]
     saliency = np.repeat(np.array([*scores, 0], np.float32), 2)
     curve = Curve(Path(video), query, saliency, 2.0 * len(saliency), 2.0)
+    if generic:
+        curve = replace(curve, measure=MEASURE)
     return Answer(1, Path(video).stem, curve, moments, name)
 
 
@@ -39,7 +45,7 @@ def test_the_scores_of_a_query_rank_the_moments_of_all_videos() -> None:
 
 def test_without_a_query_the_best_of_each_video_come_first() -> None:
     """A dull video is like itself everywhere, so its scores are high."""
-    dull, lively = answer("a.mp4", 0.9, 0.8, query=GENERIC), answer("b.mp4", 0.3, query=GENERIC)
+    dull, lively = answer("a.mp4", 0.9, 0.8, generic=True), answer("b.mp4", 0.3, generic=True)
     assert places([dull, lively]) == [(1, "a", 0.9), (2, "b", 0.3), (3, "a", 0.8)]
 
 
