@@ -1,9 +1,15 @@
 """The command line, one module per command.
 
-    terminal      options, output and errors that commands share
-    queries       queries of arguments and of standard input
-    benchmarks    commands of `hlclip data` for data sets that are converted
-    copies        commands of `hlclip store` that copy items
+    terminal            options, output and errors that commands share
+    queries             queries of arguments and of standard input
+    highlight_options   options of `hlclip highlight`
+    scoring             curves of videos and queries, for `hlclip highlight`
+    showing             text, pictures and exports of moments, for `hlclip highlight`
+    films               films of moments, for `hlclip highlight`
+    next_steps          what to run on a data set, in a clone and outside of one
+    benchmarks          commands of `hlclip data` for data sets that are converted
+    convert             `hlclip data convert`
+    copies              commands of `hlclip store` that copy items
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
@@ -17,6 +23,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.benchmarks import add_converters
+from hlclip.cli.convert import convert
 from hlclip.cli.data import data_sets
 from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
@@ -90,6 +97,7 @@ def hlclip(
 
 
 add_converters(data_sets)
+data_sets.command(cls=Command)(convert)
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
 for _function in (

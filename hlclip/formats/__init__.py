@@ -86,6 +86,7 @@ from hlclip.formats.validation import (
     StaleFileError,
     check_origin,
     or_word,
+    problem_list,
     problems_of,
     read_rows,
     shown,
