@@ -19,7 +19,7 @@ RUN case "$TORCH" in \
         *) echo "TORCH is $TORCH, expected cpu or cuda" >&2; exit 1 ;; \
     esac \
     && python -m venv /opt/hlclip \
-    && /opt/hlclip/bin/pip install --no-cache-dir -c constraints.txt ".[demo,s3,tokenizers]"
+    && /opt/hlclip/bin/pip install --no-cache-dir -c constraints.txt ".[demo,editor,s3,scenes,tokenizers]"
 
 FROM python:${PYTHON}-slim-bookworm
 # git for `hlclip init` and DVC; ffmpeg comes with imageio-ffmpeg.

@@ -2,12 +2,9 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Option, echo
-
-if TYPE_CHECKING:
-    from hlclip.project import NewProject
 
 
 def init(
@@ -43,32 +40,29 @@ def init(
     from hlclip.params import load_params
     from hlclip.project import make_project
 
-    made = make_project(folder, preset, data)
-    named = load_params(made.folder / "params.yaml").data
-    annotations = ", ".join(named.annotations.values())
+    folder = folder.resolve()  # `..` of `../mine` leads out of a repository
+    data = folder / "data" if data is None else data.resolve()
+    repository = make_project(folder, preset, data)
+    named = load_params(folder / "params.yaml").data
+    git = [
+        f"  it lies in the git repository {repository}, so git init was not run;",
+        "  DVC is set up in this folder (as by dvc init --subdir)",
+    ]
+    if repository is None:
+        git = [
+            "  DVC is set up; it needs git, which is not installed. Install it, then run git init"
+        ]
+    elif repository == folder:
+        git = ["  git and DVC are set up (git init, dvc init)"]
     lines = [
-        f"{made.folder}: a project with the parameters of {preset}",
-        *_git_lines(made),
+        f"{folder}: a project with the parameters of {preset}",
+        *git,
         "\nNext",
-        f"  put the annotations into {made.data}/: {annotations}",
+        f"  put the annotations into {data}/: {', '.join(named.annotations.values())}",
         f"  put the videos there, as {named.videos}/<vid>.<extension>",
-        f"  cd {shlex.quote(str(made.folder))}",
+        f"  cd {shlex.quote(str(folder))}",
         "  git add --all && git commit -m start",
         "  hlclip doctor     # what is missing, and what a run will cost",
         "  dvc repro         # runs every stage; README.md goes on from there",
     ]
     echo("\n".join(lines))
-
-
-def _git_lines(made: "NewProject") -> list[str]:
-    if made.repository == made.folder:
-        return ["  git and DVC are set up (git init, dvc init)"]
-    if made.repository is None:
-        return [
-            "  DVC is set up, but it needs git, which is not installed: install it, then run",
-            f"  git init {shlex.quote(str(made.folder))}",
-        ]
-    return [
-        f"  it lies in the git repository {made.repository}, so git init was not run;",
-        "  DVC is set up in this folder (as by dvc init --subdir)",
-    ]

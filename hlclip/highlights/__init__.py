@@ -27,7 +27,6 @@
 """
 
 from hlclip.highlights.exports import export_moments, export_table
-from hlclip.highlights.generic import GENERIC
 from hlclip.highlights.model_name import model_in_words
 from hlclip.highlights.moments import MIN_RATING, WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (

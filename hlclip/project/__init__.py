@@ -6,5 +6,5 @@ shipped     files of the repository that an installed hlclip carries
 __main__    `python -m hlclip.project STAGE`: a stage, run in a project
 """
 
-from hlclip.project.new import NewProject, make_project
+from hlclip.project.new import make_project
 from hlclip.project.shipped import presets, shipped

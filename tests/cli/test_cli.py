@@ -110,6 +110,7 @@ def test_the_package_is_found_from_the_folder_that_holds_the_clone(tmp_path: Pat
         (["highlight", "none.mp4", "a dog"], 2),
         (["evaluate", "none.jsonl", "none.jsonl"], 2),
         (["doctor", "--params", "none.yaml"], 2),
+        (["init", "none", "--preset", "nothing"], 2),
         (["models", "none"], 2),
         (["report", "none"], 2),
         (["table", "--rev", "none"], 2),

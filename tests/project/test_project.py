@@ -168,6 +168,14 @@ def test_a_call_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     assert files(mine) == {".dvc"}
 
 
+def test_next_to_another_repository_it_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path / "clone")], check=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    assert make(Path("../mine"), "--data", "../films").exit_code == 0
+    assert (tmp_path / "mine" / ".git").is_dir()
+    assert load_params("../mine/params.yaml").data.root == str(tmp_path / "films")
+
+
 def test_within_another_repository_git_is_left_alone(tmp_path: Path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     result = make(tmp_path / "sub" / "mine")
@@ -183,8 +191,7 @@ def test_without_git_the_project_is_made_and_the_rest_explained(
     monkeypatch.setenv("PATH", str(tmp_path))
     result = make(tmp_path / "mine")
     assert result.exit_code == 0
-    assert f"git init {tmp_path / 'mine'}" in result.stdout
-    assert "git, which is not installed" in result.stdout
+    assert "it needs git, which is not installed. Install it, then run git init" in result.stdout
     assert files(tmp_path / "mine") == FILES
 
 
