@@ -75,6 +75,7 @@ def demo(
     if find_spec("gradio") is None:
         raise HlclipError("hlclip demo needs Gradio", "pip install 'hlclip[demo]'")
     from hlclip.demo import annotating, free_port, is_loopback, serving
+    from hlclip.highlights import model_in_words
 
     if annotations is None and video:
         raise HlclipError("--video is an option of --annotations", "give --annotations OUT.jsonl")
@@ -105,6 +106,7 @@ def demo(
             calibration=calibration,
             store=folder / "store",
         )
+        echo(f"model: {model_in_words(scorer.model)}", err=True)
         url = stack.enter_context(
             serving(
                 scorer,

@@ -108,6 +108,7 @@ def highlight(
         FileStems,
         ScoreFiles,
         as_json,
+        model_in_words,
         name_videos,
     )
 
@@ -129,6 +130,7 @@ def highlight(
         store=store,
         calibration=calibration,
     )
+    echo(f"model: {model_in_words(scorer.model)}", err=True)
     _check_limits(min_score, min_rating, window, known={} if generic else scorer.maps)
     finding = {"top": top, "window": window, "min_seconds": min_seconds, "rule": rule}
     limits = min_score, MIN_RATING if min_rating is None else min_rating

@@ -193,7 +193,10 @@ def _check_videos(data: DataParams, rows: Rows) -> Check[dict[str, Path]]:
     if readable:
         tolerant = math.ceil(share * 1e4) / 1e4  # rounded up, so that the advice works
         remedy += f", or go on without: -S data.max_missing={tolerant:g}, their rows then score 0"
-    if not unusable:
+    if not vids:
+        found = f"not looked for in {folder}: no row of the annotations could be read"
+        yield Finding("videos", "note", found)
+    elif not unusable:
         yield Finding("videos", "ok", f"all {len(vids)} found in {folder}")
     elif share <= data.max_missing:
         yield Finding("videos", "note", f"{found}; tolerated", names=names)

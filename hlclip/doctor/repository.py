@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import psutil
+
 from hlclip.doctor.machine import Check, Finding
 from hlclip.formats import LOCK_FILE, DamagedFileError, check_version, flat, read_lock
 from hlclip.params import Params
@@ -67,6 +69,9 @@ def check_last_run(params: Params) -> Check[None]:
         yield Finding("last run", "problem", error.reason, error.remedy())
         return
     values = flat(params.model_dump())
+    if (root := lock.params.get("data.root")) != params.data.root:
+        yield Finding("last run", "note", f"it was on other data, {root}")
+        return
     differing = [
         f"{key} = {values.get(key)}, in the last run {lock.params.get(key)}"
         for key in sorted(values.keys() | lock.params.keys())
@@ -97,16 +102,20 @@ def _check_dvc() -> Check[None]:
         yield Finding("DVC", "problem", f"no {' and no '.join(missing)} here", remedy)
         return
     try:
-        held = any(json.loads(_RWLOCK.read_bytes()).values()) if _RWLOCK.exists() else False
-    except (ValueError, AttributeError):
+        held = json.loads(_RWLOCK.read_bytes()) if _RWLOCK.exists() else {}
+        reading = [info for infos in held.get("read", {}).values() for info in infos]
+        holders = {info["pid"]: info["cmd"] for info in [*held.get("write", {}).values(), *reading]}
+    except (ValueError, LookupError, TypeError, AttributeError):
         found = f"a DVC that was killed left {_RWLOCK} damaged"
         yield Finding("DVC", "problem", found, f"`rm {_RWLOCK}`, if DVC is not running")
         return
-    if held:
-        found = f"DVC is running, or it was killed and left {_RWLOCK}; run one DVC at a time"
-        yield Finding("DVC", "note", found, "if DVC is not running, remove that file")
+    # DVC itself forgets holders that were killed.
+    running = [f"`{cmd}` (process {pid})" for pid, cmd in holders.items() if psutil.pid_exists(pid)]
+    if running:
+        found = f"{', '.join(running)} is running here"
+        yield Finding("DVC", "note", found, "wait for its end, or use --temp or --queue")
     else:
-        yield Finding("DVC", "ok", "no other run is active")
+        yield Finding("DVC", "ok", "no other run is active in this folder")
 
 
 def _is_known(key: str) -> bool:

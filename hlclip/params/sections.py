@@ -115,7 +115,7 @@ class MomentsParams(Section):
 
     rule: Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks", "best"]
     """How the scores become windows. `best`: the rule, and the focus of `consensus` (1, 2, 4 or 8),
-    with the highest MR mAP of the pooled scores on val, for each variant; no other split is
+    with the highest MR-mAP of the pooled scores on val, for each variant; no other split is
     used."""
     focus: Annotated[float, Field(ge=0, le=100)]
     """Of `consensus`: 0 trusts all levels of the curve alike, 8 only those near its top, which

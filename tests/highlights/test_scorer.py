@@ -28,6 +28,7 @@ from hlclip.formats.safetensors_file import (
 )
 from hlclip.highlights import features, moments, scorer
 from hlclip.highlights.features import FeatureExtractor, load_feature_extractor
+from hlclip.highlights.model_name import model_in_words
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import (
     Encoder,
@@ -149,6 +150,9 @@ def test_scores_and_keys_are_the_pipelines(
     scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
     scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
+    name = f"local-dir:{Path(model).name}"  # the key of an item has no folder either
+    words = f"{name}, {f'fine-tuned by {checkpoint}' if tuned else 'zero-shot'}"
+    assert model_in_words(scorer.model) == words
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
     np.testing.assert_allclose(scores, expected, atol=1e-6)

@@ -339,7 +339,7 @@ def test_validation_is_what_evaluate_measures(data, tmp_path, precision, select_
         origin=ORIGIN,
     )
     variant = {"unpooled": "HL-CLIP-2", "pooled": "HL-CLIP-2 (SP)"}[select_on]
-    table = json.loads((tmp_path / "metrics.json").read_text())["val"][variant]["VeryGood"]
+    table = json.loads((tmp_path / "figures.json").read_text())["val"][variant]["VeryGood"]
     chosen = read_facts(checkpoint)["chosen"]
     assert {"mAP": chosen["val_mAP"], "HIT@1": chosen["val_HIT@1"]} == table
 
