@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from hlclip.demo.answer import answer_html, files_html
 from hlclip.formats import ScoreMap, mean_of
 from hlclip.highlights import Answer, Curve, best_moments
-from hlclip.highlights.drawings import chart_scales, plot_curve
+from hlclip.highlights.curve_axes import chart_scales
+from hlclip.highlights.drawings import plot_curve
 from tests.films import film
 
 
