@@ -14,6 +14,7 @@ WINGS = sorted(face.parent for face in (ROOT / "hlclip").glob("*/__init__.py"))
 
 IMPORTED_BY_NAME = {
     # The names below take seconds to load, so that faces do not import them.
+    "hlclip.highlights.curve_axes",
     "hlclip.highlights.drawings",
     "hlclip.highlights.features",
     "hlclip.highlights.film",

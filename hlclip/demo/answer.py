@@ -19,7 +19,7 @@ from hlclip.highlights import (
     data_url,
     moment_pictures,
 )
-from hlclip.highlights.drawings import Scale, chart_scales
+from hlclip.highlights.curve_axes import Scale, chart_scales
 from hlclip.video import VideoError
 
 _PICTURE_HEIGHT = 96

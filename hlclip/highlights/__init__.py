@@ -11,6 +11,7 @@
     model_name       the model of a scorer in words
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
+    curve_axes       the axes of a curve in a chart (Matplotlib)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
     fonts            fonts that have the letters of a query (Matplotlib)
     exports          files of the moments for editors, players, spreadsheets and YouTube
@@ -23,7 +24,8 @@
     film_encode      ranges of a video as a film, encoded (ffmpeg)
     film_check       what a film promises to show, and whether it does
 
-`features`, `drawings`, `film`, `scenes` and `summary` take long to load: import them by name.
+`curve_axes`, `features`, `drawings`, `film`, `scenes` and `summary` take long to load: import them
+by name.
 """
 
 from hlclip.highlights.exports import export_moments, export_table

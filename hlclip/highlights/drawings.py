@@ -5,30 +5,27 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import isotonic_regression
 
 from hlclip.evaluation import pool
+from hlclip.highlights.curve_axes import ACCENT, HEIGHT, QUIET, WIDTH, draw_curve
 from hlclip.highlights.fonts import FONT, families, find_fonts, letters
 from hlclip.highlights.moments import WINDOW, Curve, Moment, best_clip, clock
 from hlclip.highlights.pictures import pictures
 from hlclip.system import HlclipError, replacing
 
-_LEFT, _WIDTH, _RIGHT = 1.0, 11.0, 0.2
+_LEFT, _WIDTH, _RIGHT = 1.0, WIDTH, 0.2
 """Widths of the parts of a chart from left to right, in inches."""
-_TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, 2.9, 0.45, 0.9, 0.3
+_TITLE, _CURVE, _TIMES, _STRIP, _BOTTOM = 0.55, HEIGHT, 0.45, 0.9, 0.3
 """Heights of the parts of a chart from top to bottom, in inches."""
-_NUMBER, _RATING = 0.2, 0.27
-"""Room for the number of a moment and for its rating, in inches."""
 _DOTS = 110
 """Pixels per inch."""
 
@@ -40,8 +37,7 @@ _COLUMNS = 4
 _HEADING, _PICTURE, _CAPTION, _GAP = 44, 180, 26, 12
 """Heights of the parts of a contact sheet, in pixels."""
 
-_ACCENT, _LINE, _SHADE, _DOUBT = "#c2410c", "#9ca3af", "#f7e6df", "#f1f1f2"
-_PAPER, _INK, _QUIET = "#ffffff", "#111827", "#6b7280"
+_PAPER, _INK = "#ffffff", "#111827"
 
 
 def plot_curve(
@@ -70,7 +66,7 @@ def plot_curve(
     texts: list[Text] = []
     for text, place in (
         (curve.query, {"x": _LEFT / width, "fontsize": 13}),
-        (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": _QUIET}),
+        (curve.video.name, {"x": 1 - _RIGHT / width, "ha": "right", "fontsize": 9, "c": QUIET}),
     ):
         line, fonts = find_fonts(text)
         title = {"y": 1 - 0.3 / height, "va": "center", "parse_math": False}
@@ -84,67 +80,10 @@ def plot_curve(
     fitted = _fitted(query, name, _WIDTH * _DOTS - 20, partial(length, 0), partial(length, 1))
     for text, shown in zip(texts, fitted, strict=True):
         text.set_text(shown)
-    _draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
+    draw_curve(band(_BOTTOM + _STRIP + _TIMES, _CURVE), curve, moments, window)
     _draw_strip(band(_BOTTOM, _STRIP), curve, moments, window)
     with replacing(Path(out)) as temporary:
         figure.savefig(temporary, format="png")
-
-
-class Scale(NamedTuple):
-    """An axis of a chart."""
-
-    low: float
-    high: float
-    ticks: dict[float, str]
-    """Value -> label."""
-
-
-def chart_scales(
-    curve: Curve, moments: Sequence[Moment], *, window: int = WINDOW
-) -> tuple[Scale, Scale]:
-    """The axes of time in seconds and of the cosine that the chart of `plot_curve` has."""
-    axes = Figure(figsize=(_WIDTH, _CURVE)).add_axes((0, 0, 1, 1), xlim=(0, curve.duration))
-    _draw_curve(axes, curve, moments, window)
-    scales: list[Scale] = []
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        places = [float(place) for place in axis.get_majorticklocs() if low <= place <= high]
-        labels = axis.get_major_formatter().format_ticks(places)
-        scales.append(Scale(low, high, dict(zip(places, labels, strict=True))))
-    return scales[0], scales[1]
-
-
-def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:
-    edges = np.arange(len(curve.saliency) + 1) * curve.clip_seconds
-    middles = edges[:-1] + curve.clip_seconds / 2
-    inch = curve.duration / _WIDTH  # in seconds
-    numbered: list[float] = []
-    for rank, moment in enumerate(moments, start=1):
-        span = (moment.start_seconds, moment.end_seconds)
-        # A white edge separates adjacent moments; half of it lies on a moment, which may be narrow.
-        edge = min(2, 20 * (span[1] - span[0]) / inch)
-        shade = _DOUBT if moment.doubtful else _SHADE
-        axes.axvspan(*span, facecolor=shade, edgecolor="white", lw=edge)
-        middle = sum(span) / 2
-        room = min((abs(middle - other) for other in numbered), default=curve.duration) / inch
-        if room < _NUMBER:
-            continue
-        numbered.append(middle)
-        ink = _QUIET if moment.doubtful else _ACCENT
-        text = axes.text(middle, 0.975, str(rank), ha="center", va="top", color=ink)
-        text.set(transform=axes.get_xaxis_transform(), fontweight="bold")  # y in shares of the axes
-        worth = moment.worth.replace(" ", "\n", 1) if room >= _RATING else ""
-        axes.annotate(worth, (0.5, 0), xycoords=text, ha="center", va="top", size=8, color=ink)
-    axes.stairs(curve.saliency, edges, baseline=None, color=_LINE, lw=1, label="clip")
-    if window > 1:
-        pooled = pool(curve.saliency, window)
-        marker = "o" if len(middles) < 8 else ""
-        axes.plot(middles, pooled, marker=marker, c=_ACCENT, label=f"mean of {window} clips")
-        axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
-    axes.margins(y=0.28 if any(moment.worth for moment in moments) else 0.16)
-    axes.set_ylabel(curve.measure)
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10], integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda second, _: clock(second)))
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_strip(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:
@@ -183,9 +122,9 @@ def _draw_strip(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int
         half = shown.width / 2 * second
         axes.imshow(np.asarray(shown), extent=(middle - half, middle + half, 0, 1), aspect="auto")
         text = axes.text(middle, -0.06, clock(clip * curve.clip_seconds), ha="center", va="top")
-        text.set(fontsize=7, color=_QUIET)
+        text.set(fontsize=7, color=QUIET)
         if rank:
-            ink = _QUIET if moments[rank - 1].doubtful else _ACCENT
+            ink = QUIET if moments[rank - 1].doubtful else ACCENT
             text.set(color=ink)
             span = (middle - half, middle + half)
             _mark(axes, span, (clip + 0.5) * curve.clip_seconds, rank, ink)
@@ -258,7 +197,7 @@ def contact_sheet(
     for row, moment in enumerate(moments):
         top = _HEADING + row * cell[1]
         span = f"{clock(moment.start_seconds)} - {clock(moment.end_seconds)}"
-        accent = _QUIET if moment.doubtful else _ACCENT
+        accent = QUIET if moment.doubtful else ACCENT
         draw.text((_GAP, top + 14), f"{row + 1}", accent, _font(18))
         heading = f"{span}   {moment.score:.4f}   {moment.worth}".rstrip()
         draw.text((_GAP + 28, top + 14), heading, _INK, _font(18))
@@ -269,7 +208,7 @@ def contact_sheet(
                 right, lower = left + shown[clip].width - 1, upper + _PICTURE - 1
                 draw.rectangle((left, upper, right, lower), outline=accent, width=4)
             caption = f"{clock(clip * curve.clip_seconds)}   {pooled[clip]:.4f}"
-            draw.text((left, upper + _PICTURE + 4), caption, _QUIET, _font(13))
+            draw.text((left, upper + _PICTURE + 4), caption, QUIET, _font(13))
     with replacing(Path(out)) as temporary:
         sheet.save(temporary, format="png")
 
