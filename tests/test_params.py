@@ -223,6 +223,14 @@ CENTRED_FIXED = {"loss": "centred", "scale": "fixed", "bias_init": 5.0}
         ),
         ([(("encoder", "pretrained"), "openai")], ["encoder: pretrained must be null"]),
         ([(("encoder", "model"), "ViT-B-32")], ["encoder: pretrained must name"]),
+        (
+            [(("train", "device"), "mps"), (("train", "loss"), "centred")],
+            ["device is mps, which has no float64, but loss is centred"],
+        ),
+        (
+            [(("train", "device"), "mps"), (("train", "processes"), 2)],
+            ["device is mps, one GPU, but processes is 2"],
+        ),
     ],
 )
 def test_contradictions(tmp_path: Path, changes: list[tuple[Key, Any]], named: list[str]) -> None:

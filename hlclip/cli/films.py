@@ -153,14 +153,14 @@ def _cut_each(
 
 def _above_zero(moments: "list[Moment]", cut: Path) -> "list[Moment]":
     """The moments for a film, and a line on stderr where some or all of them score below 0."""
-    below = [moment for moment in moments if moment.score < 0]
+    below = [moment for moment in moments if moment.doubtful]
     if below and len(below) == len(moments):
         echo(f"{cut}: every moment scores below 0; the film shows them nevertheless", err=True)
         return moments
     if below:
         spans = ", ".join(span(moment.start_seconds, moment.end_seconds) for moment in below)
         echo(f"{cut}: left out, because they score below 0: {spans}", err=True)
-    return [moment for moment in moments if moment.score >= 0]
+    return [moment for moment in moments if not moment.doubtful]
 
 
 def _time(seconds: float) -> str:

@@ -70,7 +70,11 @@ def highlight(
     A video is scored in clips of two seconds: the cosine of the clip's middle frame with the query,
     averaged over neighbouring clips (--window). Scores rank moments of one query and may be
     negative. Where a run has measured what they are worth (--calibration), the rating that people
-    are expected to give is next to the score: 3.1 of 4.
+    are expected to give is next to the score: 3.1 of 4. Then a query of which nothing is expected
+    to be rated 1 finds nothing (--min-rating).
+
+    With --generic a clip scores the mean cosine with all clips of its video, so what fills the
+    video is found. The rule is fixed; it was not trained on highlights.
 
     \b
     Examples:
@@ -80,15 +84,19 @@ def highlight(
       hlclip highlight match.mkv "a goal" --cut goals.mp4 --vertical --max-seconds 60
       hlclip highlight match.mkv "a goal" --export otio --export chapters
       hlclip highlight videos/ "a sunset"                      every video of a folder
+      hlclip highlight videos/ --queries q.csv --summary       and the best of them all
       hlclip highlight a.mp4 --video b.mov "a sunset" "rain"   several files
       hlclip highlight holiday.mp4                             reads queries from standard input
+      hlclip highlight holiday.mp4 --generic                   no query
       hlclip highlight holiday.mp4 "a dog" --model ViT-B-32-quickgelu --pretrained openai
 
     Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
-    clip), and with --plot, --sheet and --export files named after video and query. A video is
-    encoded once: later queries read its features from .hlclip/store, or $HLCLIP_STORE.
+    clip), with --plot, --sheet and --export files named after video and query, and with --summary
+    FOLDER/summary.csv and summary.html. A video is encoded once: later queries read its features
+    from .hlclip/store, or $HLCLIP_STORE.
 
-    Exit status: 0 done; 1 some of several videos could not be used; 2 nothing was done.
+    Exit status: 0 done; 1 some of several videos could not be used, or no film was made; 2 nothing
+    was done.
     """
     from hlclip.evaluation import pool
     from hlclip.highlights import (

@@ -19,7 +19,10 @@ def print_moments(answer: "Answer") -> None:
     for rank, moment in enumerate(answer.moments, start=1):
         echo(f"{rank:4}  {_line(moment)}")
     if not answer.moments:
-        echo(f"      nothing found; the best is {_line(answer.left_out[0])}")
+        best = answer.left_out[0]
+        exact = "" if best.rating is None else f"   rated {best.rating:.2f}"  # 0.96 is no 1.0
+        span, score, _ = _cells(best)
+        echo(f"      nothing found; the best is {span}   {score}{exact}")
 
 
 def _line(moment: "Moment") -> str:

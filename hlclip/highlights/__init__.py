@@ -10,6 +10,7 @@
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
+    strip            the pictures under a chart (Matplotlib)
     fonts            fonts that have the letters of a query (Matplotlib)
     exports          files of the moments for editors, players, spreadsheets and YouTube
     timelines        the moments of a query as OpenTimelineIO, XML and EDL

@@ -130,6 +130,14 @@ class Scorer:
         scores = consistency(features)
         return Curve(Path(video), GENERIC, scores, duration, self.clip_seconds, measure=MEASURE)
 
+    def features(self, video: Path | str) -> NDArray[np.float32]:
+        """Features of every clip of a video, [clips, embedding], unit length.
+
+        Raises:
+            VideoError: the file cannot be used as a video; the message names it.
+        """
+        return self._features(Path(video))[0]
+
     def _features(self, path: Path) -> tuple[NDArray[np.float32], float]:
         """Features of all clips of a video, [clips, embedding], and its duration in seconds."""
         try:

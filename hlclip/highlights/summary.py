@@ -102,12 +102,13 @@ def write_summary_page(
     without: dict[str, list[str]] = {title: [] for title in ranked}
     for answer in answers:
         if not answer.moments:
-            without[answer.title].append(str(answer.curve.video))
+            without[answer.title].append(answer.curve.video.name)
     page = environment.get_template("summary.html").render(
         queries={
             title: [_card(each, shown, path.parent) for each in found]
             for title, found in best.items()
         },
+        generic=GENERIC,
         counts={title: len(found) for title, found in ranked.items()},
         model=model,
         without=without,
@@ -156,6 +157,7 @@ def _card(found: Found, shown: Pictures, folder: Path) -> dict[str, object]:
     return {
         "place": found.place,
         "video": video.name,
+        "path": str(video),
         # Players of browsers begin at this time. A colon in a name would end a scheme: quoted.
         "link": quote(os.path.relpath(video, folder)) + f"#t={start:g},{end:g}",
         "span": f"{clock(start)} - {clock(end)}",

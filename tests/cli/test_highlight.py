@@ -461,6 +461,11 @@ def test_public_names() -> None:
         hlclip.nothing  # noqa: B018 (the access is the test)
 
 
+def test_version() -> None:
+    assert hlclip.__version__ == CliRunner().invoke(app, ["--version"]).stdout.split()[1]
+    assert "__version__" in dir(hlclip)
+
+
 def test_types_know_the_public_names() -> None:
     source = Path(hlclip.__file__).read_text()
     typed = {

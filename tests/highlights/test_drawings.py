@@ -105,6 +105,29 @@ def test_the_border_of_a_sheet_is_around_the_best_pooled_clip(tmp_path: Path) ->
     assert bordered == [True, False]
 
 
+def test_a_moment_below_zero_is_grey(tmp_path: Path) -> None:
+    """But one whose rating is known is not: the rating says what it is worth."""
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
+    below = Moment(0.0, 20.0, -0.5, range(10))
+    accent = {}
+    for moment in (below, replace(below, rating=2.0)):
+        plot_curve(curve, [moment], tmp_path / "plot.png")
+        contact_sheet(curve, [moment], tmp_path / "sheet.png")
+        with (
+            Image.open(tmp_path / "plot.png") as chart,
+            Image.open(tmp_path / "sheet.png") as sheet,
+        ):
+            shade = (np.asarray(chart.convert("RGB")) == (0xF7, 0xE6, 0xDF)).all(axis=2).mean()
+            border = (np.asarray(sheet.convert("RGB")) == (0xC2, 0x41, 0x0C)).all(axis=2).sum()
+        accent[moment.worth] = shade > 0.3, border > 1000
+    assert accent == {"below 0": (False, False), "2.0 of 4": (True, True)}
+
+
+def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HlclipError, match=r"sheet\.png: got no moments, expected at least one"):
+        contact_sheet(curve_of(tmp_path / "v.mp4", 3), [], tmp_path / "sheet.png")
+
+
 def test_a_narrow_moment_is_seen_and_covers_no_better_one(tmp_path: Path) -> None:
     curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
     best = Moment(9.9, 10.0, 1.0, range(4, 5), rating=3.1)
