@@ -100,6 +100,10 @@ def test_a_film_of_each_moment_of_each_video(model: str, here: Path) -> None:
     ]
     assert {name.split("-")[0] for name, _ in kept} == {"beach", "holiday"}
     assert listing(here / "clips") == sorted(name for name, _ in kept)
+    ranges = {
+        Path(film).name: shown for film, (shown,) in json.loads(result.stdout)["films"].items()
+    }
+    assert all(abs(ranges[name][1] - moment["end"]) < 0.3 for name, moment in kept)
     for name, moment in kept:
         # A copy begins at a key frame, which there is each second.
         longest = moment["end"] - moment["start"] + 1.3
