@@ -103,7 +103,10 @@ def test_a_film_of_each_moment_of_each_video(model: str, here: Path) -> None:
     ranges = {
         Path(film).name: shown for film, (shown,) in json.loads(result.stdout)["films"].items()
     }
-    assert all(abs(ranges[name][1] - moment["end"]) < 0.3 for name, moment in kept)
+    # A copy may end a few pictures late, because others before them need them.
+    assert [ranges[name][1] for name, _ in kept] == pytest.approx(
+        [moment["end"] for _, moment in kept], abs=0.6
+    )
     for name, moment in kept:
         # A copy begins at a key frame, which there is each second.
         longest = moment["end"] - moment["start"] + 1.3
