@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-unpinned check audit leaks bench format constraints clean
+.PHONY: demo test test-slow test-unpinned check audit leaks docs bench format constraints dist clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -38,7 +38,7 @@ unpinned-%:
 bench: $(INSTALLED)  ## measure every fast path beside the naive way; takes about half an hour
 	python -m bench --folder .hlclip/bench
 
-check: $(INSTALLED) leaks audit  ## style, types, architecture, secrets, known vulnerabilities
+check: $(INSTALLED) leaks audit docs  ## style, types, architecture, secrets, known vulnerabilities, docs
 	ruff check .
 	ruff format --check .
 	pyright
@@ -53,6 +53,10 @@ audit: $(INSTALLED)  ## known vulnerabilities of the exact versions, where their
 	    then pip-audit -s osv -r constraints.txt --no-deps --disable-pip --progress-spinner off; \
 	    else echo "SKIPPED: known vulnerabilities were NOT looked up, api.osv.dev is out of reach" >&2; \
 	    fi
+
+# It needs no network, and neither does the site. A link or anchor that leads nowhere ends it.
+docs: $(INSTALLED)  ## the site of docs/, in the folder site
+	zensical build --clean --strict
 
 format: $(INSTALLED)
 	ruff check --fix .
@@ -73,5 +77,10 @@ constraints:  ## renew the exact versions from the ranges in pyproject.toml
 	  $(VENV)-constraints/bin/python -m pip freeze --exclude-editable; } > constraints.txt
 	rm -rf $(VENV)-constraints
 
+dist: $(INSTALLED)  ## sdist and wheel, checked, in dist/
+	rm -rf dist
+	python -m build --no-isolation
+	twine check --strict dist/*
+
 clean:  ## remove the venv and everything the pipeline made
-	rm -rf $(VENV) .hlclip outputs metrics.json sample/data .dvc/cache .dvc/tmp
+	rm -rf $(VENV) .hlclip outputs metrics.json sample/data dist .dvc/cache .dvc/tmp

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-
     from hlclip.evaluation.pooling import pool as pool
     from hlclip.highlights.drawings import contact_sheet as contact_sheet
     from hlclip.highlights.drawings import plot_curve as plot_curve
@@ -52,7 +51,7 @@ PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
+    if name == "__version__":  # pyproject.toml has it, and the package's metadata repeats it
         return import_module("importlib.metadata").version("hlclip")
     if name not in PUBLIC:
         raise AttributeError(f"module 'hlclip' has no attribute {name!r}")

@@ -32,6 +32,7 @@ ORIGIN = Origin("0" * 64, "none", 2.0)
 PARAMS = Path(__file__).parent.parent / "params.yaml"
 OUTPUTS = (
     "metrics.json",
+    "outputs/figures.json",
     "outputs/index.json",
     "outputs/frames.json",
     "outputs/train.csv",

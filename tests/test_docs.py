@@ -86,9 +86,18 @@ def test_options_in_the_text_exist() -> None:
         assert named <= known, (page.name, named - known)
 
 
-def test_every_page_is_in_the_readme() -> None:
-    for page in PAGES[1:]:
-        assert f"| [docs/{page.name}](docs/{page.name}) |" in README
+def test_every_page_is_in_the_index_and_in_the_navigation() -> None:
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]}
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert pages - {"index.md"} == set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
+    assert pages == set(navigation(yaml("mkdocs.yml")["nav"]))
+
+
+def navigation(entries: list[Any]) -> list[str]:
+    named = [
+        [entry] if isinstance(entry, str) else navigation(*entry.values()) for entry in entries
+    ]
+    return list(itertools.chain(*named))
 
 
 def test_links_lead_somewhere() -> None:

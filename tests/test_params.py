@@ -285,6 +285,17 @@ def test_not_text(tmp_path: Path) -> None:
         load_params(tmp_path / "params.yaml")
 
 
+def test_a_split_that_is_null_is_not_scored(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(json.dumps(changed((("data", "annotations", "test"), None))))
+    params = load_params(file)
+    assert [*params.data.annotations] == ["train", "val"]
+    assert params.evaluate.splits == ["val"]
+    assert "test" not in params.needed_splits
+    none_left = [(("data", "annotations", "val"), None), (("evaluate", "splits"), ["val"])]
+    assert "evaluate.splits" in error(tmp_path, changed(*none_left))
+
+
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_no_file_says_where_to_run(tmp_path: Path, name: str) -> None:
     with pytest.raises(ParamsError, match=r"cannot be read \(.+\)\nrun this in the folder"):

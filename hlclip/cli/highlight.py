@@ -24,6 +24,7 @@ from hlclip.cli.terminal import (
     Json,
     Model,
     Pretrained,
+    StoreFolder,
     print_json,
 )
 from hlclip.system import HlclipError
@@ -45,6 +46,7 @@ def highlight(
     device: Device = "auto",
     dtype: Dtype = None,
     calibration: Calibration = None,
+    store: StoreFolder = None,
     top: options.Top = 5,
     min_seconds: options.MinSeconds = 4.0,
     window: options.Window = None,
@@ -93,7 +95,7 @@ def highlight(
     Writes FOLDER/scores.jsonl (QVHighlights submission format), FOLDER/scores.csv (one line per
     clip), with --plot, --sheet and --export files named after video and query, and with --summary
     FOLDER/summary.csv and summary.html. A video is encoded once: later queries read its features
-    from .hlclip/store, or $HLCLIP_STORE.
+    from the store.
 
     Exit status: 0 done; 1 some of several videos could not be used, or no film was made; 2 nothing
     was done.
@@ -106,6 +108,7 @@ def highlight(
         FileStems,
         ScoreFiles,
         as_json,
+        model_in_words,
         name_videos,
     )
 
@@ -124,8 +127,10 @@ def highlight(
         pretrained=pretrained,
         device=device,
         dtype=dtype,
+        store=store,
         calibration=calibration,
     )
+    echo(f"model: {model_in_words(scorer.model)}", err=True)
     _check_limits(min_score, min_rating, window, known={} if generic else scorer.maps)
     finding = {"top": top, "window": window, "min_seconds": min_seconds, "rule": rule}
     limits = min_score, MIN_RATING if min_rating is None else min_rating

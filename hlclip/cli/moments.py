@@ -48,7 +48,7 @@ def moments(
     Writes PREDICTIONS with pred_relevant_windows: at most ten windows of a query, best first. They
     replace windows that PREDICTIONS has; all other keys stay.
 
-    With --val-predictions and --val-annotations the rule is the one with the highest MR mAP on val.
+    With --val-predictions and --val-annotations the rule is the one with the highest MR-mAP on val.
     Never choose it on the split that you report.
 
     \b
@@ -98,7 +98,7 @@ def moments(
         width = max(len(str(each)) for each in compared)
         for each, figures in compared.items():
             chosen = "  chosen" if each == setting else ""
-            echo(f"{each!s:{width}}  MR mAP on val {figures['mAP']:6.2f}{chosen}")
+            echo(f"{each!s:{width}}  MR-mAP on val {figures['mAP']:6.2f}{chosen}")
     windows = [
         find_moments(line, rule=setting.rule, focus=setting.focus, clip_seconds=seconds)
         for line in scores

@@ -11,7 +11,7 @@ from hlclip.cli.terminal import Json, print_json
 def report(
     folder: Annotated[
         Path,
-        Argument(metavar="[FOLDER]", help="Folder with dvc.lock, metrics.json and outputs/."),
+        Argument(metavar="[FOLDER]", help="Folder with dvc.lock and outputs/."),
     ] = Path(),
     out: Annotated[
         Path | None, Option(metavar="HTML", help="Write here, not to FOLDER/outputs/report.html.")

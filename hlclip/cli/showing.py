@@ -101,7 +101,11 @@ def summarize(
 
 
 def _cells(moment: "Moment") -> tuple[str, str, str]:
-    return span(moment.start_seconds, moment.end_seconds), f"{moment.score:.4f}", moment.worth
+    return (
+        span(moment.start_seconds, moment.end_seconds),
+        f"{moment.score:.4f}",
+        moment.worth_in_full,
+    )
 
 
 def span(start_seconds: float, end_seconds: float) -> str:

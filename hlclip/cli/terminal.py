@@ -46,6 +46,15 @@ Calibration = Annotated[
         "checkpoint, if it is there.",
     ),
 ]
+StoreFolder = Annotated[
+    Path | None,
+    Option(
+        "--store",
+        metavar="FOLDER",
+        help="Keep features here. Default: $HLCLIP_STORE, else the project's store, else your own "
+        "(hlclip store status).",
+    ),
+]
 Json = Annotated[
     bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]

@@ -48,7 +48,8 @@ def forecast_seconds(
 ) -> dict[str, float]:
     """Stage -> seconds for an empty store, extrapolated from what this machine does with a sample.
 
-    Decodes the given videos on all cores, runs the trunk on one of them, makes one training step.
+    Decodes the given videos on all cores, runs the trunk on one of them, makes one training step:
+    of several processes (`train.processes`) the part of one, without what they exchange.
     The weights do not change the speed: `encoder` may be untrained. Without a video there is no
     forecast for frames.
 
@@ -80,11 +81,17 @@ def forecast_seconds(
 
     train_step, score_step = _step_seconds(rows, params, encoder, device)
     trained = trains(params.encoder, params.train)
-    epoch = steps("train") * train_step + steps("val") * score_step
+    epoch = steps("train") * train_step + steps("val") * score_step / gpus(params, device)
     forecast["train"] = params.train.epochs * epoch if trained else 0.0
     tails = 2 if trained else 1
     forecast["score"] = tails * steps(*params.evaluate.splits) * score_step
     return forecast
+
+
+def gpus(params: Params, device: torch.device) -> int:
+    """GPUs that train at once: each has its part of the rows of a step. Processes on a CPU share
+    its cores, which takes as long as one process with all rows."""
+    return params.train.processes if device.type == "cuda" else 1
 
 
 def _step_seconds(
@@ -106,7 +113,8 @@ def _step_seconds(
     owner = torch.arange(queries, device=device).repeat_interleave(clips)
     target = torch.rand(queries * clips, device=device)
     unrelated = ~torch.eye(queries, dtype=torch.bool, device=device)
-    batch = Batch(images, owner, texts, lengths, target, unrelated)
+    own = images[: math.ceil(queries / gpus(params, device)) * clips]
+    batch = Batch(own, owner, texts, lengths, target, unrelated)
     loss = make_loss(params.train).to(device)
     optimizer = torch.optim.AdamW(list(tail.trained().values()), lr=1e-9)
     precision = autocast(device, params.train.precision)

@@ -5,10 +5,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import psutil
+
 from hlclip.doctor.machine import Check, Finding
-from hlclip.formats import LOCK_FILE, DamagedFileError, flat, read_lock
+from hlclip.formats import LOCK_FILE, DamagedFileError, check_version, flat, read_lock
 from hlclip.params import Params
-from hlclip.system import git_output, is_shallow
+from hlclip.system import HlclipError, git_output, is_shallow
 
 _RWLOCK = Path(".dvc/tmp/rwlock")
 """Where DVC notes which processes read and write which outputs."""
@@ -20,7 +22,7 @@ def check_repository() -> Check[None]:
         changed = git_output("status", "--porcelain").splitlines()
     except (OSError, subprocess.CalledProcessError):
         found = "this is no git repository, DVC's experiments need one"
-        remedy = "`git init && git add --all && git commit -m start`, or work in a clone of hlclip"
+        remedy = "`git init && git add --all && git commit -m start`, or `hlclip init FOLDER`"
         yield Finding("git", "problem", found, remedy)
         return
     if not _git_answers("rev-parse", "--verify", "HEAD"):
@@ -46,6 +48,16 @@ def check_repository() -> Check[None]:
     yield from _check_dvc()
 
 
+def check_project() -> Check[None]:
+    """Is the installed hlclip the version that a project asks for?"""
+    try:
+        check_version()
+    except HlclipError as error:
+        yield Finding("version", "problem", error.reason, error.remedy())
+    except FileNotFoundError:  # a clone: its stages depend on the code
+        return
+
+
 def check_last_run(params: Params) -> Check[None]:
     """Do the parameters differ from those of the last run, and was it one run?"""
     path = Path(LOCK_FILE)
@@ -57,6 +69,9 @@ def check_last_run(params: Params) -> Check[None]:
         yield Finding("last run", "problem", error.reason, error.remedy())
         return
     values = flat(params.model_dump())
+    if (root := lock.params.get("data.root")) != params.data.root:
+        yield Finding("last run", "note", f"it was on other data, {root}")
+        return
     differing = [
         f"{key} = {values.get(key)}, in the last run {lock.params.get(key)}"
         for key in sorted(values.keys() | lock.params.keys())
@@ -80,20 +95,27 @@ def check_last_run(params: Params) -> Check[None]:
 def _check_dvc() -> Check[None]:
     missing = [name for name in (".dvc", "dvc.yaml") if not Path(name).exists()]
     if missing:
-        remedy = "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing"
+        remedy = (
+            "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing; "
+            "`hlclip init FOLDER` makes a project"
+        )
         yield Finding("DVC", "problem", f"no {' and no '.join(missing)} here", remedy)
         return
     try:
-        held = any(json.loads(_RWLOCK.read_bytes()).values()) if _RWLOCK.exists() else False
-    except (ValueError, AttributeError):
+        held = json.loads(_RWLOCK.read_bytes()) if _RWLOCK.exists() else {}
+        reading = [info for infos in held.get("read", {}).values() for info in infos]
+        holders = {info["pid"]: info["cmd"] for info in [*held.get("write", {}).values(), *reading]}
+    except (ValueError, LookupError, TypeError, AttributeError):
         found = f"a DVC that was killed left {_RWLOCK} damaged"
         yield Finding("DVC", "problem", found, f"`rm {_RWLOCK}`, if DVC is not running")
         return
-    if held:
-        found = f"DVC is running, or it was killed and left {_RWLOCK}; run one DVC at a time"
-        yield Finding("DVC", "note", found, "if DVC is not running, remove that file")
+    # DVC itself forgets holders that were killed.
+    running = [f"`{cmd}` (process {pid})" for pid, cmd in holders.items() if psutil.pid_exists(pid)]
+    if running:
+        found = f"{', '.join(running)} is running here"
+        yield Finding("DVC", "note", found, "wait for its end, or use --temp or --queue")
     else:
-        yield Finding("DVC", "ok", "no other run is active")
+        yield Finding("DVC", "ok", "no other run is active in this folder")
 
 
 def _is_known(key: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +31,19 @@ class Benchmark(NamedTuple):
     """Of `domains`: number of best clips of a video that count; None for all."""
     domains: int = 0
     """Of `domains`: their number in the data set."""
+
+    def headline(self, groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """The figures that sum up a variant: the headline metric first.
+
+        Of QVHighlights mAP and HIT@1 at VeryGood, and `MR-mAP` where moments were measured.
+
+        Args:
+            groups: all figures of the variant, group -> metric -> percent.
+        """
+        if self.kind != "levels":
+            return {self.metric: groups[self.group][self.metric]}
+        moments = {"MR-mAP": groups["moments"]["mAP"]} if "moments" in groups else {}
+        return {**groups[self.group], **moments}
 
 
 BENCHMARKS = {

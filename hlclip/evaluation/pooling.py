@@ -40,10 +40,11 @@ def pool(
     Raises:
         HlclipError: the window is even or below 1, sigma is out of range, or scores has other axes.
 
-    >>> pool([0, 0, 4, 0, 0], 3).round(2).tolist()
-    [0.0, 1.33, 1.33, 1.33, 0.0]
-    >>> pool([0, 0, 4, 0, 0], 0.5, mode="gaussian").round(2).tolist()
-    [0.0, 0.43, 3.15, 0.43, 0.0]
+    Examples:
+        >>> pool([0, 0, 4, 0, 0], 3).round(2).tolist()
+        [0.0, 1.33, 1.33, 1.33, 0.0]
+        >>> pool([0, 0, 4, 0, 0], 0.5, mode="gaussian").round(2).tolist()
+        [0.0, 0.43, 3.15, 0.43, 0.0]
     """
     scores = np.asarray(scores)
     if scores.ndim != 1:

@@ -5,8 +5,10 @@
     generic          highlights without a query
     ratings          what the scores of a model are worth
     output           the videos that a user names, and the files that scoring writes
+    backbone         where the model of a checkpoint is
     summary          the best moments of all videos: CSV and a page
     model_cache      facts of a model, remembered between commands
+    model_name       the model of a scorer in words
     pictures         pictures of a video at given times
     features         features of videos and queries from a loaded model (torch)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
@@ -27,6 +29,7 @@
 
 from hlclip.highlights.exports import export_moments, export_table
 from hlclip.highlights.generic import GENERIC
+from hlclip.highlights.model_name import model_in_words
 from hlclip.highlights.moments import MIN_RATING, WINDOW, Curve, Moment, best_moments, clock
 from hlclip.highlights.output import (
     Answer,
@@ -38,5 +41,6 @@ from hlclip.highlights.output import (
     clip_suffix,
     name_videos,
 )
+from hlclip.highlights.pictures import clip_pictures, data_url, moment_pictures
 from hlclip.highlights.scorer import Scorer, check_query, load_scorer
 from hlclip.highlights.shorts import shortened, within

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,6 +82,29 @@ def plot_curve(
     draw_strip(band(_BOTTOM, _STRIP), curve, moments, window, pixels, above=_TIMES / _STRIP)
     with replacing(Path(out)) as temporary:
         figure.savefig(temporary, format="png")
+
+
+class Scale(NamedTuple):
+    """An axis of a chart."""
+
+    low: float
+    high: float
+    ticks: dict[float, str]
+    """Value -> label."""
+
+
+def chart_scales(
+    curve: Curve, moments: Sequence[Moment], *, window: int = WINDOW
+) -> tuple[Scale, Scale]:
+    """The axes of time in seconds and of the cosine that the chart of `plot_curve` has."""
+    axes = Figure(figsize=(_WIDTH, _CURVE)).add_axes((0, 0, 1, 1), xlim=(0, curve.duration))
+    _draw_curve(axes, curve, moments, window)
+    scales: list[Scale] = []
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        places = [float(place) for place in axis.get_majorticklocs() if low <= place <= high]
+        labels = axis.get_major_formatter().format_ticks(places)
+        scales.append(Scale(low, high, dict(zip(places, labels, strict=True))))
+    return scales[0], scales[1]
 
 
 def _draw_curve(axes: Axes, curve: Curve, moments: Sequence[Moment], window: int) -> None:

@@ -33,13 +33,14 @@ class Curve:
     Scores rank the clips of one curve; they do not compare between queries. `expected` says what
     they are worth, where the model has been measured on annotated videos.
 
-    >>> import numpy as np
-    >>> saliency = np.array([0.1, 0.1, 0.3, 0.2, 0.1], np.float32)
-    >>> curve = Curve(Path("holiday.mp4"), "a dog", saliency, duration=9.5, clip_seconds=2.0)
-    >>> curve.end_seconds(4)
-    9.5
-    >>> [(m.start_seconds, m.end_seconds) for m in best_moments(curve, top=1, window=1)]
-    [(4.0, 8.0)]
+    Examples:
+        >>> import numpy as np
+        >>> saliency = np.array([0.1, 0.1, 0.3, 0.2, 0.1], np.float32)
+        >>> curve = Curve(Path("holiday.mp4"), "a dog", saliency, duration=9.5, clip_seconds=2.0)
+        >>> curve.end_seconds(4)
+        9.5
+        >>> [(m.start_seconds, m.end_seconds) for m in best_moments(curve, top=1, window=1)]
+        [(4.0, 8.0)]
     """
 
     video: Path
@@ -103,6 +104,13 @@ class Moment:
         """Are its score and its rating high enough? See `best_moments`."""
         rated = self.rating is None or self.rating >= min_rating
         return rated and (min_score is None or self.score >= min_score)
+
+    @property
+    def worth_in_full(self) -> str:
+        """The same with the probability of a 4, `3.1 of 4, Very Good 45 %`."""
+        if self.very_good is None:
+            return self.worth
+        return f"{self.worth}, Very Good {100 * self.very_good:.0f} %"
 
 
 def best_moments(

@@ -8,21 +8,20 @@ head needs the model for each score, as its head compares all clips of a video f
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import CALIBRATION_FILE, ScoreMap, read_facts
+from hlclip.formats import CALIBRATION_FILE, ScoreMap
+from hlclip.highlights.backbone import find_backbones
 from hlclip.highlights.generic import GENERIC, MEASURE, consistency
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
 from hlclip.highlights.moments import Curve
 from hlclip.highlights.ratings import find_maps
-from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, find_store
 from hlclip.system import HlclipError
 from hlclip.video import HASHES, VideoError, VideoFile, check_plain, inspect_videos
 
@@ -39,11 +38,12 @@ class Scorer:
     `load_scorer` makes one. It holds no open file, and loads the model at the first video or query
     whose features are not in the store, or at the first score of a temporal head.
 
-    >>> scorer = load_scorer("outputs/train.safetensors")
-    >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
-    ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
-    a dog on the beach: 12 clips of 2 s
-    people dancing: 12 clips of 2 s
+    Examples:
+        >>> scorer = load_scorer("outputs/train.safetensors")
+        >>> for curve in scorer.score("holiday.mp4", ["a dog on the beach", "people dancing"]):
+        ...     print(f"{curve.query}: {len(curve.saliency)} clips of {curve.clip_seconds:g} s")
+        a dog on the beach: 12 clips of 2 s
+        people dancing: 12 clips of 2 s
     """
 
     def __init__(
@@ -190,12 +190,14 @@ def load_scorer(
         checkpoint: `train.safetensors` of a run. None is zero-shot where `model` is given, else
             `outputs/train.safetensors` of the pipeline.
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`; None is the model of the
-            checkpoint.
-        pretrained: tag or weights file; None where the model includes its weights.
+            checkpoint, see `find_backbones`.
+        pretrained: tag or weights file; None where the model includes its weights, or where they
+            are those of the checkpoint.
         device: `auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
             else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
-        store: folder of the store; None is the pipeline's, see `store_root`.
+        store: folder of the store; None is the project's, outside of a project the user's own, see
+            `find_store`.
         calibration: `calibration.json` of a run, which says what scores are worth; None is the one
             in the folder of the checkpoint, if there is one.
 
@@ -206,17 +208,15 @@ def load_scorer(
         DeviceError: the device does not exist.
         StaleFileError: the named calibration belongs to another model.
     """
-    if pretrained is not None and model is None:
-        raise HlclipError(f"pretrained {pretrained!r} without a model", "name the model too")
     if checkpoint is None and model is None:
         checkpoint = DEFAULT_CHECKPOINT
         if not checkpoint.is_file():
             raise HlclipError(
-                f"{checkpoint}: no such file; the pipeline writes it",
-                "name a checkpoint, or a model for zero-shot CLIP, such as model "
-                "ViT-B-32-quickgelu, pretrained openai",
+                f"{checkpoint}: no such file: no pipeline has run in this folder",
+                "name a checkpoint (--checkpoint FILE), or a model that scores zero-shot (--model "
+                "ViT-B-32-quickgelu --pretrained openai)",
             )
-    store = store or store_root()
+    store = store or find_store().root
     path = None if checkpoint is None else Path(checkpoint)
     names = {
         "checkpoint": path and str(path),
@@ -229,10 +229,10 @@ def load_scorer(
 
     @cache
     def load() -> "FeatureExtractor":
-        _refuse_mistyped(path, model)
+        backbones = find_backbones(path, model, pretrained)
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
+        loaded = load_feature_extractor(path, backbones, device=device, dtype=dtype)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")
@@ -243,25 +243,6 @@ def load_scorer(
     maps = find_maps(named, path, facts)
     beside = path and path.parent / CALIBRATION_FILE
     return Scorer(facts, load, store=store, maps=maps, checkpoint=path, calibration=named or beside)
-
-
-def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:
-    """Refuse names of nothing before torch and open_clip are imported, which takes seconds."""
-    if checkpoint is not None:
-        facts = read_facts(checkpoint)
-        model = model or str(facts["model"])
-    schema, colon, name = str(model).partition(":")
-    schema, name = (schema, name) if colon else ("", schema)
-    if schema == "local-dir" and not Path(name).is_dir():
-        raise HlclipError(f"model {model}: no folder {name}", "name the folder of a model")
-    configs = Path(str(distribution("open_clip_torch").locate_file("open_clip/model_configs")))
-    names = [config.stem for config in configs.glob("*.json")]
-    if not schema and names and name.replace("/", "-") not in names:
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
-        raise HlclipError(
-            f"open_clip has no model {name!r}",
-            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
-        )
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:

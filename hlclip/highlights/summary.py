@@ -1,7 +1,5 @@
 """The best moments of all videos for each query: rows, CSV and a page with pictures."""
 
-import base64
-import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -10,12 +8,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from hlclip.highlights.generic import GENERIC
 from hlclip.highlights.moments import Moment, clock
 from hlclip.highlights.output import Answer
-from hlclip.highlights.pictures import pictures
+from hlclip.highlights.pictures import data_url, pictures
 from hlclip.system import write_table, write_whole
 from hlclip.video import VideoError
 
@@ -136,14 +133,10 @@ def _thumbnails(found: Sequence[Found], failed: dict[str, str]) -> Pictures:
             log.warning("%s", error)
             failed.setdefault(str(video), str(error))
             continue
-        shown |= {(video, clip): _jpeg(picture) for clip, picture in zip(order, made, strict=True)}
+        shown |= {
+            (video, clip): data_url(picture) for clip, picture in zip(order, made, strict=True)
+        }
     return shown
-
-
-def _jpeg(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=72, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _best_clip(found: Found) -> int:

@@ -7,7 +7,7 @@
     score         cosines, zero-shot and fine-tuned
     evaluate      saliency pooling, official metrics, submission files
     choices       what evaluate compares and chooses on val
-    figures       figures as metrics.json and the log have them
+    figures       figures as figures.json and the log have them
     calibration   maps from scores to ratings, for evaluate
     examples      saliency curves of three queries, for a plot
     inputs        what stages read from `outputs/`, all of one run

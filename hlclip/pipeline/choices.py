@@ -95,7 +95,7 @@ def compare_rules(
 def choose_setting(
     compared: Mapping[Setting, Mapping[str, float]], moments: MomentsParams
 ) -> Setting:
-    """The rule of params.yaml, or the best on val by MR mAP."""
+    """The rule of params.yaml, or the best on val by MR-mAP."""
     if moments.rule != "best":
         return Setting(moments.rule, moments.focus)
     if not compared:

@@ -49,6 +49,8 @@ from hlclip.system import remove_leftovers, write_json, write_table
 log = logging.getLogger(__name__)
 
 SCORES = Path("outputs/score.safetensors")
+FIGURES = "figures.json"
+"""All figures, in the folder of outputs; metrics.json has the headline alone."""
 
 
 def scores_input(params: Params) -> dict[str, SplitScores]:
@@ -95,9 +97,9 @@ def evaluate_splits(
     all queries and clips, as the official script expects.
 
     Args:
-        metrics: JSON file to write.
-        outputs: folder of the other files, which docs/data.md lists. Files in its `predictions/`
-            that are not written are removed.
+        metrics: JSON file to write, with the headline of the last variant with pooling alone.
+        outputs: folder of the other files, which docs/data.md lists: `figures.json` has all
+            figures. Files in its `predictions/` that are not written are removed.
         origin: of the scores, see `pipeline.calibration`.
 
     Returns:
@@ -153,7 +155,9 @@ def evaluate_splits(
         written["moments"] = {name: setting._asdict() for name, setting in settings.items()}
         log.info("rules chosen on val: %s", {name: str(s) for name, s in settings.items()})
     written |= calibrate(splits, all_matrices, pool, widths, origin=origin, outputs=outputs)
-    write_json(metrics, written)
+    write_json(outputs / FIGURES, written)
+    benchmark, last = benchmark_of(next(iter(splits.values())).rows), pooled(list(variants)[-1])
+    write_json(metrics, {split: benchmark.headline(each[last]) for split, each in measured.items()})
     sweep = [
         ("val", name, mode, *(("", w) if mode == "gaussian" else (w, "")), *figures)
         for name, compared_on_val in compared.items()
@@ -176,7 +180,7 @@ def evaluate_splits(
     write_table(outputs / "saliency.csv", [COLUMNS, *example_lines])
     if measured:
         references = {split: written[split].get("references", {}) for split in measured}
-        log.info("%s", table(measured, benchmark_of(next(iter(splits.values())).rows), references))
+        log.info("%s", table(measured, benchmark, references))
     return measured
 
 

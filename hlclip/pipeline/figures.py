@@ -1,4 +1,4 @@
-"""Figures of a run as metrics.json and the log have them."""
+"""Figures of a run as outputs/figures.json and the log have them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Metrics = dict[str, Groups]
 
 
 def entry(scores: SplitScores, measured: Metrics | None, setting: Setting) -> dict[str, Any]:
-    """A split in metrics.json: counts of queries, then the figures of each variant.
+    """A split in figures.json: counts of queries, then the figures of each variant.
 
     For other data sets than QVHighlights also the `data set`, its `protocol` and, where there is
     ground truth, the `references` (see `references`).

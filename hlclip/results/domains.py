@@ -17,12 +17,12 @@ Columns = dict[str, float]
 def columns(benchmark: Benchmark, groups: Groups, level: Level) -> Columns:
     """The figures of a variant that a table shows, in percent.
 
-    Of QVHighlights those of `level`, and moments as `MR mAP` and the like; with domains the mean
+    Of QVHighlights those of `level`, and moments as `MR-mAP` and the like; with domains the mean
     over domains under the name of the metric, and each domain under its own; of moments alone all
     lengths, and the mAP of each range of lengths.
     """
     if benchmark.kind == "levels":
-        moments = {f"MR {name}": value for name, value in groups.get("moments", {}).items()}
+        moments = {f"MR-{name}": value for name, value in groups.get("moments", {}).items()}
         return groups[level] | moments
     if benchmark.kind == "domains":
         return {

@@ -1,5 +1,7 @@
 """Finished runs of the pipeline as DVC's experiments record them."""
 
+import hashlib
+import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +27,12 @@ from hlclip.formats import (
 from hlclip.system import HlclipError, is_shallow
 
 METRICS = ("mAP", "HIT@1")
-"""The highlight metrics of metrics.json, in percent."""
+"""The highlight metrics of QVHighlights, in percent."""
 
 WORKSPACE = "workspace"
 """DVC's name of the working folder, between the revisions of git."""
 
-METRICS_FILE = "metrics.json"
+FIGURES_FILE = "outputs/figures.json"
 
 RESTORE = (
     "`dvc checkout` brings the files of dvc.lock back if DVC's cache has them, `dvc repro` makes "
@@ -110,8 +112,8 @@ def finished_experiments(
 ) -> tuple[list[Experiment], list[str]]:
     """Read the finished runs that DVC knows, and say of each other run why it is left out.
 
-    Figures are those of the parameters next to them: dvc.lock of each revision says which run made
-    its metrics.json.
+    dvc.lock of each revision has the parameters of its run and the md5 of its figures, which are
+    read from DVC's cache under that md5, or from the working folder.
 
     Args:
         repository: folder with dvc.yaml.
@@ -132,7 +134,7 @@ def finished_experiments(
                     f"{repository.absolute()} has no commit, and DVC's experiments belong to one",
                     "`git add --all && git commit -m start`, then run again",
                 )
-            runs = [(*run, _locked(repo, run[1].rev)) for run in _runs(states)]
+            runs = [(*run, *_recorded(repo, run[1].rev)) for run in _runs(states)]
         unfinished = []
         if is_shallow(repository):
             unfinished.append(
@@ -142,17 +144,17 @@ def finished_experiments(
     except (DvcException, SCMError, OSError, subprocess.CalledProcessError) as error:
         raise ExperimentsError(
             f"DVC cannot show experiments of {repository.absolute()}: {error}",
-            "run this in a clone of the repository",
+            "run this in the folder that holds dvc.yaml (`hlclip init FOLDER` makes a project)",
         ) from error
     experiments: list[tuple[bool, float, Experiment]] = []
-    for name, state, unfinished_as, lock in runs:
-        why = unfinished_as or _unusable(repository, state, lock)
+    for name, state, unfinished_as, lock, written in runs:
+        why = unfinished_as or _unusable(state, lock, written)
         if why or lock is None or state.data is None:
             unfinished.append(f"{name}: {why}")
             continue
         created = state.data.timestamp.timestamp() if state.data.timestamp else 0.0
         order = state.rev != WORKSPACE, -created
-        experiments.append((*order, _experiment(name, state, lock)))
+        experiments.append((*order, _experiment(name, lock, written)))
     experiments.sort(key=lambda each: each[:2])
     return [experiment for *_, experiment in experiments], unfinished
 
@@ -169,27 +171,43 @@ def _runs(states: Sequence[ExpState]) -> Iterator[tuple[str, ExpState, str]]:
             yield name, state, "" if executor == "success" else executor
 
 
-def _locked(repo: Repo, revision: str) -> RunLock | None:
-    """dvc.lock of a revision or of the workspace; None if it has none that can be read."""
+def _recorded(repo: Repo, revision: str) -> tuple[RunLock | None, dict[str, Any]]:
+    """dvc.lock of a revision or of the workspace and what its figures.json has.
+
+    None without a dvc.lock that can be read; nothing where no file has the md5 of dvc.lock.
+    """
     with repo.switch(revision):
         path = repo.fs.join(repo.root_dir, LOCK_FILE)
         try:
-            return parse_lock(repo.fs.cat_file(path))
+            lock = parse_lock(repo.fs.cat_file(path))
         except (FileNotFoundError, DamagedFileError):
-            return None
+            return None, {}
+    md5 = lock.outputs.get(FIGURES_FILE, "")
+    for path in (repo.cache.local.oid_to_path(md5), repo.fs.join(repo.root_dir, FIGURES_FILE)):
+        if md5 and Path(path).is_file():
+            content = Path(path).read_bytes()
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
+                return lock, json.loads(content)
+    return lock, {}
 
 
-def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
+def _unusable(state: ExpState, lock: RunLock | None, written: Mapping[str, Any]) -> str:
     """Why the figures of a revision are not those of its parameters; empty if they are."""
-    if lock is None or not _figures(state) or METRICS_FILE not in lock.outputs:
-        return "not run"
+    if lock is None or FIGURES_FILE not in lock.outputs:
+        return f"not run, its {LOCK_FILE} has no {FIGURES_FILE}"
+    if not _figures(written):
+        absent = (
+            f"DVC's cache lacks its {FIGURES_FILE}, as after a clone; `dvc pull` gets it from a "
+            "remote, or `dvc repro` runs it here: commit dvc.lock afterwards"
+        )
+        return "no split has ground truth" if written else absent
     if lock.mixed:
         return f"its stages are of several runs: {lock.mixed[0]}; `dvc repro` makes one"
     if _as_texts(_params(state)) != _as_texts(lock.params):
         return "params.yaml has changed since; `dvc exp run` runs it"
     blocks = lock.params.get("train.blocks", 0)
     temporal = lock.params.get("train.temporal", "none")  # absent in revisions without that head
-    variants = {unpooled(name) for part in _figures(state).values() for name in part}
+    variants = {unpooled(name) for part in _figures(written).values() for name in part}
     others = variants - {ZERO_SHOT, fine_tuned(blocks, temporal)}
     if others or (variants == {ZERO_SHOT} and (blocks or temporal != "none")):
         # `dvc commit` and `dvc exp save` write down parameters that did not run.
@@ -197,33 +215,27 @@ def _unusable(repository: Path, state: ExpState, lock: RunLock | None) -> str:
             f"its figures are of {' and '.join(sorted(variants))}, not of train.blocks = {blocks}, "
             f"train.temporal = {temporal}; `dvc repro --force` makes them again"
         )
-    if state.rev == WORKSPACE and lock.foreign(repository, [METRICS_FILE]):
-        return f"{METRICS_FILE} is not of the run in dvc.lock; {RESTORE}"
     return ""
 
 
-def _experiment(name: str, state: ExpState, lock: RunLock) -> Experiment:
-    params, metrics, figures = _as_texts(lock.params), _metrics(state), _figures(state)
-    some = metrics[next(iter(figures))]
+def _experiment(name: str, lock: RunLock, written: Mapping[str, Any]) -> Experiment:
+    params, figures = _as_texts(lock.params), _figures(written)
+    some = written[next(iter(figures))]
     return Experiment(
         name=name,
         data=lock.outputs["outputs/index.json"],
         params={key: params[key] for key in params if not key.startswith(_WITHOUT_EFFECT)},
         code={path: md5 for path, md5 in lock.inputs.items() if path.split("/")[0] in _CODE},
         figures=figures,
-        queries={split: metrics[split]["queries"] for split in figures},
-        without_video={split: metrics[split]["without video"] for split in figures},
+        queries={split: written[split]["queries"] for split in figures},
+        without_video={split: written[split]["without video"] for split in figures},
         dataset=some.get("data set", "qvhighlights"),
         protocol=some.get("protocol", ""),
-        references={split: metrics[split].get(_REFERENCES, {}) for split in figures},
+        references={split: written[split].get(_REFERENCES, {}) for split in figures},
     )
 
 
-def _metrics(state: ExpState) -> dict[str, Any]:
-    return _content(state.data.metrics if state.data else {}, METRICS_FILE)
-
-
-def _figures(state: ExpState) -> Figures:
+def _figures(written: Mapping[str, Any]) -> Figures:
     """Figures of the splits with ground truth, without the counts of queries."""
     splits = {
         split: {
@@ -231,19 +243,16 @@ def _figures(state: ExpState) -> Figures:
             for name, groups in part.items()
             if isinstance(groups, dict) and name != _REFERENCES
         }
-        for split, part in _metrics(state).items()
+        for split, part in written.items()
         if "queries" in part
     }
     return {split: variants for split, variants in splits.items() if variants}
 
 
 def _params(state: ExpState) -> dict[str, Any]:
-    return flat(_content(state.data.params if state.data else {}, "params.yaml"))
-
-
-def _content(files: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What DVC read from a file; nothing where it could not."""
-    return files.get(name, {}).get("data") or {}
+    """What DVC read from params.yaml; nothing where it could not."""
+    files: Mapping[str, Any] = state.data.params if state.data else {}
+    return flat(files.get("params.yaml", {}).get("data") or {})
 
 
 def _as_texts(params: Mapping[str, object]) -> dict[str, str]:

@@ -15,7 +15,6 @@ from hlclip.evaluation import RULES, Benchmark
 from hlclip.formats import pooled
 from hlclip.results import page_charts as charts
 from hlclip.results import page_tables as tables
-from hlclip.results.experiments import METRICS
 from hlclip.results.page_queries import FIRST_IOU, HIGHLIGHT_AP, MOMENT_AP, SCALE, pack_split
 from hlclip.results.run import Run
 from hlclip.results.thumbnails import Thumbnails, make_thumbnails
@@ -80,32 +79,29 @@ def render(run: Run, thumbnails: Thumbnails, *, further: Sequence[tables.Table] 
 def _headlines(run: Run) -> list[dict[str, Any]]:
     """Headline figures of the last variant with SP on each split, and what they gain or lose."""
     first, last = run.variants[0], run.variants[-1]
-    group, levels = run.benchmark.group, run.benchmark.kind == "levels"
-    metrics = METRICS if levels else (run.benchmark.metric,)
     headlines = []
     for split, part in run.splits.items():
         if not part.figures:
             continue
-        figures = {name: groups[group] for name, groups in part.figures.items()}
+        figures = {name: run.benchmark.headline(each) for name, each in part.figures.items()}
         shown = figures[pooled(last)]
         before = {"from pooling": figures[last]}
         if first != last:
             before = {"from fine-tuning": figures[pooled(first)], **before}
         gains = {
-            name: {metric: shown[metric] - other[metric] for metric in metrics}
+            name: {metric: figure - other[metric] for metric, figure in shown.items()}
             for name, other in before.items()
         }
-        of = "Very Good" if levels else group
-        figures = {metric: shown[metric] for metric in metrics}
+        of = "Very Good" if run.benchmark.kind == "levels" else run.benchmark.group
         headlines.append(
-            {"split": split, "name": pooled(last), "of": of, "figures": figures, "gains": gains}
+            {"split": split, "name": pooled(last), "of": of, "figures": shown, "gains": gains}
         )
     return headlines
 
 
 def _metric(benchmark: Benchmark) -> str:
     """The metric by which epochs and windows are compared, in words."""
-    before = {"levels": "Very Good ", "domains": "", "moments": "MR "}[benchmark.kind]
+    before = {"levels": "Very Good ", "domains": "", "moments": "MR-"}[benchmark.kind]
     return f"{before}{benchmark.metric}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hlclip.evaluation import Groups
 from hlclip.formats import LEVELS
 from hlclip.results.domains import SD, columns
-from hlclip.results.experiments import METRICS, WORKSPACE, Experiment
+from hlclip.results.experiments import WORKSPACE, Experiment
 from hlclip.results.run import Run
 from hlclip.results.table import comparable, lines
 
@@ -137,20 +137,16 @@ def seed_tables(experiments: Sequence[Experiment]) -> list[Table]:
     alike = [each for each in experiments if setting(each) == setting(workspace)]
     averages = lines(comparable(alike)[0])
     benchmark = workspace.benchmark
-    levels = benchmark.kind == "levels"
-    metrics = METRICS if levels else (benchmark.metric,)
-    of = "Very Good" if levels else benchmark.group
-    return [
-        Table(
-            caption=f"{split}, {of}: mean ± standard deviation over seeds, percent",
-            corner="variant",
-            groups={"": [*metrics, "runs"]},
-            rows={
+    of = "Very Good" if benchmark.kind == "levels" else benchmark.group
+    tables = []
+    for split, variants in workspace.figures.items():
+        metrics = list(benchmark.headline(next(iter(variants.values()))))
+        shown = [line for line in averages if line.split == split and line.runs]
+        if any(line.runs > 1 for line in shown):
+            caption = f"{split}, {of}: mean ± standard deviation over seeds, percent"
+            rows = {
                 line.label: _texts(*(line.cell(metric) for metric in metrics), line.runs)
-                for line in averages
-                if line.split == split and line.runs
-            },
-        )
-        for split in workspace.figures
-        if any(line.runs > 1 for line in averages if line.split == split)
-    ]
+                for line in shown
+            }
+            tables.append(Table(caption, "variant", {"": [*metrics, "runs"]}, rows))
+    return tables

@@ -44,13 +44,13 @@ from hlclip.formats import (
     unpooled,
 )
 from hlclip.params import Params, check_params
-from hlclip.results.experiments import METRICS_FILE, RESTORE
+from hlclip.results.experiments import FIGURES_FILE, RESTORE
 from hlclip.results.run_files import ReportError, read_csv, read_output
 
 _EVALUATE = "run `dvc repro --force evaluate`"
 
 _FILES = (
-    METRICS_FILE,
+    FIGURES_FILE,
     "outputs/index.json",
     "outputs/frames.json",
     "outputs/train.csv",
@@ -84,7 +84,7 @@ class SplitRun:
     Empty unless all queries have `relevant_windows`.
     """
     figures: dict[str, Groups]
-    """The same variants -> group -> metric -> percent, as in metrics.json; empty without ground
+    """The same variants -> group -> metric -> percent, as in figures.json; empty without ground
     truth."""
     references: dict[str, Groups]
     """Reference row -> its figures, see `hlclip.evaluation.reference_rows`."""
@@ -139,7 +139,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read the run that `dvc.lock` in `folder` describes: its `metrics.json` and `outputs/`.
+    """Read the run that `dvc.lock` in `folder` describes: its `outputs/`.
 
     Raises:
         ReportError: a file is missing or malformed, or is not of this run.
@@ -147,7 +147,7 @@ def read_run(folder: Path) -> Run:
     """
     outputs = folder / "outputs"
     params = _params(folder)
-    metrics = read_output(folder / METRICS_FILE, lambda path: dict(json.loads(path.read_text())))
+    metrics = read_output(folder / FIGURES_FILE, lambda path: dict(json.loads(path.read_text())))
     splits = read_output(outputs / "score.safetensors", read_scores)
     facts = read_output(outputs / "train.safetensors", read_facts)
     if facts["train"] != params.train.facts():
@@ -251,7 +251,7 @@ def _read_split(split: str, scores: SplitScores, metrics: dict[str, Any], folder
         figure = metrics.get(name, {}).get(group, {}).get(metric)
         if figure is None or abs(value - figure) > 0.01:
             raise ReportError(
-                f"{folder / METRICS_FILE}: {split} {name} {group} {metric} is {figure}, but its "
+                f"{folder / FIGURES_FILE}: {split} {name} {group} {metric} is {figure}, but its "
                 f"predictions give {value:.2f}",
                 _EVALUATE,
             )

@@ -43,7 +43,7 @@ HISTORY: tuple[str, ...] = ("epoch", "loss", "lr", "val_mAP", "val_HIT@1")
 """Columns of the history: epoch from 1, mean over the epoch's frames of the loss at the time of
 each step, learning rate of the last step (of the heads, if it differs by layer), and VeryGood
 metrics on val as `select_on` says, in percent (None without ground truth). They are those of
-`metrics.json`: each row of val counts. Of other data sets than QVHighlights val_mAP is the headline
+`figures.json`: each row of val counts. Of other data sets than QVHighlights val_mAP is the headline
 metric, and val_HIT@1 is None."""
 
 Validate = Callable[[Tail], tuple[float, float | None]]

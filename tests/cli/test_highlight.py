@@ -32,6 +32,8 @@ from hlclip.model import load_encoder
 from tests.films import copy, ffmpeg, film
 from tests.models import save_model, tiny_config
 
+SAMPLE = Path(__file__).parents[2] / "sample" / "model"
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -52,7 +54,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one video, where the command runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.setenv("HLCLIP_STORE", ".hlclip/store")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     copy(original, tmp_path / "holiday.mp4")
     return tmp_path
@@ -61,6 +63,13 @@ def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def run(model: str, *arguments: object, typed: str | bytes = "") -> Result:
     command = ["highlight", "--model", model, "--device", "cpu", *map(str, arguments)]
     return CliRunner().invoke(app, command, input=typed)
+
+
+def warnings(result: Result) -> str:
+    """What is on stderr after the line that names the model."""
+    model, *lines = result.stderr.splitlines(keepends=True)
+    assert model.startswith("model: ")
+    return "".join(lines)
 
 
 def listing(folder: Path) -> list[str]:
@@ -111,13 +120,24 @@ def calibration(model: str, path: Path) -> Path:
     return path
 
 
+def test_the_model_is_named_and_the_limit_of_the_bundled_one(model: str, here: Path) -> None:
+    name = f"local-dir:{Path(model).name}"
+    assert run(model, "holiday.mp4", "a dog").stderr == f"model: {name}, zero-shot\n"
+    bundled = f"local-dir:{SAMPLE}"
+    assert run(bundled, "holiday.mp4", "a dog").stderr == (
+        f"model: {bundled}, zero-shot, which has seen drawn scenes only: films need a model such "
+        "as ViT-B-32-quickgelu openai\n"
+    )
+
+
 def test_a_score_is_shown_as_the_rating_that_it_is_worth(model: str, here: Path) -> None:
     file = calibration(model, here / "of-a-run.json")
     plain = run(model, "holiday.mp4", "a dog").stdout.splitlines()
     rated = run(model, "holiday.mp4", "a dog", "--calibration", file)
-    assert (rated.exit_code, rated.stderr) == (0, "")
+    assert (rated.exit_code, warnings(rated)) == (0, "")
     moments = [line.removesuffix("   below 0") for line in plain[1:-1]]
-    assert rated.stdout.splitlines() == [plain[0], *(f"{m}   3.4 of 4" for m in moments), plain[-1]]
+    lines = [f"{moment}   3.4 of 4, Very Good 50 %" for moment in moments]
+    assert rated.stdout.splitlines() == [plain[0], *lines, plain[-1]]
     with (here / "highlights" / "scores.csv").open(newline="") as written:
         rows = list(csv.DictReader(written))
     assert {(row["rating"], row["very_good"]) for row in rows} == {("3.4000", "0.5000")}
@@ -130,7 +150,7 @@ def test_a_window_without_ratings_is_said(model: str, here: Path) -> None:
     file = calibration(model, here / "of-a-run.json")
     result = run(model, "holiday.mp4", "a dog", "--calibration", file, "--window", 5)
     assert result.exit_code == 0
-    assert result.stderr == "--window 5: without ratings, which were measured for 1 and 3\n"
+    assert warnings(result) == "--window 5: without ratings, which were measured for 1 and 3\n"
     assert "of 4" not in result.stdout
 
 
@@ -353,8 +373,8 @@ def test_a_window_that_is_longer_than_a_video_is_named(model: str, here: Path) -
     queries = ("a dog", "people dance")
     result = run(model, "short.mp4", *queries, "--video", "holiday.mp4", "--window", 5)
     assert result.exit_code == 0
-    assert result.stderr == "short.mp4: 2 clips, fewer than --window 5\n"
-    assert run(model, "short.mp4", *queries).stderr == ""
+    assert warnings(result) == "short.mp4: 2 clips, fewer than --window 5\n"
+    assert warnings(run(model, "short.mp4", *queries)) == ""
 
 
 @pytest.mark.parametrize(
@@ -399,7 +419,14 @@ def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
     assert "outputs/train.safetensors" in result.stderr
-    assert "name a checkpoint, or a model" in result.stderr
+    assert "(--checkpoint FILE)" in result.stderr
+    assert "(--model ViT-B-32-quickgelu --pretrained openai)" in result.stderr
+
+
+def test_the_store_can_be_named(model: str, here: Path) -> None:
+    assert run(model, "holiday.mp4", "a dog", "--store", "kept").exit_code == 0
+    assert listing(here) == ["highlights", "holiday.mp4", "kept"]
+    assert len(list(here.glob("kept/images/*/*.h5"))) == 1
 
 
 def test_errors_speak_of_options(here: Path) -> None:

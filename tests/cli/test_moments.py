@@ -98,7 +98,7 @@ def test_the_rule_is_the_best_on_val(system: tuple[Path, Path], tmp_path: Path) 
     figures = [
         float(line.removesuffix("chosen").split()[-1])
         for line in result.output.splitlines()
-        if "MR mAP on val" in line
+        if "MR-mAP on val" in line
     ]
     assert len(figures) == 9
     figure = float(chosen.removesuffix("chosen").split()[-1])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from hlclip.cli import app
 from hlclip.doctor import Finding, examine
-from hlclip.doctor.forecast import forecast_seconds
+from hlclip.doctor.forecast import forecast_seconds, gpus
 from hlclip.formats import Annotation
 from hlclip.model import load_encoder
 from hlclip.params import Params, load_params
@@ -116,6 +116,13 @@ def test_a_temporal_head_alone_takes_time_to_train(project: Project, temporal: s
     assert forecast["score"] > 0
 
 
+def test_gpus_share_the_rows_of_a_step_and_processes_on_a_cpu_do_not(project: Project):
+    project.set("train", processes=4)
+    params = project.params()
+    assert gpus(params, torch.device("cuda")) == 4
+    assert gpus(params, torch.device("cpu")) == 1
+
+
 @pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
 def test_the_disk_is_computed_from_the_models_shapes(project: Project, dtype: str, size: int):
     project.set("encoder", dtype=dtype)
@@ -148,12 +155,21 @@ def test_missing_and_unreadable_videos_are_named(project: Project):
     assert project.examine()["videos"].state == "note"
 
 
+def test_videos_that_no_row_names_are_not_found(project: Project):
+    for name in ("t.jsonl", "v.jsonl"):
+        (project.folder / "data" / name).unlink()
+    found = project.examine()["videos"]
+    assert found.state == "note"
+    assert "no row of the annotations could be read" in found.found
+
+
 def test_all_annotation_files_are_looked_at(project: Project):
     (project.folder / "data" / "t.jsonl").unlink()
     (project.folder / "data" / "v.jsonl").write_text('{"qid": 1}\n')
     found = project.examine()
     assert found["annotations train"].state == "problem"
     assert "No such file" in found["annotations train"].found
+    assert "that the data set lacks is null" in found["annotations train"].remedy
     assert "v.jsonl:1: query: missing" in found["annotations val"].names[0]
 
 
@@ -280,12 +296,20 @@ def test_a_folder_in_which_temporary_experiments_fail(
     assert project.examine()["folder"].state == "problem"
 
 
+def held(pid: int) -> str:
+    """What DVC writes while it runs a stage."""
+    info = {"pid": pid, "cmd": "dvc repro"}
+    return json.dumps({"write": {"metrics.json": info}, "read": {"params.yaml": [info]}})
+
+
 @pytest.mark.parametrize(
     ("content", "state", "said"),
     [
         ("", "problem", "was killed left .dvc/tmp/rwlock damaged"),
         ('{"read"', "problem", "damaged"),
-        ('{"write": {"x": {"pid": 1, "cmd": "dvc exp run"}}}', "note", "DVC is running"),
+        ('{"write": [1]}', "problem", "damaged"),
+        (held(os.getpid()), "note", f"`dvc repro` (process {os.getpid()}) is running here"),
+        (held(2**22 + 1), "ok", "no other run"),  # more than a process may have
         ('{"read": {}, "write": {}}', "ok", "no other run"),
         ("{}", "ok", "no other run"),
     ],
@@ -315,6 +339,15 @@ def test_parameters_that_a_failed_experiment_left_are_named(project: Project):
         "train.seed = 5, in the last run 0",
     ]
     assert "git checkout -- params.yaml" in found.found
+
+
+def test_parameters_of_a_run_on_other_data_are_not_compared(project: Project):
+    write_lock(project.folder, project.params())
+    project.set("data", root="elsewhere")
+    project.set("pool", window=9)
+    found = project.examine()["last run"]
+    assert found.found == f"it was on other data, {project.folder / 'data'}"
+    assert not found.names
 
 
 def test_stages_of_several_runs_are_named(project: Project):

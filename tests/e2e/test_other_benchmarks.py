@@ -97,7 +97,7 @@ def test_tvsum_leaves_one_domain_out(blank: Project, tmp_path: Path) -> None:
     changes = [f"+data.annotations.{s}={folder}/{s}.jsonl" for s in ("train", "val")]
     changes += [f"data.annotations.test={folder}/test.jsonl", "train.blocks=2"]
     project.run("dvc", "exp", "run", *(f"-S{change}" for change in changes))
-    metrics = json.loads((project.root / "metrics.json").read_text())
+    metrics = json.loads((project.root / "outputs/figures.json").read_text())
     index = read_index(project.root / "outputs/index.json")
     assert {row.domain for row in index.queries["test"]} == {"VT"}
     assert {row.domain for row in index.queries["train"]} == {"BK"}
@@ -115,7 +115,7 @@ def test_youtube_highlights_zero_shot(blank: Project, tmp_path: Path) -> None:
     assert index.clips() == dict.fromkeys(index.videos, 9)
     frames = json.loads((project.root / "outputs/frames.json").read_text())["frames"]["items"]
     assert {item["length"] for item in frames.values()} == {9}
-    metrics = json.loads((project.root / "metrics.json").read_text())
+    metrics = json.loads((project.root / "outputs/figures.json").read_text())
     assert {"zero-shot", "zero-shot (SP)"} <= set(metrics["test"])
     lines = (project.root / "outputs/predictions/test-zero-shot.jsonl").read_text().splitlines()
     assert {len(json.loads(line)["pred_saliency_scores"]) for line in lines} == {9}
@@ -124,7 +124,7 @@ def test_youtube_highlights_zero_shot(blank: Project, tmp_path: Path) -> None:
 def test_charades_trains_on_windows(blank: Project, tmp_path: Path) -> None:
     project = prepared(blank, tmp_path, "charades-sta", charades)
     project.run("dvc", "exp", "run")
-    metrics = json.loads((project.root / "metrics.json").read_text())
+    metrics = json.loads((project.root / "outputs/figures.json").read_text())
     index = read_index(project.root / "outputs/index.json")
     assert index.clips() == {"test": 8, "train": 8}
     assert "HL-CLIP-2 (SP)" in metrics["test"]

@@ -12,6 +12,7 @@ OUTPUTS = {
     "train": ["train.safetensors", "train.csv"],
     "score": ["score.safetensors"],
     "evaluate": [
+        "figures.json",
         "predictions",
         "window.csv",
         "moments.csv",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlclip.evaluation import Setting, find_clips, ground_truth, headline, pool, report
+from hlclip.evaluation import BENCHMARKS, Setting, find_clips, ground_truth, headline, pool, report
 from hlclip.formats import (
     Annotation,
     SplitScores,
@@ -71,7 +71,7 @@ def run(
         outputs=folder,
         origin=ORIGIN,
     )
-    return json.loads((folder / "metrics.json").read_text())
+    return json.loads((folder / "figures.json").read_text())
 
 
 @pytest.mark.parametrize("dataset", ["tvsum", "youtube-highlights", "charades-sta"])
@@ -80,6 +80,9 @@ def test_metrics_are_those_of_the_submission_files(tmp_path: Path, dataset: str)
     written = run(tmp_path, {"val": scores})["val"]
     assert (written["queries"], written["without video"]) == (4, 1)
     assert written["data set"] == dataset
+    benchmark = BENCHMARKS[dataset]
+    main = written["HL-CLIP-1 (SP)"][benchmark.group][benchmark.metric]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"val": {benchmark.metric: main}}
     for variant, name in (("zero-shot", "zero-shot"), ("HL-CLIP-1 (SP)", "HL-CLIP-1-SP")):
         rows = read_answers(tmp_path / "predictions" / f"val-{name}.jsonl", scores.rows)
         figures = report(

@@ -61,7 +61,7 @@ def run(folder: Path, splits: dict[str, SplitScores], pooling: PoolParams = POOL
 
 
 def metrics(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text())
+    return json.loads((folder / "figures.json").read_text())
 
 
 def found(calibration: Calibration, variant: str, window: int) -> ScoreMap:

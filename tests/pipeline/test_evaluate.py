@@ -81,7 +81,7 @@ def moved(scores: SplitScores, seed: int) -> SplitScores:
 def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: SplitScores):
     measured = run(tmp_path, {"val": scores})
     truth = ground_truth(scores.rows)
-    written = json.loads((tmp_path / "metrics.json").read_text())["val"]
+    written = json.loads((tmp_path / "figures.json").read_text())["val"]
     assert written["queries"] == 4
     assert written["without video"] == 1
     files = {
@@ -108,6 +108,22 @@ def test_metrics_are_those_of_the_submission_files(tmp_path: Path, scores: Split
             assert figures["mAP"] == brief[f"HL-min-{level}-mAP"]
             assert figures["HIT@1"] == brief[f"HL-min-{level}-Hit1"]
             assert written[variant][level] == figures
+
+
+def test_metrics_json_has_the_headline_alone(tmp_path: Path, scores: SplitScores):
+    rows = [*scores.rows[:-1], row(4, 9, windows=[])]
+    measured = run(
+        tmp_path, {"val": scores, "test": SplitScores(rows, scores.lengths, scores.cosines)}
+    )
+    figures = {split: each["HL-CLIP-2 (SP)"] for split, each in measured.items()}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+        "val": {
+            "mAP": figures["val"]["VeryGood"]["mAP"],
+            "HIT@1": figures["val"]["VeryGood"]["HIT@1"],
+            "MR-mAP": figures["val"]["moments"]["mAP"],
+        },
+        "test": figures["test"]["VeryGood"],  # not all of its queries have windows
+    }
 
 
 def test_submission_files_of_an_earlier_run_are_removed(tmp_path: Path, scores: SplitScores):
@@ -176,7 +192,7 @@ def test_the_best_width_is_chosen_on_val_alone(
     chosen, plots = [], []
     for number, test in enumerate(others):
         measured = run(tmp_path / str(number), {"test": test, "val": scores}, best)
-        written = json.loads((tmp_path / str(number) / "metrics.json").read_text())
+        written = json.loads((tmp_path / str(number) / "figures.json").read_text())
         assert {"window", "sigma"} & set(written) == {key}
         chosen.append(written[key])
         plots.append((tmp_path / str(number) / "window.csv").read_text())
@@ -232,7 +248,7 @@ def test_the_best_rule_is_chosen_on_val_alone(tmp_path: Path):
     for number, test in enumerate((val, moved(val, 1))):
         folder = tmp_path / str(number)
         measured = run(folder, {"test": test, "val": val}, moments=best)
-        chosen.append(json.loads((folder / "metrics.json").read_text())["moments"])
+        chosen.append(json.loads((folder / "figures.json").read_text())["moments"])
         plots.append((folder / "moments.csv").read_text())
         for variant, setting in chosen[-1].items():
             same = run(
@@ -268,8 +284,9 @@ def test_moments_are_measured_where_every_query_has_windows(tmp_path: Path, scor
 def test_a_split_without_ground_truth_is_predicted_and_not_measured(tmp_path: Path):
     blind = pack([row(1, 3, blind=True)], {"zero-shot": {1: np.ones(3, np.float32)}})
     assert run(tmp_path, {"test": blind}) == {}
-    written = json.loads((tmp_path / "metrics.json").read_text())
+    written = json.loads((tmp_path / "figures.json").read_text())
     assert written == {"test": {"queries": 1, "without video": 0}}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {}
     assert (tmp_path / "predictions" / "test-zero-shot.jsonl").exists()
     assert list(csv.DictReader((tmp_path / "window.csv").open())) == []
 

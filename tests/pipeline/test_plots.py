@@ -96,7 +96,7 @@ SAYS = {
     "outputs/moments.csv": (
         "zero-shot",
         "HL-CLIP-2",
-        "MR mAP (%)",
+        "MR-mAP (%)",
         "consensus (focus 8)",
         "peaks",
         "40.00",

@@ -37,6 +37,12 @@ def test_every_stage_but_score_keeps_its_outputs_until_it_has_new_ones(pipeline:
             assert list(out.values()) == [{"persist": True}], out
 
 
+def test_a_wrong_parameter_of_score_ends_a_stage_that_keeps_its_outputs(pipeline: dict):
+    before = STAGES[: STAGES.index("score")]
+    read = {name for stage in before for name in pipeline[stage]["params"]}
+    assert {name.split(".")[0] for name in pipeline["score"]["params"]} <= read
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_code_that_it_imports(stage: str, imports, pipeline: dict):
     files = imported_files(imports, f"stages.{stage}")

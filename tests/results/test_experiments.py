@@ -6,6 +6,7 @@ Its stages take no time; git and DVC are real.
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -28,15 +29,21 @@ stages:
     cmd: sh evaluate.sh
     params: [pool]
     deps: [outputs/model, evaluate.sh]
-    metrics: [metrics.json]
+    outs: [outputs/figures.json]
 """
 EVALUATE = """
 window=$(sed -n 's/.*window: //p' params.yaml)
 figures='{"VeryGood": {"mAP": '$((30 + window))'.5, "HIT@1": 60.0}}'
-echo '{"val": {"queries": 2, "without video": 0, "HL-CLIP-2": '$figures'}}' > metrics.json
+echo '{"val": {"queries": 2, "without video": 0, "HL-CLIP-2": '$figures'}}' > outputs/figures.json
 """
 PARAMS = "train:\n  blocks: 2\n  seed: 0\npool:\n  window: 3\n"
-CHECKOUT = "metrics.json is not of the run in dvc.lock; `dvc checkout`"
+ABSENT = "DVC's cache lacks its outputs/figures.json, as after a clone; `dvc pull` gets it"
+
+
+def damage_files(folder: Path) -> None:
+    for path in filter(Path.is_file, folder.rglob("*")):
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes() + b" ")
 
 
 def git(*arguments: str) -> None:
@@ -69,7 +76,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("dvc.yaml").write_text(STAGES)
         Path("params.yaml").write_text(PARAMS)
         Path("evaluate.sh").write_text(EVALUATE)
-        Path(".gitignore").write_text("/outputs/\n/metrics.json\n")
+        Path(".gitignore").write_text("/outputs/\n")
     return folder
 
 
@@ -93,12 +100,10 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_a_table_after_another_experiment_shows_the_workspaces_run_and_names_the_other(here: Path):
     dvc("exp", "run", "-n", "wide", "-S", "pool.window=7")
     assert shown() == ({"workspace": 37.5}, ["main: pool.window = 3, not 7"])
-    # The files of the experiment next to the parameters of the commit.
+    # Next to the parameters of the commit, with the files of the experiment or without.
     git("checkout", "--", "params.yaml", "dvc.lock")
-    figures, left_out = shown()
-    assert figures == {"wide": 37.5}  # the newest
-    assert left_out[0].startswith(f"workspace: {CHECKOUT}")
-    dvc("checkout")
+    assert shown() == ({"workspace": 33.5}, ["wide: pool.window = 7, not 3"])
+    Path("outputs/figures.json").unlink()
     assert shown() == ({"workspace": 33.5}, ["wide: pool.window = 7, not 3"])
 
 
@@ -108,9 +113,21 @@ def test_figures_of_another_branch_are_not_the_workspaces(here: Path):
     dvc("repro")
     git("commit", "-qam", "wide")
     git("checkout", "-q", "main")
-    figures, (left_out,) = shown()
-    assert figures == {"main": 33.5}
-    assert left_out.startswith(f"workspace: {CHECKOUT}")
+    assert shown() == ({"workspace": 33.5}, [])
+
+
+@pytest.mark.parametrize("damage", [lambda folder: folder.rename("moved"), damage_files])
+def test_figures_are_those_whose_md5_dvc_lock_names(here: Path, damage: Callable[[Path], object]):
+    """Also without DVC's cache, or with a damaged one: the working folder has the file."""
+    dvc("exp", "run", "-n", "wide", "-S", "pool.window=7")
+    damage(Path(".dvc/cache"))
+    figures, left_out = shown()
+    assert figures == {"workspace": 37.5}
+    (of_commit,) = left_out
+    assert of_commit.startswith(f"main: {ABSENT}")
+    Path("outputs/figures.json").write_text("{}")
+    with pytest.raises(ExperimentsError, match="no finished run"):
+        shown()
 
 
 def test_parameters_that_did_not_run_have_no_figures(here: Path):
@@ -175,13 +192,14 @@ def test_a_repository_without_a_commit_is_named(blank: Path, monkeypatch: pytest
 
 
 EVALUATE_TVSUM = """
+out=outputs/figures.json
 domain=$(sed -n 's/.*domain: //p' params.yaml)
 base=$(sed -n 's/.*base: //p' params.yaml)
 groups() { echo '{"all domains": {"top-5 mAP": '$1'}, "'$domain'": {"top-5 mAP": '$1'}}'; }
 random='{"all domains": {"top-5 mAP": 42.0, "top-5 mAP sd": 4.0}}'
 echo '{"test": {"queries": 5, "without video": 0, "data set": "tvsum", "protocol": "leave-one-out",
 "zero-shot": '$(groups 50.0)', "HL-CLIP-2": '$(groups $base)',
-"references": {"random": '$random', "annotators'"'"' mean": '$(groups 84.0)'}}}' > metrics.json
+"references": {"random": '$random', "annotators'"'"' mean": '$(groups 84.0)'}}}' > $out
 """
 
 

@@ -105,7 +105,7 @@ def test_precision_is_that_of_the_predictions(run: Run):
 
 
 def test_windows_that_were_chosen_on_val_are_taken_from_the_metrics(copied: Path, run: Run):
-    path = copied / "metrics.json"
+    path = copied / "outputs/figures.json"
     chosen = {"zero-shot": 5, "HL-CLIP-2": 9}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"window": chosen}))
     write_lock(copied, run.params)
@@ -126,7 +126,7 @@ def test_scores_have_the_maps_of_the_run(run: Run, copied: Path):
             assert run.maps[shown] == found.rating
     page = Page(render(run, Thumbnails()))
     assert page.data["maps"] == json.loads(json.dumps(run.maps))
-    metrics = json.loads((copied / "metrics.json").read_text())["calibration"]
+    metrics = json.loads((copied / "outputs/figures.json").read_text())["calibration"]
     assert run.errors == metrics
     assert "test: errors of the expected ratings" in page.text
     assert f"{metrics['test']['HL-CLIP-2 (SP)']['MAE']:.2f}" in page.text
@@ -147,7 +147,7 @@ def test_a_run_without_maps_says_why(copied: Path, run: Run):
 @pytest.mark.parametrize(
     "name",
     [
-        "metrics.json",
+        "outputs/figures.json",
         "outputs/calibration.json",
         "outputs/reliability.csv",
         "outputs/score.safetensors",
@@ -179,7 +179,7 @@ def test_predictions_of_another_run_are_refused(copied: Path, change: Callable[[
 
 
 def test_metrics_that_are_not_of_the_predictions_are_refused(copied: Path, run: Run):
-    path = copied / "metrics.json"
+    path = copied / "outputs/figures.json"
     metrics = json.loads(path.read_text())
     metrics["val"]["zero-shot"]["VeryGood"]["mAP"] += 1
     path.write_text(json.dumps(metrics))
@@ -189,7 +189,7 @@ def test_metrics_that_are_not_of_the_predictions_are_refused(copied: Path, run: 
 
 
 def test_moments_that_are_not_of_the_predictions_are_refused(copied: Path, run: Run):
-    path = copied / "metrics.json"
+    path = copied / "outputs/figures.json"
     metrics = json.loads(path.read_text())
     metrics["val"]["zero-shot"]["moments"]["mAP"] -= 1
     path.write_text(json.dumps(metrics))
@@ -236,8 +236,8 @@ def test_stages_of_several_runs_are_refused(copied: Path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("metrics.json", b"null"),
-        ("metrics.json", b"{"),
+        ("outputs/figures.json", b"null"),
+        ("outputs/figures.json", b"{"),
         ("outputs/train.csv", b"epoch,loss\n1,?\n"),
         ("outputs/window.csv", b"\xff\xfe"),
         ("outputs/index.json", b"{}"),
@@ -536,7 +536,7 @@ def test_the_command_without_a_run_prints_a_remedy(tmp_path: Path):
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert (
-        "dvc.lock: not there\nname the folder of a finished run, or run `dvc repro` in this one"
+        "dvc.lock: not there\nname the folder of a finished run; in a project `dvc repro` makes one"
         in result.stderr
     )
     assert not (tmp_path / "outputs").exists()

@@ -83,18 +83,18 @@ def test_moments_are_columns_of_table_1():
     runs = averaged([with_moments(each, 30.0 + n) for n, each in enumerate(seeds())])
     table = lines(runs)
     tuned = next(x for x in table if (x.split, x.variant) == ("test", "HL-CLIP-2"))
-    assert tuned.mean["MR R1@0.5"] == 51
+    assert tuned.mean["MR-R1@0.5"] == 51
     assert tuned.sd is not None
-    assert tuned.sd["MR mAP"] == 1
+    assert tuned.sd["MR-mAP"] == 1
     test, val = render(table, runs, style="markdown", level="VeryGood").split("Table 2 (val)")
     assert test.startswith("Table 1 (test)")
     assert "MR" not in val
-    assert "| MR R1@0.5    | MR R1@0.7    | MR mAP       |" in test
+    assert "| MR-R1@0.5    | MR-R1@0.7    | MR-mAP       |" in test
     assert "| 51.00 ± 1.00 | 31.00 ± 1.00 | 26.00 ± 1.00 |" in test
     written = csv.DictReader(io.StringIO(render(table, runs, style="csv", level="Fair")))
     row = next(row for row in written if (row["split"], row["variant"]) == ("test", "HL-CLIP-2"))
-    assert (row["MR mAP"], row["MR mAP_sd"]) == ("26.0000", "1.0000")
-    assert "paper_MR mAP" not in row
+    assert (row["MR-mAP"], row["MR-mAP_sd"]) == ("26.0000", "1.0000")
+    assert "paper_MR-mAP" not in row
 
 
 def test_a_temporal_head_never_stands_for_the_papers_model():
@@ -121,7 +121,7 @@ def test_rules_for_moments_are_compared_on_val():
     table = lines(averaged(runs, ["moments.rule"]), by=["moments.rule"])
     text = render(table, runs, style="terminal", level="VeryGood")
     assert "HL-CLIP-2, moments.rule=histogram" in text
-    assert "MR mAP" in text
+    assert "MR-mAP" in text
     assert "Table 1" not in text
 
 

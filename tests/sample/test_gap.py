@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from hlclip.highlights.model_name import OF_THE_SAMPLE
 from hlclip.model import Encoder, build_tail, load_encoder
 from hlclip.video import extract_frames, frames_header
 from sample.cones import find_biases
@@ -74,6 +75,10 @@ def test_the_trunk_computes_the_same_tokens(models: list[Encoder], films) -> Non
     assert torch.equal(before.image_tokens(frames, batch=25), after.image_tokens(frames, batch=25))
     assert torch.equal(before.text_tokens(film.query), after.text_tokens(film.query))
     assert before.fingerprint() != after.fingerprint()
+
+
+def test_highlight_knows_the_bundled_models(models: list[Encoder]) -> None:
+    assert tuple(model.fingerprint() for model in models) == OF_THE_SAMPLE
 
 
 def test_cosines_are_narrow_around_a_positive_mean(models: list[Encoder], films) -> None:
