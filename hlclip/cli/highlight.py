@@ -163,7 +163,7 @@ def highlight(
     films = cut_films(answers, cut, cut_each, stems, failed, cutting)
     files += [*export(answers, out, formats or [], stems, failed), *films]
     if json:
-        settings = {**finding, "min_score": limits[0], "min_rating": limits[1]}
+        settings = {**finding, "min_score": limits[0], "min_rating": limits[1], "scenes": scenes}
         facts = {
             "model": scorer.model,
             "generic": generic,

@@ -13,6 +13,7 @@
     features         features of videos and queries from a loaded model (torch)
     curve_axes       the axes of a curve in a chart (Matplotlib)
     drawings         the chart of a curve, the contact sheet of the best moments (Matplotlib)
+    strip            the pictures under a chart (Matplotlib)
     fonts            fonts that have the letters of a query (Matplotlib)
     exports          files of the moments for editors, players, spreadsheets and YouTube
     timelines        the moments of a query as OpenTimelineIO, XML and EDL

@@ -129,6 +129,7 @@ def test_json_says_what_the_text_and_the_files_say(made: Path, here: Path) -> No
         "rule": "consensus",
         "min_rating": 1.0,
         "min_score": None,
+        "scenes": False,
     }
     (answer,) = content["answers"]
     assert (answer["name"], answer["query"]) == ("dogs", "a dog, running")
