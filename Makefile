@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # DVC runs its stages with the `python` on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-unpinned check audit leaks docs bench format constraints clean
+.PHONY: demo test test-slow test-unpinned check audit leaks docs bench format constraints dist clean
 
 demo: $(INSTALLED)  ## run the pipeline on the bundled sample
 	dvc repro
@@ -77,5 +77,10 @@ constraints:  ## renew the exact versions from the ranges in pyproject.toml
 	  $(VENV)-constraints/bin/python -m pip freeze --exclude-editable; } > constraints.txt
 	rm -rf $(VENV)-constraints
 
+dist: $(INSTALLED)  ## sdist and wheel, checked, in dist/
+	rm -rf dist
+	python -m build --no-isolation
+	twine check --strict dist/*
+
 clean:  ## remove the venv and everything the pipeline made
-	rm -rf $(VENV) .hlclip outputs metrics.json sample/data .dvc/cache .dvc/tmp
+	rm -rf $(VENV) .hlclip outputs metrics.json sample/data dist .dvc/cache .dvc/tmp

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from hlclip.evaluation.pooling import pool as pool
     from hlclip.highlights.drawings import contact_sheet as contact_sheet
     from hlclip.highlights.drawings import plot_curve as plot_curve
@@ -50,10 +51,12 @@ PUBLIC = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # pyproject.toml has it, and the package's metadata repeats it
+        return import_module("importlib.metadata").version("hlclip")
     if name not in PUBLIC:
         raise AttributeError(f"module 'hlclip' has no attribute {name!r}")
     return getattr(import_module(f"hlclip.{PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *PUBLIC})
+    return sorted({*globals(), *PUBLIC, "__version__"})

@@ -17,6 +17,8 @@ IMPORTED_BY_NAME = {
     "hlclip.highlights.drawings",
     "hlclip.highlights.features",
     "hlclip.highlights.film",
+    "hlclip.highlights.scenes",
+    "hlclip.highlights.summary",
     "hlclip.results.page",
     # A function of this name, which the face exports: the import graph takes it for the room.
     "hlclip.datasets.download",

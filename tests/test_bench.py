@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from bench import ablation, epoch, scale
+from bench import ablation, epoch, generic, scale
 from bench.__main__ import markdown
 from bench.pages import replace_table
 from bench.pairs import Measured, Pair, measure
 from bench.siglip import random_batch
 from bench.training import Step, full_blocks_step, naive_step
+from hlclip import load_scorer
+from hlclip.evaluation import ground_truth
+from hlclip.formats import Annotation
 from hlclip.model import Encoder, build_tail, load_encoder
 from hlclip.params import load_params
 from hlclip.training.batches import Batch
 from sample.films import Film, plan_film
 from sample.render import render
+from tests.films import film
 from tests.models import built, save_model, small_timm, tiny_config
 
 
@@ -204,3 +208,51 @@ def test_the_table_of_large_data_sets_is_that_of_today() -> None:
     assert rows["`activations`: CPU time"] == "18 h"
     assert rows["files in the store"] == "30,000"
     assert scale.table() in scale.PAGE.read_text(encoding="utf-8")
+
+
+def test_rules_without_a_query_are_measured_like_the_query(tmp_path: Path) -> None:
+    long, short = (
+        film(tmp_path / f"{name}.mp4", "-vf", f"hue=h={hue}", seconds=seconds)
+        for name, hue, seconds in (("a", 0, 12), ("b", 90, 6))
+    )
+    scorer = load_scorer(
+        model=save_model(tmp_path / "model", tiny_config()), device="cpu", store=tmp_path / "store"
+    )
+    rows = [
+        Annotation.model_validate(
+            {
+                "qid": qid,
+                "query": "a dog",
+                "vid": video.stem,
+                "duration": 2 * clips,
+                "relevant_clip_ids": [1, 2],
+                "saliency_scores": [[4, 4, 4], [4, 4, 4]],
+                "relevant_windows": [[2, 6]],
+            }
+        )
+        for qid, (video, clips) in enumerate([(long, 6), (short, 3)])
+    ]
+    table = generic.measure_rules(scorer, rows, [long, short])
+    assert list(table)[:2] == ["random", "mean cosine with 6 prompts"]
+    assert set(generic.RULES) < set(table)
+    names = {
+        f"{level} {name}" for level in ("Fair", "Good", "VeryGood") for name in ("mAP", "HIT@1")
+    }
+    assert all(set(figures) == names for figures in table.values())
+    query = [scorer.score(video, "a dog")[0].saliency for video in (long, short)]
+    expected = generic._figures(ground_truth(rows), query)
+    assert table["the annotated query"] == {name: f"{each:.2f}" for name, each in expected.items()}
+
+
+def test_local_dissimilarity_times_global_consistency_is_that_of_a_loop() -> None:
+    features = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    local, consistent = [], []
+    for clip, one in enumerate(features):
+        squares = [float(((one - other) ** 2).sum()) for other in features]
+        others = sorted(square for n, square in enumerate(squares) if n != clip)
+        local.append(sum(others[:2]) / 2)
+        consistent.append(np.log(np.mean(np.exp(-2 * np.array(squares)))))
+    low, high = np.array(local), np.array(consistent)
+    naive = (low - low.min()) / np.ptp(low) * (high - high.min()) / np.ptp(high)
+    np.testing.assert_allclose(generic.dissimilar_and_consistent(features), naive, atol=1e-5)

@@ -223,6 +223,14 @@ CENTRED_FIXED = {"loss": "centred", "scale": "fixed", "bias_init": 5.0}
         ),
         ([(("encoder", "pretrained"), "openai")], ["encoder: pretrained must be null"]),
         ([(("encoder", "model"), "ViT-B-32")], ["encoder: pretrained must name"]),
+        (
+            [(("train", "device"), "mps"), (("train", "loss"), "centred")],
+            ["device is mps, which has no float64, but loss is centred"],
+        ),
+        (
+            [(("train", "device"), "mps"), (("train", "processes"), 2)],
+            ["device is mps, one GPU, but processes is 2"],
+        ),
     ],
 )
 def test_contradictions(tmp_path: Path, changes: list[tuple[Key, Any]], named: list[str]) -> None:
@@ -275,6 +283,17 @@ def test_not_text(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ParamsError, match="not valid YAML"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_a_split_that_is_null_is_not_scored(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(json.dumps(changed((("data", "annotations", "test"), None))))
+    params = load_params(file)
+    assert [*params.data.annotations] == ["train", "val"]
+    assert params.evaluate.splits == ["val"]
+    assert "test" not in params.needed_splits
+    none_left = [(("data", "annotations", "val"), None), (("evaluate", "splits"), ["val"])]
+    assert "evaluate.splits" in error(tmp_path, changed(*none_left))
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])

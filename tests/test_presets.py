@@ -69,6 +69,13 @@ def test_a_preset_of_another_encoder_differs_in_it_and_its_frames_alone(
     assert {line.split(":")[0].strip() for line in others} == keys  # comments are the same, too
 
 
+def test_the_preset_for_own_data_differs_in_the_files_alone() -> None:
+    main, own = PRESET.read_text(encoding="utf-8"), of("own-data").read_text(encoding="utf-8")
+    lines = [text.split("\ndata:")[1].splitlines() for text in (main, own)]
+    differing = [line.split(":")[0].strip() for line in lines[1] if line not in lines[0]]
+    assert differing == ["root", "train", "val", "test"]
+
+
 @pytest.mark.parametrize(
     ("name", "differing"),
     [

@@ -1,9 +1,15 @@
 """The command line, one module per command.
 
-    terminal      options, output and errors that commands share
-    queries       queries of arguments and of standard input
-    benchmarks    commands of `hlclip data` for data sets that are converted
-    copies        commands of `hlclip store` that copy items
+    terminal            options, output and errors that commands share
+    queries             queries of arguments and of standard input
+    highlight_options   options of `hlclip highlight`
+    scoring             curves of videos and queries, for `hlclip highlight`
+    showing             text, pictures and exports of moments, for `hlclip highlight`
+    films               films of moments, for `hlclip highlight`
+    next_steps          what to run on a data set, in a clone and outside of one
+    benchmarks          commands of `hlclip data` for data sets that are converted
+    convert             `hlclip data convert`
+    copies              commands of `hlclip store` that copy items
 Every other module holds the command of its name; a group's help is its module's docstring.
 
 A command imports other wings inside its function, so that `hlclip --help` loads only Typer.
@@ -17,6 +23,7 @@ from typing import Annotated
 import typer
 
 from hlclip.cli.benchmarks import add_converters
+from hlclip.cli.convert import convert
 from hlclip.cli.data import data_sets
 from hlclip.cli.demo import demo
 from hlclip.cli.doctor import doctor
@@ -24,6 +31,7 @@ from hlclip.cli.encode import encode
 from hlclip.cli.ensemble import ensemble
 from hlclip.cli.evaluate import evaluate
 from hlclip.cli.highlight import highlight
+from hlclip.cli.init import init
 from hlclip.cli.models import models
 from hlclip.cli.moments import moments
 from hlclip.cli.report import report
@@ -68,6 +76,7 @@ def hlclip(
       hlclip moments predictions.jsonl -o with_moments.jsonl
       hlclip ensemble seed0.jsonl seed1.jsonl -o mean.jsonl
       hlclip data qvhighlights --check      which files of QVHighlights are missing
+      hlclip init mine                      a project for your own data set
       hlclip models siglip2                 encoders that can be used, and what they cost
       hlclip doctor                         check what would stop a run
       hlclip encode --shard 0/8             a part of the cache, on one of many machines
@@ -88,6 +97,7 @@ def hlclip(
 
 
 add_converters(data_sets)
+data_sets.command(cls=Command)(convert)
 app.add_typer(data_sets, name="data")
 app.add_typer(store, name="store")
 for _function in (
@@ -97,6 +107,7 @@ for _function in (
     ensemble,
     evaluate,
     highlight,
+    init,
     models,
     moments,
     report,

@@ -1,6 +1,5 @@
 """`hlclip data tvsum` and the other data sets that are converted from the user's own files."""
 
-import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option, Typer, echo
 
+from hlclip.cli.next_steps import next_steps
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError
 
@@ -113,14 +113,8 @@ def _lines(
         more = f" and {len(status.missing) - _SHOWN:,} more" if len(status.missing) > _SHOWN else ""
         lines.append(f"    missing: {shown}{more}")
     lines += [benchmark.terms, "\nNext" if status.whole else "\nThen"]
-    preset = f"presets/{benchmark.name}.yaml"
-    if benchmark.name in ("tacos", "activitynet"):
-        preset = "presets/charades-sta.yaml"
-    return [
-        *lines,
-        f"  cp {preset} params.yaml",
-        f"  dvc exp run -S data.root={shlex.quote(str(root.absolute()))}",
-    ]
+    preset = "charades-sta" if benchmark.name in ("tacos", "activitynet") else benchmark.name
+    return [*lines, *next_steps(preset, root)]
 
 
 def _duration(root: Path, vid: str) -> float:

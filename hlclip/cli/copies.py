@@ -43,10 +43,10 @@ def export_items(
       hlclip store export /mnt/usb/hlclip
       hlclip store export /tmp/out --all
     """
-    from hlclip.store import store_root
+    from hlclip.store import find_store
 
     only = None if everything else set(_named(everything=False))
-    _transfer(store_root(), folder, only=only, desc="export")
+    _transfer(find_store().root, folder, only=only, desc="export")
 
 
 def import_items(
@@ -62,9 +62,9 @@ def import_items(
       hlclip store import /mnt/usb/hlclip
       hlclip store import ../other-clone/.hlclip/store
     """
-    from hlclip.store import store_root
+    from hlclip.store import find_store
 
-    _transfer(folder, store_root(), only=None, desc="import")
+    _transfer(folder, find_store().root, only=None, desc="import")
 
 
 def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16) -> None:
@@ -87,10 +87,10 @@ def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16
       hlclip store push file:///mnt/usb/hlclip
     """
     from hlclip.maintenance import push_items
-    from hlclip.store import store_root
+    from hlclip.store import find_store
 
     named = _named(everything=everything)
-    _report(url, push_items(store_root(), url, named, everything=everything, jobs=jobs))
+    _report(url, push_items(find_store().root, url, named, everything=everything, jobs=jobs))
 
 
 def pull(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16) -> None:
@@ -106,9 +106,9 @@ def pull(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16
       hlclip store pull s3://bucket/hlclip --all     also what nothing here names
     """
     from hlclip.maintenance import pull_items
-    from hlclip.store import store_root
+    from hlclip.store import find_store
 
-    named, root = _named(everything=everything), store_root()
+    named, root = _named(everything=everything), find_store().root
     _report(root, pull_items(url, root, named, everything=everything, jobs=jobs))
 
 
@@ -117,9 +117,9 @@ def print_remote_status(url: str, *, json: bool) -> None:
     from tabulate import tabulate
 
     from hlclip.maintenance import remote_status, workspace_items
-    from hlclip.store import repository, store_root
+    from hlclip.store import find_store, repository
 
-    status = remote_status(store_root(), url, workspace_items(repository()))
+    status = remote_status(find_store().root, url, workspace_items(repository()))
     if json:
         print_json({"url": url, **asdict(status)})
         return

@@ -1,10 +1,11 @@
-"""Public data sets: check a copy, download missing files, convert published annotations.
+"""Data sets: check a copy, download missing files, convert annotations and ratings.
 
 \b
 Examples:
   hlclip data qvhighlights /data/qvhighlights --check
   hlclip data qvhighlights --help      what it downloads, and where your own files belong
   hlclip data tvsum data/tvsum         convert TVSum's annotations
+  hlclip data convert --help           a CSV of ratings of your own videos
 """
 
 import shlex
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, Typer, confirm, echo
 
+from hlclip.cli.next_steps import next_steps
 from hlclip.cli.terminal import Command, Json, print_json
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
 
@@ -200,11 +202,8 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
             f"  videos, or links to them, as {folder}/<vid>{VIDEOS.suffix}",
             f"or download: hlclip data qvhighlights {shlex.quote(str(root))} --videos",
         ]
-    lines += [
-        "\nNext" if status.whole else "\nThen",
-        "  cp presets/qvhighlights.yaml params.yaml",
-        f"  dvc exp run -S data.root={shlex.quote(str(root.absolute()))}",
-    ]
+    lines.append("\nNext" if status.whole else "\nThen")
+    lines += next_steps("qvhighlights", root)
     echo("\n".join(lines))
 
 

@@ -52,12 +52,13 @@ def encode(
     if ray is not None and find_spec("ray") is None:
         raise HlclipError("hlclip encode --ray needs Ray", "pip install 'hlclip[ray]'")
     from hlclip.params import load_params
+
+    values = load_params(params)
     from hlclip.pipeline import encode as work
     from hlclip.pipeline.missing import TooManyMissingError, check_missing
     from hlclip.store import holding, store_root
 
     part = work.WHOLE if shard is None else work.parse_shard(shard)
-    values = load_params(params)
     start = time.monotonic()
     with holding(store_root()) as store:
         if ray is None:

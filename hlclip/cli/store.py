@@ -9,7 +9,6 @@ Examples:
   hlclip store push s3://b/c      then, on another machine: hlclip store pull s3://b/c
 """
 
-import os
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +27,9 @@ store = Typer(no_args_is_help=True, help=__doc__)
 def status(url: Annotated[str | None, Bucket] = None, json: Json = False) -> None:
     """Where the store is, what it holds, and how much of that this workspace names.
 
+    The store is $HLCLIP_STORE, else .hlclip/store of the project around this folder, else your own,
+    which has a limit.
+
     `named` counts the items that outputs/frames.json and outputs/activations.json name. No manifest
     names features of your own videos, training results or states of interrupted trainings. With a
     URL: what object storage holds, and what `push` and `pull` would copy.
@@ -41,21 +43,22 @@ def status(url: Annotated[str | None, Bucket] = None, json: Json = False) -> Non
     from tabulate import tabulate
 
     from hlclip.maintenance import store_status, workspace_items
-    from hlclip.store import repository, store_root
+    from hlclip.store import find_store, repository
 
     if url is not None:
         print_remote_status(url, json=json)
         return
-    root = store_root()
-    contents = store_status(root, workspace_items(repository()))
-    variable = next((name for name in ("HLCLIP_STORE", "DVC_ROOT") if os.environ.get(name)), None)
-    reason = variable or "the default, in the folder here"
+    place = find_store()
+    root, contents = place.root, store_status(place.root, workspace_items(repository()))
     if json:
-        print_json({"store": root, "why": reason, **asdict(contents)})
+        facts = {"store": root, "why": place.why, "limit": place.limit, **asdict(contents)}
+        print_json(facts)
         return
-    echo(f"{root} ({reason})")
+    echo(f"{root} ({place.why})")
+    if place.limit is not None:
+        echo(f"  at most {in_words(place.limit)}: beyond, what was not used for longest is removed")
     if not root.is_dir():
-        echo("  does not exist yet; `dvc repro` makes it")
+        echo("  does not exist yet; `dvc repro` or `hlclip highlight` makes it")
     elif not contents.kinds:
         echo("  empty")
     else:
@@ -113,11 +116,11 @@ def verify(
         verify_store,
         workspace_manifests,
     )
-    from hlclip.store import repository, store_root
+    from hlclip.store import find_store, repository
 
     if remove and json and not yes:
         raise HlclipError("--json cannot ask before deleting", "give --yes with --remove")
-    root, here = store_root(), repository()
+    root, here = find_store().root, repository()
     foreign, skipped = compare_frames(root, here, data_root=videos) if videos else ([], [])
     result = verify_store(root, workspace_manifests(here), everything=not named, foreign=foreign)
     result.unmet.extend(skipped)
@@ -195,10 +198,11 @@ def gc(
       hlclip store gc --repository . --repository ../other-clone
     """
     from hlclip.maintenance import find_garbage, named_items, remove_garbage, unreadable_error
-    from hlclip.store import repository, store_root
+    from hlclip.store import find_store, repository
 
-    root, here = store_root(), repository()
-    if not clones and not root.resolve().is_relative_to(here.resolve()):
+    place, here = find_store(), repository()
+    root, own = place.root, place.limit is not None
+    if not own and not clones and not root.resolve().is_relative_to(here.resolve()):
         raise HlclipError(
             f"{root} lies outside of {here}, so other clones may use it",
             "name each clone that does, as in --repository . --repository ../other-clone",
@@ -208,7 +212,7 @@ def gc(
     remotes: list[str] = []
 
     def find():
-        for clone in clones or [here]:
+        for clone in clones or ([] if own else [here]):  # no manifest names your own videos
             named = named_items(clone.absolute(), keep)
             items.update(named.items)
             remotes.extend(named.remotes)

@@ -30,7 +30,7 @@ Model = Annotated[
 Pretrained = Annotated[
     str | None, Option(metavar="TAG", help="Weights of --model: open_clip's tag, or a file.")
 ]
-Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[
     Literal["float16", "bfloat16", "float32"] | None,
     Option(
@@ -44,6 +44,15 @@ Calibration = Annotated[
         metavar="FILE",
         help="What scores are worth, measured by a run. Default: calibration.json next to the "
         "checkpoint, if it is there.",
+    ),
+]
+StoreFolder = Annotated[
+    Path | None,
+    Option(
+        "--store",
+        metavar="FOLDER",
+        help="Keep features here. Default: $HLCLIP_STORE, else the project's store, else your own "
+        "(hlclip store status).",
     ),
 ]
 Json = Annotated[

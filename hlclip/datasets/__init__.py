@@ -1,5 +1,7 @@
 """Public data sets: where they are published, how they are downloaded, recognised and converted.
 
+And ratings of your own videos.
+
 qvhighlights          QVHighlights' files, and which of them a folder holds
 download              one file over HTTP, resumed and verified
 archive               videos extracted from one large archive
@@ -10,6 +12,8 @@ retrieval             windows without ratings
 charades_sta          Charades-STA
 tacos                 TACoS
 activitynet           ActivityNet Captions
+ratings               ratings of your own clips by several people, as annotation rows
+ratings_file          the same ratings as CSV
 """
 
 from hlclip.datasets.activitynet import ACTIVITYNET
@@ -21,6 +25,7 @@ from hlclip.datasets.conversion import (
     PublishedData,
     conversion_status,
     write_conversion,
+    write_rows,
 )
 from hlclip.datasets.download import DownloadError, download
 from hlclip.datasets.qvhighlights import (
@@ -32,6 +37,8 @@ from hlclip.datasets.qvhighlights import (
     dataset_status,
     identify_release,
 )
+from hlclip.datasets.ratings import Query, Ratings
+from hlclip.datasets.ratings_file import named_videos, read_ratings, write_ratings
 from hlclip.datasets.tacos import TACOS
 from hlclip.datasets.tvsum import TVSUM
 from hlclip.datasets.youtube_highlights import YOUTUBE_HIGHLIGHTS

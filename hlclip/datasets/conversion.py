@@ -171,7 +171,12 @@ def conversion_status(root: Path, conversion: Conversion) -> ConversionStatus:
 def write_conversion(root: Path, conversion: Conversion) -> None:
     """Write the annotation files to `root`/annotations; the same rows give the same bytes."""
     for name, rows in conversion.files.items():
-        write_whole(root / "annotations" / name, _as_bytes(rows))
+        write_rows(root / "annotations" / name, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Annotation]) -> None:
+    """Write an annotation file, whole or not at all; the same rows give the same bytes."""
+    write_whole(path, _as_bytes(rows))
 
 
 def _as_bytes(rows: Sequence[Annotation]) -> bytes:

@@ -1,18 +1,23 @@
 """Serve the page: where it listens, what it scores, which files it keeps, and how it ends."""
 
 import errno
+import logging
 import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import mkdtemp
 
-from hlclip.highlights import Curve, Scorer, clock
+from hlclip.demo.ratings import Annotating
+from hlclip.highlights import Curve, Moment, Scorer, clock
 from hlclip.system import HlclipError
 from hlclip.video import VideoError, probe
+
+log = logging.getLogger(__name__)
 
 MAX_QUERIES = 8
 """Most queries of one request."""
@@ -22,13 +27,21 @@ _PORTS = range(7860, 7960)  # tried in this order if no port is given
 
 @contextmanager
 def serving(
-    scorer: Scorer, folder: Path, *, host: str, port: int, max_mb: int, max_minutes: float
+    scorer: Scorer,
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    max_mb: int,
+    max_minutes: float,
+    annotating: Annotating | None = None,
 ) -> Iterator[str]:
     """Serve the page at the address that is yielded; at the end, wait for the request that runs.
 
     Args:
         scorer: its store must be `folder / "store"`.
         folder: private and empty; the caller removes it.
+        annotating: the ratings that the page's second tab takes; None is a page without it.
     """
     # Gradio reads these variables when it is imported.
     os.environ |= {
@@ -36,7 +49,8 @@ def serving(
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_ALLOWED_PATHS": "",
     }
-    from hlclip.demo.page import APPEARANCE, build_page  # noqa: PLC0415 (Gradio, see above)
+    from hlclip.demo.annotate_tab import serve_videos  # noqa: PLC0415 (Gradio, see above)
+    from hlclip.demo.page import APPEARANCE, build_page  # noqa: PLC0415
 
     busy = threading.Lock()
 
@@ -48,9 +62,20 @@ def serving(
                 # Later queries need only the features; the tokens are far larger.
                 shutil.rmtree(folder / "store" / "images", ignore_errors=True)
 
-    page = build_page(score, max_mb=max_mb, max_minutes=max_minutes, max_queries=MAX_QUERIES)
+    def cut(video: Path, moments: Sequence[Moment]) -> Path:
+        with busy:
+            return cut_upload(video, moments, Path(mkdtemp(dir=folder)))
+
+    page = build_page(
+        score,
+        cut,
+        max_mb=max_mb,
+        max_minutes=max_minutes,
+        max_queries=MAX_QUERIES,
+        annotating=annotating,
+    )
     try:
-        _, url, _ = page.launch(
+        app, url, _ = page.launch(
             server_name=f"[{host}]" if ":" in host else host,
             server_port=port,
             max_file_size=max_mb * 2**20,
@@ -65,6 +90,8 @@ def serving(
             quiet=True,
             **APPEARANCE,
         )
+        if annotating is not None:
+            serve_videos(app, annotating)
         yield url
     finally:
         page.close(verbose=False)
@@ -91,8 +118,7 @@ def score_upload(
     if len(queries) > MAX_QUERIES:
         raise HlclipError(f"Got {len(queries)} queries, expected at most {MAX_QUERIES} at a time.")
     path = Path(video)
-    if not path.is_file():
-        raise HlclipError("The video is no longer kept here: upload it again.")
+    _require_upload(path)
     try:
         seconds = probe(path).duration
         if seconds > max_minutes * 60:
@@ -104,6 +130,30 @@ def score_upload(
         # The scorer puts the path in front of the reason, which is its cause.
         reason = error.__cause__ if isinstance(error.__cause__, VideoError) else error
         raise HlclipError(f"This file cannot be used as a video: {reason}") from error
+
+
+def cut_upload(video: Path, moments: Sequence[Moment], folder: Path) -> Path:
+    """An MP4 film of the moments of an upload, in `folder`.
+
+    Raises:
+        HlclipError: no film can be made; the message shows no path of this machine.
+    """
+    from hlclip.highlights.film import cut_moments  # noqa: PLC0415 (takes a second)
+
+    _require_upload(video)
+    film = folder / f"{video.stem}-moments.mp4"
+    try:
+        cut_moments(video, moments, film)
+    except HlclipError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        log.warning("%s", error)
+        raise HlclipError("No film of these moments can be made of this video.") from error
+    return film
+
+
+def _require_upload(video: Path) -> None:
+    if not video.is_file():
+        raise HlclipError("The video is no longer kept here: upload it again.")
 
 
 def is_loopback(host: str) -> bool:

@@ -6,5 +6,5 @@ repository  checks of git, DVC and the last run
 forecast    disk space from the shapes, time and memory from a few videos
 """
 
-from hlclip.doctor.checks import examine
-from hlclip.doctor.machine import Finding
+from hlclip.doctor.checks import examine, examine_machine
+from hlclip.doctor.machine import Check, Finding

@@ -12,11 +12,11 @@ from tqdm.contrib.concurrent import thread_map
 from hlclip.datasets import ANNOTATIONS, identify_release
 from hlclip.doctor.forecast import Rows, forecast_seconds, store_bytes
 from hlclip.doctor.machine import Check, Finding, check_device, check_ffmpeg
-from hlclip.doctor.repository import check_last_run, check_repository
+from hlclip.doctor.repository import check_last_run, check_project, check_repository
 from hlclip.formats import Annotation, AnnotationError, read_annotations
 from hlclip.model import Encoder, EncoderError, untrained_encoder, weights_status
 from hlclip.params import DataParams, EncoderParams, Params
-from hlclip.store import store_root
+from hlclip.store import find_store, store_root
 from hlclip.system import free_bytes, in_words, memory_bytes, nearest_folder, peak_bytes
 from hlclip.video import DataError, VideoError, find_videos, probe
 
@@ -33,10 +33,11 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     """
     yield from check_ffmpeg()
     yield from check_repository()
+    yield from check_project()
     yield from check_last_run(params)
     yield from _check_sample(Path(params.data.root))
     device = yield from check_device(params.train.device)
-    yield from _check_store(store_root())
+    yield from _check_store(store_root(), find_store().why)
     yield from _check_weights(params.encoder)
     encoder = yield from _check_model(params)
     if not _SAMPLE.exists() and _draws_sample(Path(params.data.root)):
@@ -48,6 +49,14 @@ def examine(params: Params, *, measured: bool = True) -> Check[None]:
     yield from _check_disk(store_bytes(rows, params, encoder), store_root())
     if measured:
         yield from _forecast(params, encoder, rows, videos, device)
+
+
+def examine_machine() -> Check[None]:
+    """Check what your own videos need, outside of a project."""
+    yield from check_ffmpeg()
+    yield from check_device("auto")
+    place = find_store()
+    yield from _check_store(place.root, place.why)
 
 
 def _check_sample(root: Path) -> Check[None]:
@@ -71,11 +80,11 @@ def _draws_sample(root: Path) -> bool:
     return root == _SAMPLE and (_SAMPLE.parent / "dvc.yaml").exists()
 
 
-def _check_store(store: Path) -> Check[None]:
+def _check_store(store: Path, why: str) -> Check[None]:
     """Can the store be written?"""
     existing = nearest_folder(store)
     if os.access(existing, os.W_OK):
-        yield Finding("store", "ok", f"{store}, {in_words(free_bytes(store))} free")
+        yield Finding("store", "ok", f"{store} ({why}), {in_words(free_bytes(store))} free")
     else:
         remedy = "make it writable, or set HLCLIP_STORE to another folder"
         yield Finding("store", "problem", f"{existing} cannot be written", remedy)
@@ -123,12 +132,13 @@ def _check_annotations(data: DataParams) -> Check[dict[str, list[Annotation]]]:
         about = f"annotations {split}"
         remedy = (
             "`hlclip data --help` lists the data sets whose files it downloads or converts; "
-            "docs/data.md shows the format of your own"
+            "hlclip's docs/data.md shows the format of your own"
         )
         try:
             rows[split] = read_annotations(path, data.clip_seconds)
             identified = identify_release(path)
         except OSError as error:
+            remedy += "; a split that the data set lacks is null in data.annotations"
             yield Finding(about, "problem", f"{path}: {error.strerror}", remedy)
             continue
         except AnnotationError as error:

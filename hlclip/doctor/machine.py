@@ -62,6 +62,8 @@ def check_device(name: str) -> Check[torch.device | None]:
     if device.type == "cpu":
         found = f"CPU, {os.cpu_count()} cores ({platform.machine()}); no CUDA, which is slower"
         yield Finding("device", "note", found)
+    elif device.type == "mps":
+        yield Finding("device", "ok", f"Apple GPU (mps), {platform.machine()}")
     else:
         facts = torch.cuda.get_device_properties(device)
         memory = in_words(facts.total_memory)

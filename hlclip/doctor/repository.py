@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 
 from hlclip.doctor.machine import Check, Finding
-from hlclip.formats import LOCK_FILE, DamagedFileError, flat, read_lock
+from hlclip.formats import LOCK_FILE, DamagedFileError, check_version, flat, read_lock
 from hlclip.params import Params
-from hlclip.system import git_output, is_shallow
+from hlclip.system import HlclipError, git_output, is_shallow
 
 _RWLOCK = Path(".dvc/tmp/rwlock")
 """Where DVC notes which processes read and write which outputs."""
@@ -22,7 +22,7 @@ def check_repository() -> Check[None]:
         changed = git_output("status", "--porcelain").splitlines()
     except (OSError, subprocess.CalledProcessError):
         found = "this is no git repository, DVC's experiments need one"
-        remedy = "`git init && git add --all && git commit -m start`, or work in a clone of hlclip"
+        remedy = "`git init && git add --all && git commit -m start`, or `hlclip init FOLDER`"
         yield Finding("git", "problem", found, remedy)
         return
     if not _git_answers("rev-parse", "--verify", "HEAD"):
@@ -46,6 +46,16 @@ def check_repository() -> Check[None]:
         remedy = "move the project to a path of ASCII letters, or do without --temp and --queue"
         yield Finding("folder", "problem", found, remedy)
     yield from _check_dvc()
+
+
+def check_project() -> Check[None]:
+    """Is the installed hlclip the version that a project asks for?"""
+    try:
+        check_version()
+    except HlclipError as error:
+        yield Finding("version", "problem", error.reason, error.remedy())
+    except FileNotFoundError:  # a clone: its stages depend on the code
+        return
 
 
 def check_last_run(params: Params) -> Check[None]:
@@ -85,7 +95,10 @@ def check_last_run(params: Params) -> Check[None]:
 def _check_dvc() -> Check[None]:
     missing = [name for name in (".dvc", "dvc.yaml") if not Path(name).exists()]
     if missing:
-        remedy = "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing"
+        remedy = (
+            "run it in the folder that holds dvc.yaml, after `dvc init` if .dvc is missing; "
+            "`hlclip init FOLDER` makes a project"
+        )
         yield Finding("DVC", "problem", f"no {' and no '.join(missing)} here", remedy)
         return
     try:

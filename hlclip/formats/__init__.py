@@ -7,6 +7,7 @@ manifests           the index, and the items that a stage put into the store
 calibration         what the scores of a checkpoint are worth
 scores              cosines of every clip with its query; names of variants
 run_lock            dvc.lock: parameters, inputs and outputs of the last run
+requirements        requirements.txt of a project: the version of hlclip
 safetensors_file    safetensors with facts and a digest; the facts of a checkpoint
 file_kinds          what a file is that should be JSONL and is not
 validation          rows of JSONL files; every problem of input and damaged files, in words
@@ -45,6 +46,7 @@ from hlclip.formats.manifests import (
     write_index,
     write_manifests,
 )
+from hlclip.formats.requirements import REQUIREMENTS, check_version
 from hlclip.formats.run_lock import LOCK_FILE, RunLock, flat, parse_lock, read_lock
 from hlclip.formats.safetensors_file import (
     CHECKPOINT_REMEDY,
@@ -84,6 +86,7 @@ from hlclip.formats.validation import (
     StaleFileError,
     check_origin,
     or_word,
+    problem_list,
     problems_of,
     read_rows,
     shown,

@@ -70,6 +70,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
     `weights` is the fingerprint of the model that was fine-tuned; `model`, `pretrained`,
     `cached_blocks`, `dtype` (of the cached tokens), `clip_seconds` and `train` are parameters;
+    `given` has the values of `model` and `pretrained` from which a path was left out;
     `chosen` is the epoch whose weights it holds.
 
     Raises:

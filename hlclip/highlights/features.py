@@ -1,6 +1,6 @@
 """A loaded model that turns videos and queries into features (torch)."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +22,12 @@ from hlclip.formats import (
     is_fine_tuned,
     read_facts,
 )
+from hlclip.highlights.backbone import Backbone
 from hlclip.highlights.model_cache import ModelFacts, file_states
 from hlclip.model import (
     CONFIG_NAME,
     Encoder,
+    EncoderError,
     Tail,
     build_tail,
     cached,
@@ -127,16 +129,15 @@ def _unit_length(features: torch.Tensor, name: str) -> NDArray[np.float32]:
 
 @within_memory()
 def load_feature_extractor(
-    checkpoint: Path | None,
-    model: str | None,
-    pretrained: str | None,
-    *,
-    device: str,
-    dtype: str | None,
+    checkpoint: Path | None, backbones: Sequence[Backbone], *, device: str, dtype: str | None
 ) -> FeatureExtractor:
-    """Load the model that `load_scorer` describes, by a checkpoint, a model, or both.
+    """Load the model that `load_scorer` describes.
+
+    Args:
+        backbones: the models that may be the checkpoint's, see `find_backbones`.
 
     Raises:
+        CheckpointError: none of them has the weights from which the checkpoint was fine-tuned.
         HlclipError: a file of the model was replaced while it was read, in several steps.
     """
     checkpoints = [checkpoint] if checkpoint else []
@@ -147,17 +148,12 @@ def load_feature_extractor(
         if "dtype" not in trained:
             reason = f"{checkpoint}: no field 'dtype', so it was written by an earlier version"
             raise CheckpointError(reason, CHECKPOINT_REMEDY)
-        if model is None:
-            model = str(trained["model"])
-            pretrained = None if trained["pretrained"] == "none" else str(trained["pretrained"])
-    assert model is not None
     dtype = dtype or str(trained.get("dtype", DTYPE))
     torch_device = pick_device(device)
-    before |= file_states(_model_files(model, pretrained))
-    encoder = load_encoder(
-        model, pretrained, cached_blocks=trained["cached_blocks"], device=str(torch_device)
+    backbone, states, encoder, header = _load_first(
+        backbones, checkpoint, trained, device=str(torch_device)
     )
-    header = encoder_header(encoder, pretrained)
+    before |= states
     tail = build_tail(encoder)
     variant = ZERO_SHOT
     if checkpoint is not None and is_fine_tuned(trained):
@@ -177,7 +173,7 @@ def load_feature_extractor(
         clip_seconds,
         temporal=tail.temporal is not None,
     )
-    files = file_states([*_model_files(model, pretrained), *checkpoints])
+    files = file_states([*_model_files(*backbone), *checkpoints])
     # Files that were downloaded meanwhile are not in `before`; in the hub's cache none changes.
     if not before.items() <= files.items():
         raise HlclipError("the files of the model have changed meanwhile", "run again")
@@ -187,6 +183,37 @@ def load_feature_extractor(
         torch_device,
         facts=facts,
         files=files,
+    )
+
+
+def _load_first(
+    backbones: Sequence[Backbone], checkpoint: Path | None, trained: dict[str, Any], *, device: str
+) -> tuple[Backbone, dict[str, str], Encoder, Header]:
+    """The first model with the weights of the checkpoint, its files before loading, its header."""
+    others = list[str]()
+    for model, pretrained in backbones:
+        try:
+            states = file_states(_model_files(model, pretrained))
+            encoder = load_encoder(
+                model, pretrained, cached_blocks=trained["cached_blocks"], device=device
+            )
+        except EncoderError as error:
+            if len(backbones) == 1:
+                raise
+            others.append(error.reason)
+            continue
+        header = encoder_header(encoder, pretrained)
+        if checkpoint is None:
+            return (model, pretrained), states, encoder, header
+        if header["weights"] == trained["weights"]:
+            # The names of the training: keys of the store must not depend on the place.
+            names = {name: trained[name] for name in ("model", "pretrained")}
+            return (model, pretrained), states, encoder, {**header, **names}
+        others.append(f"{model} has {header['weights']}")
+    raise CheckpointError(
+        f"{checkpoint}: field 'weights' is {trained['weights']}: the checkpoint was fine-tuned "
+        f"from other weights; {'; '.join(others)}",
+        "name the model that it was fine-tuned from (--model, --pretrained)",
     )
 
 

@@ -2,16 +2,16 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from hlclip.highlights.film_check import Piece, check
 from hlclip.highlights.film_copy import copy
 from hlclip.highlights.film_encode import encode
-from hlclip.highlights.moments import Moment
-from hlclip.highlights.output import check_film
-from hlclip.system import HlclipError, replacing
+from hlclip.highlights.moments import Moment, joined
+from hlclip.highlights.output import CutError, check_film
+from hlclip.system import replacing
 from hlclip.video import VideoError, VideoUnreadableError, open_video, video_stream
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,13 @@ Way = Callable[[Path, Sequence[Range], Path], Sequence[Piece]]
 """Makes a film of ranges of a video, and says what the film shows; or raises `VideoError`."""
 
 
-class CutError(HlclipError):
-    """A film of the best moments cannot be made."""
-
-
 def cut_moments(
     video: Path | str,
     moments: Sequence[Moment],
     out: Path | str,
     *,
     exact: bool = False,
+    vertical: bool = False,
     overwrite: bool = False,
 ) -> list[Range]:
     """Join moments in the order of time to a new film, written whole or not at all.
@@ -46,6 +43,7 @@ def cut_moments(
         moments: of one or several queries; ranges that overlap are joined.
         out: the film; its suffix names the container.
         exact: encode the film, so that each range begins and ends at its exact frame.
+        vertical: show the middle of each picture, 9:16; the film is encoded.
         overwrite: replace `out` if it exists.
 
     Returns:
@@ -57,23 +55,29 @@ def cut_moments(
     """
     video, out = Path(video), Path(out)
     check_film(video, out, overwrite=overwrite)
-    ranges = _joined((moment.start_seconds, moment.end_seconds) for moment in moments)
+    ranges = joined(moments)
     if not ranges:
         raise CutError(f"{out}: got no moments, expected at least one")
-    ways: list[Way] = [] if exact else [copy]
-    ways += [partial(encode, seek=True), partial(encode, seek=False)]
+    ways: list[Way] = [] if exact or vertical else [copy]
+    ways += [partial(encode, seek=seek, vertical=vertical) for seek in (True, False)]
     try:
         with open_video(video) as file:
             video_stream(file)
         with replacing(out) as temporary:
-            pieces = _first_that_works(ways, video, ranges, out, temporary)
+            compare = partial(check, vertical=vertical)
+            pieces = _first_that_works(ways, compare, video, ranges, out, temporary)
     except VideoError as error:
         raise CutError(f"{video}: {error}") from error
     return [(piece.start, piece.end) for piece in pieces]
 
 
 def _first_that_works(
-    ways: Sequence[Way], video: Path, ranges: Sequence[Range], out: Path, temporary: Path
+    ways: Sequence[Way],
+    compare: Callable[[Path, Path, Sequence[Piece]], None],
+    video: Path,
+    ranges: Sequence[Range],
+    out: Path,
+    temporary: Path,
 ) -> Sequence[Piece]:
     """Make the film at `temporary` in the first way whose film shows what it should."""
     for number, way in enumerate(ways, 1):
@@ -81,7 +85,7 @@ def _first_that_works(
         film = temporary.with_name(f"film{number}{out.suffix}")
         try:
             pieces = way(video, ranges, film)
-            check(film, video, pieces)
+            compare(film, video, pieces)
         except VideoUnreadableError:
             raise  # no other way reads more
         except VideoError as error:
@@ -97,14 +101,3 @@ def _first_that_works(
             os.replace(film, temporary)
             return pieces
     raise AssertionError("the last way returns or raises")
-
-
-def _joined(ranges: Iterable[Range]) -> list[Range]:
-    """The ranges in the order of time; ranges that overlap or touch become one."""
-    joined: list[Range] = []
-    for start, end in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined

@@ -14,6 +14,7 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageOps
 
 from hlclip.highlights.pictures import pictures
 from hlclip.video import (
@@ -39,6 +40,9 @@ _TENTHS = 4
 _SIDE = 16
 """Height and width in pixels to which pictures are scaled before they are compared."""
 
+_MIDDLE = (36, 64)
+"""Width and height to which the middle of a picture is cut before, for a vertical film."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -50,8 +54,11 @@ class Piece:
     """[pictures], seconds from `start` at which a picture begins, in the order of time."""
 
 
-def check(film: Path, video: Path, pieces: Sequence[Piece]) -> None:
+def check(film: Path, video: Path, pieces: Sequence[Piece], *, vertical: bool = False) -> None:
     """Decode a film, and compare it with the pieces of `video` that it shall show.
+
+    Args:
+        vertical: the film shows the middle of each picture, see `encode`.
 
     Raises:
         VideoError: it cannot be decoded; a picture is missing; picture or sound are too short or
@@ -72,7 +79,7 @@ def check(film: Path, video: Path, pieces: Sequence[Piece]) -> None:
             raise VideoError(f"the film has {name} until {end:.2f} s, expected {total:.2f} s")
     if streams > 1:
         _check_gaps(spans[1])
-    _check_first_pictures(film, begins, video, pieces)
+    _check_first_pictures(film, begins, video, pieces, vertical=vertical)
 
 
 def _decode(film: Path, seconds: float, streams: int) -> list[NDArray[np.float64]]:
@@ -115,7 +122,7 @@ def _check_gaps(sound: NDArray[np.float64]) -> None:
 
 
 def _check_first_pictures(
-    film: Path, begins: Sequence[float], video: Path, pieces: Sequence[Piece]
+    film: Path, begins: Sequence[float], video: Path, pieces: Sequence[Piece], *, vertical: bool
 ) -> None:
     """Compare pictures of the first tenths of a second of each piece.
 
@@ -136,7 +143,8 @@ def _check_first_pictures(
     if not made:
         return
     shape = (-1, _TENTHS - 1, _SIDE, _SIDE)
-    shown, expected = _small(film, made).reshape(shape), _small(video, wanted).reshape(shape)
+    shown = _small(film, made).reshape(shape)
+    expected = _small(video, wanted, vertical=vertical).reshape(shape)
     difference = np.abs(shown[:, :, None] - expected[:, None]).mean(axis=(3, 4)).min(axis=(1, 2))
     if difference.max() > _MOST_DIFFERENT:
         second = made[difference.argmax() * (_TENTHS - 1)] * step
@@ -151,8 +159,15 @@ def _last_tenth(video: Path) -> int:
     return max(0, int((max(0.0, begin) + probe(video).duration) / TOLERANCE_SECONDS) - 1)
 
 
-def _small(video: Path, clips: Sequence[int]) -> NDArray[np.float64]:
-    """Pictures of clips of a tenth of a second, [clips, height, width], gray levels 0..255."""
-    images = pictures(video, clips, clip_seconds=TOLERANCE_SECONDS, height=_SIDE)
+def _small(video: Path, clips: Sequence[int], *, vertical: bool = False) -> NDArray[np.float64]:
+    """Pictures of clips of a tenth of a second, [clips, height, width], gray levels 0..255.
+
+    Args:
+        vertical: only the middle of each picture, 9:16.
+    """
+    height = _MIDDLE[1] if vertical else _SIDE
+    images = pictures(video, clips, clip_seconds=TOLERANCE_SECONDS, height=height)
+    if vertical:
+        images = [ImageOps.fit(image, _MIDDLE) for image in images]
     small = [image.convert("L").resize((_SIDE, _SIDE)) for image in images]
     return np.array([np.asarray(image, np.float64) for image in small])

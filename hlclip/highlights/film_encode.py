@@ -14,6 +14,7 @@ import ffmpeg
 import numpy as np
 
 from hlclip.highlights.film_check import Piece
+from hlclip.highlights.media import usual_rate
 from hlclip.video import (
     FFmpegProcess,
     VideoError,
@@ -28,13 +29,6 @@ from hlclip.video import (
 
 log = logging.getLogger(__name__)
 
-_NTSC = Fraction(1000, 1001)
-_RATES = (24 * _NTSC, Fraction(24), Fraction(25), 30 * _NTSC, Fraction(30), Fraction(50))
-_RATES += (60 * _NTSC, Fraction(60))
-"""Pictures a second that every container holds. A picture that stands for long is repeated, so that
-a film can begin and end while it stands.
-"""
-
 _OPTIONS: dict[str, dict[str, Any]] = {".ogv": {"q:v": 7}, ".flv": {"ar": 44100}}
 """What differs by container: Theora's best quality is 10, and FLV holds few sampling rates."""
 
@@ -46,13 +40,19 @@ _MEMORY_BYTES = 16 * 2**30
 
 
 def encode(
-    video: Path, ranges: Sequence[tuple[float, float]], film: Path, *, seek: bool
+    video: Path,
+    ranges: Sequence[tuple[float, float]],
+    film: Path,
+    *,
+    seek: bool,
+    vertical: bool = False,
 ) -> list[Piece]:
     """Write the pictures and the first sound of some ranges to a new film.
 
     Args:
         ranges: in the order of time, without overlaps.
         seek: read from each range on, not from the start of the video.
+        vertical: keep the middle of each picture that has 9:16 as width to height.
 
     Returns:
         What the film shows: each range begins and ends with a picture.
@@ -63,11 +63,12 @@ def encode(
     with open_video(video) as file:
         if seek and not has_time_stamps(file):
             raise VideoError("the video stores no exact time for each picture")
-        rate = _rate(video_stream(file).guessed_rate)
+        rate = usual_rate(video_stream(file).guessed_rate)
         picture, sound = picture_name(file), sound_stream(file)
         sounds = [str(sound.index)] if sound else []
         late = late_seconds(file, sound)
     spans = [_numbers(start, end, rate) for start, end in ranges]
+    shown = _middle if vertical else lambda stream: stream
     lead = ceil(_LEAD_SECONDS * rate)
     begins = [max(0, first - lead) if seek else 0 for first, _ in spans]
     pictures: list[Any] = []
@@ -77,7 +78,7 @@ def encode(
         place = {"ss": f"{float(begin / rate):.6f}", "noaccurate_seek": None} if begin else {}
         source = video_input(video, **place)
         count = begins.count(begin)
-        pictures += _split(_even(source[picture], rate, late), "split", count)
+        pictures += _split(_even(shown(source[picture]), rate, late), "split", count)
         for name in sounds:
             tracks += _split(_whole(source[name], late), "asplit", count)
     streams: list[Any] = []
@@ -123,13 +124,9 @@ def _numbers(start: float, end: float, rate: Fraction) -> tuple[int, int]:
     return first, max(stop, first + 1)
 
 
-def _rate(guess: Fraction | None) -> Fraction:
-    """The first of the usual rates that is a multiple of `guess`; the highest for odd rates."""
-    for rate in _RATES:
-        repeats = rate / guess if guess else Fraction(1)
-        if repeats > 0.999 and abs(repeats - round(repeats)) < 0.0005 * repeats:
-            return rate
-    return _RATES[-1]
+def _middle(picture: Any) -> Any:
+    """The middle of a picture, 9:16 where it is shown; ffmpeg has turned it upright."""
+    return picture.filter("crop", "min(iw,ih*9/16/sar)", "min(ih,iw*sar*16/9)")
 
 
 def _even(picture: Any, rate: Fraction, late: float) -> Any:

@@ -1,9 +1,8 @@
 """The model of a scorer in words."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
-from hlclip.formats import ZERO_SHOT, read_facts
-from hlclip.highlights.model_cache import ModelFacts
+from hlclip.formats import ZERO_SHOT
 
 OF_THE_SAMPLE = (
     "936dc720c0b642f390203b6fef081014a87a851b87b88c9bf3f0253d6e5ac83b",
@@ -12,22 +11,18 @@ OF_THE_SAMPLE = (
 """Fingerprints of the models that come with hlclip, sample/model and sample/model-gap."""
 
 
-def model_name(
-    facts: ModelFacts, checkpoint: Path | None, model: str | None, pretrained: str | None
-) -> str:
+def model_in_words(model: Mapping[str, str | None]) -> str:
     """Model, weights and checkpoint, and the limit of the models that come with hlclip.
 
     Args:
-        checkpoint, model, pretrained: as `load_scorer` has them.
+        model: see `Scorer.model`.
     """
-    if model is None and checkpoint is not None:
-        trained = read_facts(checkpoint)
-        model, pretrained = str(trained["model"]), str(trained["pretrained"])
-    weights = "" if pretrained in (None, "none") else f" {pretrained}"
-    tuned = "zero-shot" if facts.variant == ZERO_SHOT else f"fine-tuned by {checkpoint}"
+    weights = "" if model["pretrained"] in (None, "none") else f" {model['pretrained']}"
+    zero_shot = model["variant"] == ZERO_SHOT
+    tuned = "zero-shot" if zero_shot else f"fine-tuned by {model['checkpoint']}"
     limit = (
         ", which has seen drawn scenes only: films need a model such as ViT-B-32-quickgelu openai"
-        if facts.images["weights"] in OF_THE_SAMPLE
+        if model["weights"] in OF_THE_SAMPLE
         else ""
     )
-    return f"{model}{weights}, {tuned}{limit}"
+    return f"{model['model']}{weights}, {tuned}{limit}"

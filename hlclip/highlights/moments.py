@@ -1,7 +1,7 @@
 """The best moments of a video: ranges of seconds with a high saliency."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from hlclip.evaluation import WINDOW, Rule, apply_map, find_clips, pool
 from hlclip.formats import ScoreMap
 from hlclip.system import HlclipError
+
+MIN_RATING = 1.0
+"""Lowest expected rating of a moment. People who rate 0 or 1 say that the query is not there."""
 
 
 class Expected(NamedTuple):
@@ -43,12 +46,13 @@ class Curve:
     video: Path
     query: str
     saliency: NDArray[np.float32]
-    """[clips], cosine of the middle frame of each clip with the query, -1..1, not pooled."""
+    """[clips], -1..1, not pooled: what `measure` says, of the middle frame of each clip."""
     duration: float
     """Seconds; the last clip may end after it, or up to half a clip before it."""
     clip_seconds: float
     maps: Mapping[int, ScoreMap] = field(default_factory=dict)
     """Pooling window in clips -> map from pooled scores to ratings; empty where there is none."""
+    measure: str = "cosine with the query"
 
     def expected(self, window: int = WINDOW) -> Expected | None:
         """Expected ratings of the pooled scores; None where there is no map for this window.
@@ -85,14 +89,28 @@ class Moment:
     """Probability 0..1 that an annotator rates its best clip 4; None where there is no map."""
 
     @property
+    def doubtful(self) -> bool:
+        """It scores below 0, and no rating says what that is worth."""
+        return self.rating is None and self.score < 0
+
+    @property
     def worth(self) -> str:
-        """The expected rating in words, `3.1 of 4`; empty where there is no map."""
-        return "" if self.rating is None else f"{self.rating:.1f} of 4"
+        """The expected rating in words, `3.1 of 4`; without a map `below 0`, or nothing."""
+        if self.rating is not None:
+            return f"{self.rating:.1f} of 4"
+        return "below 0" if self.doubtful else ""
+
+    def reaches(self, min_score: float | None, min_rating: float) -> bool:
+        """Are its score and its rating high enough? See `best_moments`."""
+        rated = self.rating is None or self.rating >= min_rating
+        return rated and (min_score is None or self.score >= min_score)
 
     @property
     def worth_in_full(self) -> str:
         """The same with the probability of a 4, `3.1 of 4, Very Good 45 %`."""
-        return self.worth and f"{self.worth}, Very Good {100 * (self.very_good or 0):.0f} %"
+        if self.very_good is None:
+            return self.worth
+        return f"{self.worth}, Very Good {100 * self.very_good:.0f} %"
 
 
 def best_moments(
@@ -102,26 +120,35 @@ def best_moments(
     window: int = WINDOW,
     min_seconds: float = 4.0,
     rule: Rule = "consensus",
+    min_score: float | None = None,
+    min_rating: float = MIN_RATING,
 ) -> list[Moment]:
     """Up to `top` moments that do not overlap, the highest score first.
 
     The rule finds them in the pooled curve, see `hlclip.evaluation.find_clips`. Moments whose best
-    clip is below the median of the curve are left out.
+    clip is below the median of the curve are left out. The list is empty if nothing was found: no
+    moment reaches `min_score` and `min_rating`.
 
     Args:
         window: pooling window in clips, odd; 1 is no pooling.
         min_seconds: shortest moment; a video whose clips are shorter together is one moment.
         rule: `consensus` finds where a moment begins and ends better than the other rules;
             `peaks` finds more and shorter moments.
+        min_score: lowest score of a moment; None for no limit.
+        min_rating: lowest expected rating of a moment, 0..4; no limit where there is no map.
 
     Raises:
-        HlclipError: `top` is below 1, `window` even or below 1, `min_seconds` not positive, or a
-            score is not finite.
+        HlclipError: `top` is below 1, `window` even or below 1, `min_seconds` not positive,
+            `min_rating` not in 0..4, or a score is not finite.
     """
     if not 0 < min_seconds < math.inf:
         raise HlclipError(f"min_seconds is {min_seconds}, expected a positive number of seconds")
+    if not 0 <= min_rating <= 4:
+        raise HlclipError(f"min_rating is {min_rating}, expected a rating of 0 to 4")
+    if min_score is not None and not math.isfinite(min_score):
+        raise HlclipError(f"min_score is {min_score}, expected a number")
     scores = pool(curve.saliency, window)
-    found = find_clips(
+    ranges = find_clips(
         scores,
         rule=rule,
         top=top,
@@ -133,14 +160,35 @@ def best_moments(
     expected = curve.expected(window)
     median = float(np.median(scores))
     moments: list[Moment] = []
-    for clips, _ in found:
+    for clips, _ in ranges:
         start, end = clips.start * curve.clip_seconds, curve.end_seconds(clips.stop - 1)
-        best = clips.start + int(scores[clips.start : clips.stop].argmax())
+        best = _best(scores, clips)
         score = float(scores[best])
         if score >= median or not moments:
             worth = [float(each[best]) for each in expected or ()]
             moments.append(Moment(start, end, score, clips, *worth))
-    return sorted(moments, key=lambda moment: -moment.score)
+    found = [moment for moment in moments if moment.reaches(min_score, min_rating)]
+    return sorted(found, key=lambda moment: -moment.score)
+
+
+def best_clip(curve: Curve, moment: Moment, window: int) -> int:
+    """The clip of a moment with the highest pooled score, counted from 0."""
+    return _best(pool(curve.saliency, window), moment.clips)
+
+
+def _best(scores: NDArray[np.floating], clips: range) -> int:
+    return clips.start + int(scores[clips.start : clips.stop].argmax())
+
+
+def joined(moments: Iterable[Moment]) -> list[tuple[float, float]]:
+    """The ranges of moments in the order of time; ranges that overlap or touch become one."""
+    ranges: list[tuple[float, float]] = []
+    for start, end in sorted((moment.start_seconds, moment.end_seconds) for moment in moments):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+        else:
+            ranges.append((start, end))
+    return ranges
 
 
 def clock(seconds: float) -> str:

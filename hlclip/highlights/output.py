@@ -1,12 +1,12 @@
 """The videos that a user names, and the files and JSON that scoring writes."""
 
 import logging
+import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hlclip.evaluation import pool
 from hlclip.formats import Prediction, write_submission
@@ -19,6 +19,10 @@ _WRITE_SECONDS = 10
 """How often the answers of a long run are written; a killed run loses those of this time."""
 
 
+class CutError(HlclipError):
+    """A film of the best moments cannot be made."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """One query on one video."""
@@ -27,7 +31,49 @@ class Answer:
     vid: str
     curve: Curve
     moments: list[Moment]
-    """Best first."""
+    """Best first; empty where nothing was found."""
+    name: str = ""
+    """Of the query, for files and summaries."""
+    left_out: Sequence[Moment] = ()
+    """Moments that do not reach the lowest rating or score, best first; all below `moments`."""
+
+    @property
+    def label(self) -> str:
+        """The name of the query, else the query, in one line: what editors and players show."""
+        return " ".join((self.name or self.curve.query).split())
+
+    @property
+    def title(self) -> str:
+        """The query, with the name that the user gave it before it."""
+        query = self.curve.query
+        return query if self.name in ("", query) else f"{self.name} ({query})"
+
+
+class FileStems:
+    """Names of files without suffix, of a video or of one query on it; none is used twice."""
+
+    def __init__(self) -> None:
+        self._stems: dict[object, str] = {}
+        self._taken: set[str] = set()
+
+    def video(self, answer: Answer) -> str:
+        """`holiday`: the name of the video."""
+        return self._unique(answer.vid, answer.vid, answer.qid)
+
+    def query(self, answer: Answer) -> str:
+        """`holiday-a-dog`: the names of the video and of the query."""
+        words = re.sub(r"\W+", "-", answer.label.lower()).strip("-")
+        return self._unique(answer.qid, f"{answer.vid}-{words}", answer.qid)
+
+    def _unique(self, key: object, name: str, number: int) -> str:
+        if key not in self._stems:
+            # File systems allow names of 255 bytes; the locale may know ASCII only.
+            stem = os.fsdecode(name.encode()[:200].decode(errors="ignore").encode())
+            while not self._taken.isdisjoint(names := {stem, f"{stem}-sheet"}):
+                stem += f"-{number}"
+            self._taken |= names
+            self._stems[key] = stem
+        return self._stems[key]
 
 
 class ScoreFiles:
@@ -57,7 +103,10 @@ class ScoreFiles:
 
 
 def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
-    """Write a QVHighlights submission: pooled saliency and moments, a row for each answer."""
+    """Write a QVHighlights submission: pooled saliency and moments, a row for each answer.
+
+    The format needs a moment in each row, and its metrics rank: so those left out are there, too.
+    """
     write_submission(
         path,
         [
@@ -65,7 +114,7 @@ def write_jsonl(path: Path, answers: Sequence[Answer], *, window: int) -> None:
                 qid=answer.qid,
                 query=answer.curve.query,
                 vid=answer.vid,
-                pred_relevant_windows=tuple(_row(moment) for moment in answer.moments),
+                pred_relevant_windows=tuple(map(_row, [*answer.moments, *answer.left_out])),
                 pred_saliency_scores=tuple(pool(answer.curve.saliency, window).tolist()),
             )
             for answer in answers
@@ -99,21 +148,36 @@ def write_csv(path: Path, answers: Sequence[Answer], *, window: int) -> None:
     write_table(path, rows)
 
 
-def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[Path]) -> Any:
-    """Answers, failed videos with their reasons, and the files written, for other programs."""
+def as_json(
+    answers: Sequence[Answer],
+    failed: Mapping[str, str],
+    files: Sequence[Path],
+    *,
+    window: int,
+    facts: Mapping[str, object],
+) -> dict[str, object]:
+    """Everything that the text and the files say, for other programs.
+
+    Args:
+        failed: videos and lines of queries that could not be used -> reason.
+        files: that were written.
+        facts: of the run: its model and settings.
+    """
     return {
+        **facts,
         "answers": [
             {
                 "qid": answer.qid,
                 "vid": answer.vid,
                 "video": str(answer.curve.video),
+                "name": answer.name or answer.curve.query,
                 "query": answer.curve.query,
+                "measure": answer.curve.measure,
                 "duration": answer.curve.duration,
                 "clip_seconds": answer.curve.clip_seconds,
-                "moments": [
-                    dict(zip(("start", "end", "score"), _row(moment), strict=True)) | _worth(moment)
-                    for moment in answer.moments
-                ],
+                "moments": [_facts(moment) for moment in answer.moments],
+                "left_out": [_facts(moment) for moment in answer.left_out],
+                "clips": _clips(answer.curve, window),
             }
             for answer in answers
         ],
@@ -122,14 +186,24 @@ def as_json(answers: Sequence[Answer], failed: dict[str, str], files: Sequence[P
     }
 
 
+def _clips(curve: Curve, window: int) -> dict[str, list[float]]:
+    """The columns of `scores.csv`, a number for each clip."""
+    expected = curve.expected(window)
+    columns = {"score": curve.saliency, "pooled": pool(curve.saliency, window)}
+    columns |= expected._asdict() if expected else {}
+    return {name: column.tolist() for name, column in columns.items()}
+
+
 def _row(moment: Moment) -> tuple[float, float, float]:
     return moment.start_seconds, moment.end_seconds, moment.score
 
 
-def _worth(moment: Moment) -> dict[str, float | None]:
+def _facts(moment: Moment) -> dict[str, float | None]:
+    start, end, score = _row(moment)
+    facts = {"start": start, "end": end, "score": score, "doubtful": moment.doubtful}
     if moment.rating is None:
-        return {}
-    return {"rating": moment.rating, "very_good": moment.very_good}
+        return facts
+    return {**facts, "rating": moment.rating, "very_good": moment.very_good}
 
 
 _VIDEO_NAME = re.compile(
@@ -204,3 +278,8 @@ def check_film(video: Path, out: Path, *, overwrite: bool) -> None:
         raise HlclipError(f"{out}: is the video itself, which is never overwritten")
     if out.exists() and not overwrite:
         raise HlclipError(f"{out}: exists", "choose another name or replace it (--force)")
+
+
+def clip_suffix(video: Path) -> str:
+    """The suffix of films of single moments: the video's own where a film may have it."""
+    return video.suffix if video.suffix.lower() in FILMS else ".mp4"

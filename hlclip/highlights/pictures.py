@@ -1,8 +1,9 @@
 """The scored pictures of a video, upright and with their own aspect ratio."""
 
+import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from hlclip.highlights.moments import Curve, Moment, best_clip
 from hlclip.video import (
     FFmpegProcess,
     Filters,
@@ -48,9 +50,7 @@ def pictures(
     Raises:
         VideoError: nothing can be decoded, or the video has no such clip.
     """
-    # Sample aspect ratios may be absurd: without the limits a picture is empty or has gigabytes.
-    width = f"clip(trunc({height}*iw*sar/ih),1,{_WIDEST * height})"
-    scaling = [("scale", {"w": width, "h": str(height)}), ("setsar", {"sar": "1"})]
+    scaling = _scaling(height)
     wanted, found = set(clips), dict[int, bytes]()
     try:
         with open_video(video) as container:
@@ -106,3 +106,39 @@ def _from_the_beginning(
             if len(found) == len(wanted):
                 return found
     raise VideoError(f"it has no clip {max(wanted)}")
+
+
+def moment_pictures(
+    curve: Curve, moments: Sequence[Moment], *, window: int, height: int
+) -> list[Image.Image]:
+    """The picture of the best clip of each moment.
+
+    Raises:
+        VideoError: see `pictures`.
+    """
+    clips = [best_clip(curve, moment, window) for moment in moments]
+    return pictures(curve.video, clips, clip_seconds=curve.clip_seconds, height=height)
+
+
+def clip_pictures(video: Path, *, clip_seconds: float, height: int) -> Iterator[Image.Image]:
+    """The scored picture of each clip, in order, decoded from the beginning.
+
+    Raises:
+        VideoError: nothing can be decoded.
+    """
+    with closing(stream_clips(video, clip_seconds, _scaling(height))) as stream:
+        for picture in stream:
+            yield Image.open(io.BytesIO(picture)).convert("RGB")
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as a JPEG data URL, for a page."""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=72, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _scaling(height: int) -> Filters:
+    # Sample aspect ratios may be absurd: without the limits a picture is empty or has gigabytes.
+    width = f"clip(trunc({height}*iw*sar/ih),1,{_WIDEST * height})"
+    return [("scale", {"w": width, "h": str(height)}), ("setsar", {"sar": "1"})]

@@ -8,21 +8,20 @@ head needs the model for each score, as its head compares all clips of a video f
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlclip.formats import ScoreMap, read_facts
+from hlclip.formats import CALIBRATION_FILE, ScoreMap
+from hlclip.highlights.backbone import find_backbones
+from hlclip.highlights.generic import GENERIC, MEASURE, consistency
 from hlclip.highlights.model_cache import ModelFacts, read_model_facts, write_model_facts
-from hlclip.highlights.model_name import model_name
 from hlclip.highlights.moments import Curve
 from hlclip.highlights.ratings import find_maps
-from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from hlclip.store import Store, StoreError, StoreUnreadableError, content_key, find_store
 from hlclip.system import HlclipError
 from hlclip.video import HASHES, VideoError, VideoFile, check_plain, inspect_videos
 
@@ -53,11 +52,18 @@ class Scorer:
         load_model: "Callable[[], FeatureExtractor]",
         *,
         store: Path,
-        model: str,
         maps: Mapping[int, ScoreMap] | None = None,
+        checkpoint: Path | None = None,
+        calibration: Path | None = None,
     ) -> None:
-        self.model = model
-        """Model, weights and checkpoint in words, see `model_name`."""
+        self.model: dict[str, str | None] = {
+            **{key: str(facts.images[key]) for key in ("model", "pretrained", "weights", "dtype")},
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "variant": facts.variant,
+            "calibration": str(calibration) if calibration and maps else None,
+        }
+        """What scores: names, files, `weights` (sha256 of the model's weights), `dtype` of the
+        tokens, and `variant`: `zero-shot` or the sha256 of the checkpoint."""
         self.clip_seconds = facts.clip_seconds
         self._temporal = facts.temporal
         self.maps = dict(maps or {})
@@ -83,7 +89,7 @@ class Scorer:
             VideoError: the file cannot be used as a video; the message names it.
             HlclipError: a query is blank or no text.
         """
-        path, root = Path(video), self._root
+        root = self._root
         queries = [queries] if isinstance(queries, str) else list(queries)
         for query in queries:
             check_query(query)
@@ -94,16 +100,7 @@ class Scorer:
             texts.append(
                 _stored(self._texts, key, lambda q=query: self._load_model().text_feature(q, root))
             )
-        try:
-            file = self._inspect(path)
-            key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
-            features = _stored(  # [clips, embedding]
-                self._videos, key, lambda: self._load_model().video_features(file, root)
-            )
-        except VideoError as error:
-            raise VideoError(f"{video}: {error}") from error
-        # A header may give too short a duration; the last frame is the middle of the last clip.
-        duration = max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
+        features, duration = self._features(Path(video))
 
         def saliency(text: NDArray[np.float32]) -> NDArray[np.float32]:  # [clips]
             seen = features
@@ -112,9 +109,47 @@ class Scorer:
             return (seen * text).sum(-1)
 
         return [
-            Curve(path, query, saliency(text), duration, self.clip_seconds, self.maps)
+            Curve(Path(video), query, saliency(text), duration, self.clip_seconds, self.maps)
             for query, text in zip(queries, texts, strict=True)
         ]
+
+    def generic(self, video: Path | str) -> Curve:
+        """How well every clip stands for its whole video: highlights without a query.
+
+        The rule is `hlclip.highlights.generic.consistency`, on the same cached features. Neither a
+        temporal head nor the ratings of queries apply. Its scores rank the clips of one video, and
+        do not compare between videos.
+
+        Args:
+            video: a file of any length that ffmpeg reads.
+
+        Raises:
+            VideoError: the file cannot be used as a video; the message names it.
+        """
+        features, duration = self._features(Path(video))
+        scores = consistency(features)
+        return Curve(Path(video), GENERIC, scores, duration, self.clip_seconds, measure=MEASURE)
+
+    def features(self, video: Path | str) -> NDArray[np.float32]:
+        """Features of every clip of a video, [clips, embedding], unit length.
+
+        Raises:
+            VideoError: the file cannot be used as a video; the message names it.
+        """
+        return self._features(Path(video))[0]
+
+    def _features(self, path: Path) -> tuple[NDArray[np.float32], float]:
+        """Features of all clips of a video, [clips, embedding], and its duration in seconds."""
+        try:
+            file = self._inspect(path)
+            key = content_key(self._videos.header, content_key(self._frames_header, file.sha256))
+            features = _stored(
+                self._videos, key, lambda: self._load_model().video_features(file, self._root)
+            )
+        except VideoError as error:
+            raise VideoError(f"{path}: {error}") from error
+        # A header may give too short a duration; the last frame is the middle of the last clip.
+        return features, max(file.info.duration, (len(features) - 0.5) * self.clip_seconds)
 
     def _inspect(self, path: Path) -> VideoFile:
         if not path.exists():
@@ -155,12 +190,14 @@ def load_scorer(
         checkpoint: `train.safetensors` of a run. None is zero-shot where `model` is given, else
             `outputs/train.safetensors` of the pipeline.
         model: open_clip model name, `local-dir:PATH` or `hf-hub:ORG/NAME`; None is the model of the
-            checkpoint.
-        pretrained: tag or weights file; None where the model includes its weights.
-        device: `auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`.
+            checkpoint, see `find_backbones`.
+        pretrained: tag or weights file; None where the model includes its weights, or where they
+            are those of the checkpoint.
+        device: `auto` (CUDA when there is one), `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: precision of the tokens in the store; None is that of the checkpoint's training,
             else `float16`. Models whose tokens exceed 65,504 need `bfloat16` or `float32`.
-        store: folder of the store; None is the pipeline's, see `store_root`.
+        store: folder of the store; None is the project's, outside of a project the user's own, see
+            `find_store`.
         calibration: `calibration.json` of a run, which says what scores are worth; None is the one
             in the folder of the checkpoint, if there is one.
 
@@ -171,17 +208,15 @@ def load_scorer(
         DeviceError: the device does not exist.
         StaleFileError: the named calibration belongs to another model.
     """
-    if pretrained is not None and model is None:
-        raise HlclipError(f"pretrained {pretrained!r} without a model", "name the model too")
     if checkpoint is None and model is None:
         checkpoint = DEFAULT_CHECKPOINT
         if not checkpoint.is_file():
             raise HlclipError(
-                f"{checkpoint}: no such file; the pipeline writes it",
-                "name a checkpoint, or a model for zero-shot CLIP, such as model "
-                "ViT-B-32-quickgelu, pretrained openai",
+                f"{checkpoint}: no such file: no pipeline has run in this folder",
+                "name a checkpoint (--checkpoint FILE), or a model that scores zero-shot (--model "
+                "ViT-B-32-quickgelu --pretrained openai)",
             )
-    store = store or store_root()
+    store = store or find_store().root
     path = None if checkpoint is None else Path(checkpoint)
     names = {
         "checkpoint": path and str(path),
@@ -194,38 +229,20 @@ def load_scorer(
 
     @cache
     def load() -> "FeatureExtractor":
-        _refuse_mistyped(path, model)
+        backbones = find_backbones(path, model, pretrained)
         from hlclip.highlights.features import load_feature_extractor  # noqa: PLC0415 (torch: seconds)
 
-        loaded = load_feature_extractor(path, model, pretrained, device=device, dtype=dtype)
+        loaded = load_feature_extractor(path, backbones, device=device, dtype=dtype)
         write_model_facts(store, names, loaded.facts, loaded.files)
         if remembered not in (None, loaded.facts):
             raise HlclipError("the files of the model have changed meanwhile", "run again")
         return loaded
 
     facts = remembered or load().facts
-    maps = find_maps(None if calibration is None else Path(calibration), path, facts)
-    name = model_name(facts, path, model, pretrained)
-    return Scorer(facts, load, store=store, model=name, maps=maps)
-
-
-def _refuse_mistyped(checkpoint: Path | None, model: str | None) -> None:
-    """Refuse names of nothing before torch and open_clip are imported, which takes seconds."""
-    if checkpoint is not None:
-        facts = read_facts(checkpoint)
-        model = model or str(facts["model"])
-    schema, colon, name = str(model).partition(":")
-    schema, name = (schema, name) if colon else ("", schema)
-    if schema == "local-dir" and not Path(name).is_dir():
-        raise HlclipError(f"model {model}: no folder {name}", "name the folder of a model")
-    configs = Path(str(distribution("open_clip_torch").locate_file("open_clip/model_configs")))
-    names = [config.stem for config in configs.glob("*.json")]
-    if not schema and names and name.replace("/", "-") not in names:
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
-        raise HlclipError(
-            f"open_clip has no model {name!r}",
-            f"near it: {', '.join(near)}" if near else "open_clip.list_models() names all",
-        )
+    named = None if calibration is None else Path(calibration)
+    maps = find_maps(named, path, facts)
+    beside = path and path.parent / CALIBRATION_FILE
+    return Scorer(facts, load, store=store, maps=maps, checkpoint=path, calibration=named or beside)
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -126,13 +126,13 @@ def empty_encoder(model: str, pretrained: str | None, *, cached_blocks: int) -> 
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of `cpu`, `cuda` or `cuda:N`; `auto` prefers CUDA and falls back to the CPU.
+    """The torch device of `cpu`, `cuda`, `cuda:N` or `mps` (Apple); `auto` is CUDA, else the CPU.
 
     Raises:
         DeviceError: not a device, or not on this machine.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise DeviceError(f"device {name!r} is unknown, expected auto, cpu, cuda or cuda:N")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", name):
+        raise DeviceError(f"device {name!r} is unknown, expected auto, cpu, cuda, cuda:N or mps")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -140,7 +140,10 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
-        raise DeviceError(reason, "try auto or cpu") from error
+        count = torch.cuda.device_count()
+        there = ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{n}" for n in range(count))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise DeviceError(reason, f"this machine has {', '.join(there)}") from error
     return device
 
 

@@ -84,7 +84,8 @@ def tensor_shapes(path: Path) -> Shapes:
         raise WeightsError(
             f"{path}: is a TorchScript archive, a program that would run when loaded; hlclip loads "
             "only OpenAI's own archives, known by their sha256",
-            "give a safetensors file; docs/weights.md shows how to convert an archive you trust",
+            "give a safetensors file; hlclip's docs/weights.md shows how to convert an archive "
+            "that you trust",
         )
     return _pickle_shapes(path, remedy)
 

@@ -1,7 +1,7 @@
 """The sections of `params.yaml` but `train`, and the whole of it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -33,7 +33,8 @@ class DataParams(Section):
     root: PathText
     """Folder of the data set; relative paths start at the folder of `params.yaml`."""
     annotations: dict[Split, PathText]
-    """Annotation file of each split, relative to `root`; any of train, val and test."""
+    """Annotation file of each split, relative to `root`; any of train, val and test. `null`: the
+    data set has no such split, and `evaluate.splits` may name it."""
     videos: PathText
     """Folder of the videos, relative to `root`."""
     clip_seconds: Positive
@@ -152,6 +153,25 @@ class Params(Section):
             needed["train"] = f"train.{key} is {getattr(self.train, key)}"
         return needed
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null_splits(cls, content: Any) -> Any:
+        """Leave out each split whose file is null, also of `evaluate.splits`."""
+        match content:
+            case {
+                "data": {"annotations": dict(files)} as data,
+                "evaluate": {"splits": list(named)},
+            }:
+                absent = [split for split, file in files.items() if file is None]
+                left = {split: file for split, file in files.items() if file is not None}
+                splits = [split for split in named if split not in absent]
+                return {
+                    **content,
+                    "data": {**data, "annotations": left},
+                    "evaluate": {**content["evaluate"], "splits": splits},
+                }
+        return content
+
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Params":
         if self.train.blocks > self.encoder.cached_blocks:
@@ -201,7 +221,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except OSError as error:
         raise ParamsError(
             f"{path}: cannot be read ({error.strerror})",
-            "run this in the folder that holds it, or name the file",
+            "run this in the folder that holds it (`hlclip init FOLDER` makes such a project), or "
+            "name the file",
         ) from error
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         # The last three are ruamel's own, for scalars like `2001-99-99`, `!!int ""` and `[[[[...`.

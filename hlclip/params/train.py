@@ -93,9 +93,9 @@ class TrainParams(Section):
     precision: Literal["auto", "fp32", "bf16"]
     """Autocast of the training steps: `auto` is bf16 on CUDA and fp32 on the CPU. Scores are always
     computed in float32."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")]
-    """`auto` (CUDA if available), `cpu`, `cuda` or `cuda:N`: the device of the stages activations,
-    train and score."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?|mps)$")]
+    """`auto` (CUDA if available), `cpu`, `cuda`, `cuda:N` or `mps` (Apple): the device of the
+    stages activations, train and score."""
     processes: Annotated[int, Field(ge=1, le=4096)]
     """Processes that train together, on CUDA each on a GPU of its own. They share the queries of a
     step, so `batch` is still that of the step. The result depends on their number, but by rounding
@@ -108,10 +108,19 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _a_device_of_each(self) -> "TrainParams":
-        if self.processes > 1 and ":" in self.device:
+        if self.processes > 1 and (":" in self.device or self.device == "mps"):
             raise ValueError(
                 f"device is {self.device}, one GPU, but processes is {self.processes}, each on a "
                 "GPU of its own: set device to cuda, or processes to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_device_that_computes_the_loss(self) -> "TrainParams":
+        if self.device == "mps" and self.loss in ("centred", "correlation"):
+            raise ValueError(
+                f"device is mps, which has no float64, but loss is {self.loss}, which needs it: "
+                "set device to cpu, or loss to mse or mse+contrastive"
             )
         return self
 

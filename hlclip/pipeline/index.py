@@ -120,5 +120,7 @@ def _read_split(split: str, path: Path, clip_seconds: float) -> list[Annotation]
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror})",
-            f"data.annotations.{split} must name a file in data.root",
+            f"data.annotations.{split} must name a file in data.root; null says that the data set "
+            f"has no {split} split",
+            settings={f"data.annotations.{split}": "null"},
         ) from error

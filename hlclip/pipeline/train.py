@@ -79,6 +79,10 @@ def train_tail(
         "train": params.facts(),
         "history": [],
     }
+    # The header leaves out absolute paths and files, which a score has to find again.
+    given = {"model": encoder.model, "pretrained": encoder.pretrained or "none"}
+    if given := {name: value for name, value in given.items() if value != facts[name]}:
+        facts["given"] = given
     with joined(params.processes) as ranks:
         if trains(encoder, params):
             device = ranks.device(params.device)

@@ -144,7 +144,7 @@ def finished_experiments(
     except (DvcException, SCMError, OSError, subprocess.CalledProcessError) as error:
         raise ExperimentsError(
             f"DVC cannot show experiments of {repository.absolute()}: {error}",
-            "run this in a clone of the repository",
+            "run this in the folder that holds dvc.yaml (`hlclip init FOLDER` makes a project)",
         ) from error
     experiments: list[tuple[bool, float, Experiment]] = []
     for name, state, unfinished_as, lock, written in runs:

@@ -18,7 +18,7 @@ def read_output(path: Path, read: Callable[[Path], _Content]) -> _Content:
     if not path.exists():
         raise ReportError(
             f"{path}: not there",
-            "name the folder of a finished run, or run `dvc repro` in this one",
+            "name the folder of a finished run; in a project `dvc repro` makes one",
         )
     try:
         return read(path)

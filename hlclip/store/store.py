@@ -15,7 +15,7 @@ import json
 import os
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from hlclip.store.item_file import (
     open_item,
     read_checksums,
 )
-from hlclip.system import HlclipError, locked, system_remedy, write_whole
+from hlclip.store.place import LIMIT_BYTES, VARIABLE, is_limited, trim
+from hlclip.system import HlclipError, WriteError, locked, system_remedy, write_whole
 
 FORMAT_VERSION = 3
 """Part of every key: raise it when a change of code alters the numbers that are stored."""
@@ -54,32 +55,6 @@ class StoreUnreadableError(StoreError):
 
 class StoreInUseError(HlclipError):
     """Another process adds to the store."""
-
-
-def repository() -> Path:
-    """The repository that started the run, else the working directory.
-
-    DVC sets `$DVC_ROOT`, also for experiments that run in a temporary copy.
-    """
-    return Path(os.environ.get("DVC_ROOT", ".")).absolute()
-
-
-def store_root() -> Path:
-    """`$HLCLIP_STORE`, else `.hlclip/store`; a relative path starts in `repository()`.
-
-    Raises:
-        HlclipError: it is a file, or a link to nothing, or `~name` of an unknown user.
-    """
-    place = Path(os.environ.get("HLCLIP_STORE") or ".hlclip/store")
-    remedy = "set HLCLIP_STORE to a folder, which need not exist yet"
-    try:
-        root = repository() / place.expanduser()
-    except RuntimeError as error:
-        raise HlclipError(f"the store {place}: that user has no home folder", remedy) from error
-    if os.path.lexists(root) and not root.is_dir():
-        what = f"is a link to {root.readlink()}, no folder" if root.is_symlink() else "is a file"
-        raise HlclipError(f"the store {root}: {what}", remedy)
-    return root
 
 
 def content_key(header: Header, content: str) -> str:
@@ -115,6 +90,9 @@ def holding(root: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
+        except WriteError as error:
+            remedy = f"{error.remedy()}; {VARIABLE} names another folder for the store"
+            raise WriteError(error.reason, remedy) from error
         yield root
 
 
@@ -140,7 +118,8 @@ class Store:
     """All items of one kind and one header.
 
     Args:
-        root: folder of the store, see `store_root`.
+        root: folder of the store, see `find_store`. In the user's own, `get_or_make` notes when an
+            item was used, and removes the least recently used ones beyond the limit.
         kind: `frames`, `images`, `texts` or `features`.
         header: written to each file, and compared with the header of each file that is read.
     """
@@ -152,6 +131,7 @@ class Store:
         """Keys of the items that this object has written."""
         self._verified: dict[str, StoredArray] = {}
         self._held = False
+        self._limited = is_limited(root)
 
     def path(self, key: str) -> Path:
         """Path of the item `key`, whether it exists or not."""
@@ -190,8 +170,15 @@ class Store:
             except StoreUnreadableError:
                 raise  # the item may be whole
             except StoreError:
-                return self._write(key, make())
-        return Item(key, stored.checksums.array, stored.shape[0])
+                item = self._write(key, make())
+            else:
+                if self._limited:
+                    with suppress(OSError):  # removed meanwhile, or a disk that may only be read
+                        os.utime(self.path(key))
+                return Item(key, stored.checksums.array, stored.shape[0])
+        if self._limited:
+            trim(self.folder.parent, LIMIT_BYTES)
+        return item
 
     def read(self, item: Item) -> NDArray[Any]:
         """The item's array; its bytes are checked against the digest at the first read of a run.
@@ -287,5 +274,7 @@ def how_to_make(kind: str) -> str:
     """Which command makes missing items of a kind."""
     if kind == "features":
         return "`hlclip highlight` makes what is missing"
-    stage = "frames" if kind == "frames" else "activations"
-    return f"`dvc repro --force {stage}` makes what is missing"
+    if kind == "frames":
+        return "`dvc repro --force frames` makes what is missing"
+    own = "`hlclip highlight` that of your own videos"
+    return f"`dvc repro --force activations` makes what is missing, {own}"

@@ -131,7 +131,7 @@ def system_remedy(number: int | None, path: object = None) -> str:
         path: of the file, if there is one. Those of the stages lie in `outputs/`.
     """
     if number == errno.ENOENT and "outputs" in re.split(r"[/\\]", str(path)):
-        return "make it first: `dvc repro` runs every stage"
+        return "make it first: in a project `dvc repro` runs every stage"
     return _REMEDIES.get(number or 0, "correct that, then run again")
 
 

@@ -38,7 +38,7 @@ def fit_scale(
             cosines = tail(
                 batch.image_tokens, batch.image_query, batch.text_tokens, batch.text_lengths
             )
-            pairs = torch.stack([cosines, batch.target]).double().cpu().numpy()  # [2, frames]
+            pairs = torch.stack([cosines, batch.target]).cpu().double().numpy()  # [2, frames]
             if params.loss == "centred":
                 query = batch.image_query.cpu().numpy()
                 for row in range(len(batch.text_lengths)):

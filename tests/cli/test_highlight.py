@@ -54,7 +54,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one video, where the command runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.setenv("HLCLIP_STORE", ".hlclip/store")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     copy(original, tmp_path / "holiday.mp4")
     return tmp_path
@@ -103,7 +103,8 @@ def test_python_gives_the_same(model: str, here: Path) -> None:
     (curve,) = scorer.score("holiday.mp4", ["a dog"])
     moments = hlclip.best_moments(curve, window=5, min_seconds=6)
     assert answer["moments"] == [
-        {"start": m.start_seconds, "end": m.end_seconds, "score": m.score} for m in moments
+        {"start": m.start_seconds, "end": m.end_seconds, "score": m.score, "doubtful": m.score < 0}
+        for m in moments
     ]
     assert answer["duration"] == pytest.approx(40, abs=0.1)
 
@@ -120,7 +121,8 @@ def calibration(model: str, path: Path) -> Path:
 
 
 def test_the_model_is_named_and_the_limit_of_the_bundled_one(model: str, here: Path) -> None:
-    assert run(model, "holiday.mp4", "a dog").stderr == f"model: {model}, zero-shot\n"
+    name = f"local-dir:{Path(model).name}"
+    assert run(model, "holiday.mp4", "a dog").stderr == f"model: {name}, zero-shot\n"
     bundled = f"local-dir:{SAMPLE}"
     assert run(bundled, "holiday.mp4", "a dog").stderr == (
         f"model: {bundled}, zero-shot, which has seen drawn scenes only: films need a model such "
@@ -133,7 +135,7 @@ def test_a_score_is_shown_as_the_rating_that_it_is_worth(model: str, here: Path)
     plain = run(model, "holiday.mp4", "a dog").stdout.splitlines()
     rated = run(model, "holiday.mp4", "a dog", "--calibration", file)
     assert (rated.exit_code, warnings(rated)) == (0, "")
-    moments = plain[1:-1]
+    moments = [line.removesuffix("   below 0") for line in plain[1:-1]]
     lines = [f"{moment}   3.4 of 4, Very Good 50 %" for moment in moments]
     assert rated.stdout.splitlines() == [plain[0], *lines, plain[-1]]
     with (here / "highlights" / "scores.csv").open(newline="") as written:
@@ -391,7 +393,7 @@ def test_a_window_that_is_longer_than_a_video_is_named(model: str, here: Path) -
         (["holiday.mp4", "a dog", "--cut", "c.xyz"], "suffix .xyz, expected one of .mp4,"),
         (
             ["holiday.mp4", "a dog", "--device", "gpu"],
-            "'gpu' is unknown, expected auto, cpu, cuda or",
+            "'gpu' is unknown, expected auto, cpu, cuda, cuda:N or mps",
         ),
         (["holiday.mp4", "a dog", "--checkpoint", "none"], "none: no such checkpoint"),
     ],
@@ -417,7 +419,14 @@ def test_nothing_to_score_with_teaches(here: Path) -> None:
     result = CliRunner().invoke(app, ["highlight", "holiday.mp4", "a dog"])
     assert result.exit_code == 2
     assert "outputs/train.safetensors" in result.stderr
-    assert "name a checkpoint, or a model" in result.stderr
+    assert "(--checkpoint FILE)" in result.stderr
+    assert "(--model ViT-B-32-quickgelu --pretrained openai)" in result.stderr
+
+
+def test_the_store_can_be_named(model: str, here: Path) -> None:
+    assert run(model, "holiday.mp4", "a dog", "--store", "kept").exit_code == 0
+    assert listing(here) == ["highlights", "holiday.mp4", "kept"]
+    assert len(list(here.glob("kept/images/*/*.h5"))) == 1
 
 
 def test_errors_speak_of_options(here: Path) -> None:
@@ -477,6 +486,11 @@ def test_public_names() -> None:
         assert name in dir(hlclip)
     with pytest.raises(AttributeError, match="module 'hlclip' has no attribute 'nothing'"):
         hlclip.nothing  # noqa: B018 (the access is the test)
+
+
+def test_version() -> None:
+    assert hlclip.__version__ == CliRunner().invoke(app, ["--version"]).stdout.split()[1]
+    assert "__version__" in dir(hlclip)
 
 
 def test_types_know_the_public_names() -> None:

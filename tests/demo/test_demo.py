@@ -1,5 +1,6 @@
 """The demo: what it takes and refuses, and the page in a real browser on real films."""
 
+import csv
 import itertools
 import json
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,17 +26,26 @@ import requests
 from typer.testing import CliRunner
 
 from hlclip.cli import app
-from hlclip.formats import Calibration, Origin, ScoreMap, mean_of, write_calibration
+from hlclip.formats import (
+    Calibration,
+    Origin,
+    ScoreMap,
+    mean_of,
+    read_annotations,
+    read_submission,
+    write_calibration,
+)
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import load_encoder
 from hlclip.system.errors import HlclipError
-from tests.films import film
+from hlclip.video import probe
+from tests.films import copy, film
 from tests.models import save_model, tiny_config
 
 if find_spec("gradio") is None:
     pytest.skip("no Gradio: pip install -e '.[demo]'", allow_module_level=True)
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from hlclip.demo import free_port, is_loopback
 from hlclip.demo.server import score_upload
@@ -164,13 +174,25 @@ def started(folder: Path, *options: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file for annotation rows, in a data set with videos `a` and `b.c` of 3 clips each."""
+    root = tmp_path_factory.mktemp("mine")
+    (root / "videos").mkdir()
+    drawn = film(root / "film.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    for name in ("a.mp4", "b.c.mp4"):
+        copy(drawn, root / "videos" / name)
+    return root / "annotations" / "train.jsonl"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, annotations: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("demo")
     weights = load_encoder(f"local-dir:{SAMPLE}", None, cached_blocks=2).fingerprint()
     worth = ScoreMap("zero-shot", mean_of(3), ((0.0, 1.5),), ((0.0, 0.1),))
     file = tmp_path_factory.mktemp("run") / "calibration.json"
     write_calibration(file, Calibration(Origin("", weights, 2.0), 500, "", (worth,)))
-    options = ("--max-mb", "4", "--max-minutes", "2", "--calibration", str(file))
+    options = ["--max-mb", "4", "--max-minutes", "2", "--calibration", str(file)]
+    options += ["--annotations", str(annotations), "--annotators", "2"]
     with started(folder, *options) as server:
         yield server
         end(server, signal.SIGTERM)  # after all that the tests uploaded and were refused
@@ -205,33 +227,28 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     expect(page.get_by_text("Up to 4 MB and 2 minutes")).to_be_visible()
     ask(page, footage_dir / "videos/tears_of_steel_battle.webm", f"a robotic arm\n{HOSTILE}")
     moments = page.locator(".moments button")
-    expect(page.locator("svg.marks")).to_have_count(2)
+    expect(page.locator(".chart svg")).to_have_count(2)
     expect(moments.nth(5)).to_be_visible()  # of both queries, which have at most five each
     assert moments.count() <= 10
     expect(page.get_by_text(HOSTILE, exact=True).last).to_be_visible()  # as text
 
     words = re.fullmatch(
-        r"[\s\u2007]*2\s+(\d):(\d\d) - \S+\s+0\.\d{4}\s+1\.5 of 4", moments.nth(1).inner_text()
+        r"2\s*(\d):(\d\d) - \S+\s*0\.\d{4} · 1\.5 of 4", moments.nth(1).inner_text()
     )
     assert words, moments.nth(1).inner_text()
     second = int(words[1]) * 60 + int(words[2])
+    assert moments.nth(1).locator("img").evaluate("image => image.naturalWidth") > 96
     expect(page.get_by_text("is the rating that people are expected to give")).to_be_visible()
     expect(page.get_by_text("measured, with a pooling window of 3.")).to_be_visible()
-    # Where it lands, noted by the page: it plays on while a loaded machine gets round to asking.
-    page.evaluate(
-        """() => {
-            const video = document.querySelector("#film video");
-            const landed = done => () => done(video.currentTime);
-            window.landed = new Promise(
-                done => video.addEventListener("seeked", landed(done), { once: true })
-            );
-        }"""
-    )
-    moments.nth(1).click()
-    assert page.evaluate("window.landed") == pytest.approx(second, abs=0.5)
+    assert landing(page, moments.nth(1).click) == pytest.approx(second, abs=0.5)
     page.wait_for_function(
         "second => document.querySelector('#film video').currentTime > second", arg=second
     )
+    chart = page.locator("[data-seconds]").first
+    duration = float(chart.get_attribute("data-seconds") or "")
+    width = chart.evaluate("chart => chart.clientWidth")
+    third = landing(page, lambda: chart.click(position={"x": width / 3, "y": 90}))
+    assert third == pytest.approx(duration / 3, abs=duration / 100)
 
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Moments a query").fill("2")
@@ -246,6 +263,43 @@ def test_moments_of_a_real_film_are_found_and_played(page: Page, footage_dir: Pa
     expect(moments).to_have_count(0)
 
 
+def landing(page: Page, click: Callable[[], None]) -> float:
+    """The second at which the film lands after a click.
+
+    The page notes it: the film plays on while a loaded machine gets round to asking.
+    """
+    page.evaluate(
+        """() => {
+            const video = document.querySelector("#film video");
+            const landed = done => () => done(video.currentTime);
+            window.landed = new Promise(
+                done => video.addEventListener("seeked", landed(done), { once: true })
+            );
+        }"""
+    )
+    click()
+    return page.evaluate("window.landed")
+
+
+@pytest.mark.slow
+def test_files_of_an_answer_are_downloaded(page: Page, tmp_path: Path) -> None:
+    ask(page, film(tmp_path / "v.mp4"), "a dog\n=1+1")
+    saved = {}
+    links = [page.get_by_role("link", name=name) for name in ("scores.jsonl", "scores.csv")]
+    for wanted in (*links, page.get_by_role("button", name="Film of the moments")):
+        with page.expect_download(timeout=60_000) as download:
+            wanted.click()
+        saved[download.value.suggested_filename] = Path(download.value.path())
+    assert [*saved] == ["scores.jsonl", "scores.csv", "v-moments.mp4"]
+    rows = read_submission(saved["scores.jsonl"])
+    assert [(row.qid, row.vid, row.query) for row in rows] == [(1, "v", "a dog"), (2, "v", "=1+1")]
+    lines = [*csv.DictReader(saved["scores.csv"].read_text().splitlines())]
+    assert [line["query"] for line in lines] == ["a dog"] * 3 + ["'=1+1"] * 3
+    spans = [window for row in rows for window in row.pred_relevant_windows or ()]
+    seconds = {second for start, end, _ in spans for second in range(int(start), int(end))}
+    assert probe(saved["v-moments.mp4"]).duration == pytest.approx(len(seconds), abs=0.2)
+
+
 @pytest.mark.slow
 def test_another_rule_finds_other_moments(page: Page, footage_dir: Path) -> None:
     ask(page, footage_dir / "videos/tears_of_steel_battle.webm", "a robot")
@@ -256,6 +310,87 @@ def test_another_rule_finds_other_moments(page: Page, footage_dir: Path) -> None
     expect(page.get_by_role("radio", name="consensus: ")).to_be_checked()
     page.get_by_role("radio", name="histogram: ").check()
     expect(moments).not_to_have_text(before)  # redrawn without another click
+
+
+def annotate(page: Page, name: str) -> Locator:
+    """The second tab, opened as an annotator."""
+    page.get_by_role("tab", name="Annotate").click()
+    tab = page.locator("#annotate")
+    expect(tab.locator(".clips img[src]")).to_have_count(3)
+    tab.get_by_label("Your name").fill(name)
+    page.keyboard.press("Tab")
+    return tab
+
+
+@pytest.mark.slow
+def test_two_annotators_rate_clips_and_index_reads_the_rows(
+    page: Page, browser: Browser, server: Server, annotations: Path
+) -> None:
+    query = "a grid <b>at</b> dawn"
+    ann = annotate(page, "Ann")
+    status = ann.get_by_role("status")
+    ann.get_by_label("New query for this video").fill(query)
+    ann.get_by_role("button", name="Add").click()
+    expect(ann.get_by_role("combobox", name="Query")).to_have_value(query)
+    ann.get_by_role("button", name="3 Good").click()
+    expect(ann.get_by_role("button", name="0:00 - 0:02: Good")).to_be_visible()
+    # The next clip is marked, and played from its beginning to its end.
+    page.wait_for_function(
+        """() => {
+            const video = document.querySelector("#annotate video");
+            return video.paused && video.currentTime >= 4 && video.currentTime < 5;
+        }"""
+    )
+    page.keyboard.press("4")
+    expect(status).to_contain_text("You rated 2 of 3 clips; nobody has finished, 2 must.")
+
+    context = browser.new_context()  # another visitor
+    other = context.new_page()
+    other.goto(server.url)
+    ben = annotate(other, "Ben")
+    ben.get_by_role("combobox", name="Query").select_option(query)
+    expect(ben.get_by_role("status")).to_contain_text("You rated 0 of 3 clips")
+    ben.get_by_role("button", name="0:04 - 0:06: not rated").click()
+    ben.get_by_role("button", name="2 Fair").click()
+    expect(ben.get_by_role("status")).to_contain_text("You rated 1 of 3 clips")
+    ann.get_by_role("button", name="Rate the other 1 clips").click()
+    expect(status).to_contain_text("You rated 3 of 3 clips; finished: Ann (1 of 2)")
+    context.close()
+
+    context = browser.new_context()  # who closed the browser goes on by name
+    other = context.new_page()
+    other.goto(server.url)
+    ben = annotate(other, "Ben")
+    ben.get_by_role("combobox", name="Query").select_option(query)
+    expect(ben.get_by_role("button", name="0:04 - 0:06: Fair")).to_be_visible()
+    ben.get_by_role("button", name="Rate the other 2 clips").click()
+    expect(ben.get_by_role("status")).to_contain_text("finished: Ann, Ben (2 of 2)")
+    context.close()
+    rows = {row.query: row for row in read_annotations(annotations)}
+    assert rows[query].vid == "a"
+    assert rows[query].ratings().tolist() == [[3, 0], [4, 0], [0, 2]]
+
+    cleo = ann
+    cleo.get_by_label("Your name").fill("Cleo")
+    page.keyboard.press("Tab")
+    expect(status).to_contain_text("You rated 0 of 3 clips")
+    cleo.get_by_role("button", name="1 Bad").click()
+    expect(status).to_have_text("This query has its 2 annotators: Ann, Ben.")
+    cleo.get_by_role("combobox", name="Video").select_option("b.c")
+    expect(cleo.get_by_role("button", name="1 Bad")).to_be_hidden()  # no query of this video
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_videos_to_annotate_are_served_in_parts_and_no_other_file_is(
+    server: Server, annotations: Path
+) -> None:
+    content = (annotations.parents[1] / "videos" / "a.mp4").read_bytes()
+    part = requests.get(f"{server.url}annotate/0", headers={"Range": "bytes=100-199"}, timeout=60)
+    assert (part.status_code, part.content) == (206, content[100:200])
+    for wrong in ("annotate/2", "annotate/-1", "annotate/../../etc/passwd", "annotate/a.mp4"):
+        assert requests.get(f"{server.url}{wrong}", timeout=60).status_code == 404
 
 
 @pytest.mark.slow

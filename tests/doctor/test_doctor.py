@@ -169,6 +169,7 @@ def test_all_annotation_files_are_looked_at(project: Project):
     found = project.examine()
     assert found["annotations train"].state == "problem"
     assert "No such file" in found["annotations train"].found
+    assert "that the data set lacks is null" in found["annotations train"].remedy
     assert "v.jsonl:1: query: missing" in found["annotations val"].names[0]
 
 

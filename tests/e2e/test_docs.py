@@ -18,7 +18,10 @@ RUN = [block for page in PAGES for block in blocks(page) if block.reason is None
 STORIES = list(dict.fromkeys(block.page for block in RUN if block.language in SHELL))
 SCRIPTS = list(dict.fromkeys(block.page for block in RUN if block.language == "python"))
 
-FILMS = ("holiday.mp4", "match.mkv", "videos/a.mp4", "more/b.mov")
+FILMS = (
+    *("holiday.mp4", "match.mkv", "videos/a.mp4", "more/b.mov"),
+    *("mine/videos/a.mp4", "mine/videos/b.mov"),
+)
 QUERIES = ("a dog on the beach", "people dancing", "a goal", "a sunset", "a dog")
 
 

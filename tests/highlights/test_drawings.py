@@ -40,8 +40,8 @@ def test_a_chart_of_any_length_and_shape(clips: int, size: str, tmp_path: Path) 
     curve = curve_of(film(tmp_path / "v.mp4", size=size, seconds=2 * clips), clips)
     plot_curve(curve, best_moments(curve), tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as chart:
-        assert chart.size == (1342, 544)
-        strip = np.asarray(chart.convert("RGB"))[-110:-20, 115:-25]
+        assert chart.size == (1342, 561)
+        strip = np.asarray(chart.convert("RGB"))[-127:-37, 115:-25]
     assert (strip != 255).any(axis=(0, 2)).mean() > 0.7  # there are frames
 
 
@@ -57,6 +57,77 @@ def test_a_chart_shades_its_moments(tmp_path: Path) -> None:
     assert shares[1] > 0.03
 
 
+ACCENT = (0xC2, 0x41, 0x0C)
+
+
+def spiked(tmp_path: Path) -> tuple[Curve, Moment]:
+    """A moment whose highest score is a spike at clip 4; its best clip is 7, the green one."""
+    path = tmp_path / "v.mp4"
+    green = "drawbox=color=lime:t=fill:enable='between(t,14,16)'"
+    ffmpeg("-f", "lavfi", "-i", f"color=black:s=96x64:r=10:d=20,{green}", path)
+    scores = np.array([0, 0, 0, 0, 0.9, 0, 0.8, 0.8, 0.8, 0], np.float32)
+    return Curve(path, "a dog", scores, 20.0, 2.0), Moment(8, 18, 0.8, range(4, 9))
+
+
+def test_the_picture_of_a_moment_is_its_best_clip_and_stands_under_it(tmp_path: Path) -> None:
+    curve, moment = spiked(tmp_path)
+    plot_curve(curve, [moment], tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as chart:
+        row = np.asarray(chart.convert("RGB"))[-80, 110:1320].astype(int)
+    green = np.flatnonzero((row[:, 1] > 200) & (row[:, 0] < 60))
+    assert green.mean() / 1210 * 20 == pytest.approx(15, abs=0.1)  # second 15 of 20
+    framed = (row == ACCENT).all(axis=1)
+    assert framed[green[0] - 8 : green[0]].any()
+    assert framed[green[-1] + 1 : green[-1] + 9].any()
+
+
+def test_pictures_of_moments_that_are_near_stand_side_by_side(tmp_path: Path) -> None:
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=40), 20)
+    moments = [Moment(2.0 * clip, 2.0 * clip + 2, 1, range(clip, clip + 1)) for clip in (9, 10, 11)]
+    plot_curve(curve, moments, tmp_path / "plot.png", window=1)
+    with Image.open(tmp_path / "plot.png") as chart:
+        row = np.asarray(chart.convert("RGB"))[-80, 110:1320]
+    edges = np.flatnonzero((row == ACCENT).all(axis=1))
+    edges = edges[np.diff(edges, prepend=-9) > 3] / 1210 * 40
+    width = (148 + 3) / 1210 * 40  # of a picture with its margin
+    assert edges[[0, -1]] == pytest.approx([21 - 1.5 * width, 21 + 1.5 * width], abs=0.2)
+
+
+def test_the_border_of_a_sheet_is_around_the_best_pooled_clip(tmp_path: Path) -> None:
+    curve, moment = spiked(tmp_path)
+    bordered = []
+    for window in (3, 1):
+        contact_sheet(curve, [moment], tmp_path / "sheet.png", window=window)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            row = np.asarray(sheet.convert("RGB"))[44 + 44 + 90].astype(int)
+        green = np.flatnonzero((row[:, 1] > 200) & (row[:, 0] < 60))
+        bordered.append(bool(len(green)) and (row[green[0] - 3] == ACCENT).all())
+    assert bordered == [True, False]
+
+
+def test_a_moment_below_zero_is_grey(tmp_path: Path) -> None:
+    """But one whose rating is known is not: the rating says what it is worth."""
+    curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
+    below = Moment(0.0, 20.0, -0.5, range(10))
+    accent = {}
+    for moment in (below, replace(below, rating=2.0)):
+        plot_curve(curve, [moment], tmp_path / "plot.png")
+        contact_sheet(curve, [moment], tmp_path / "sheet.png")
+        with (
+            Image.open(tmp_path / "plot.png") as chart,
+            Image.open(tmp_path / "sheet.png") as sheet,
+        ):
+            shade = (np.asarray(chart.convert("RGB")) == (0xF7, 0xE6, 0xDF)).all(axis=2).mean()
+            border = (np.asarray(sheet.convert("RGB")) == (0xC2, 0x41, 0x0C)).all(axis=2).sum()
+        accent[moment.worth] = shade > 0.3, border > 1000
+    assert accent == {"below 0": (False, False), "2.0 of 4": (True, True)}
+
+
+def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HlclipError, match=r"sheet\.png: got no moments, expected at least one"):
+        contact_sheet(curve_of(tmp_path / "v.mp4", 3), [], tmp_path / "sheet.png")
+
+
 def test_a_narrow_moment_is_seen_and_covers_no_better_one(tmp_path: Path) -> None:
     curve = curve_of(film(tmp_path / "v.mp4", seconds=20), 10)
     best = Moment(9.9, 10.0, 1.0, range(4, 5), rating=3.1)
@@ -67,7 +138,7 @@ def test_a_narrow_moment_is_seen_and_covers_no_better_one(tmp_path: Path) -> Non
         with Image.open(tmp_path / "plot.png") as chart:
             pixels = np.asarray(chart.convert("RGB"))[62:375, 115:1310].astype(int)
         shaded.append((pixels[-60:-50] != 255).any(axis=(0, 2)).sum())
-        labels.append((pixels[:55] == (0xC2, 0x41, 0x0C)).all(axis=2).sum())
+        labels.append((pixels[:55] == ACCENT).all(axis=2).sum())
     assert shaded[0] < min(shaded[1:])
     assert labels[0] == labels[1] < labels[2]
 
@@ -106,7 +177,7 @@ def test_a_sheet_has_a_row_a_moment_and_frames_the_best(tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     assert pixels.shape[0] == 44 + 3 * 250 + 12
-    accent = (pixels == (0xC2, 0x41, 0x0C)).all(axis=2)
+    accent = (pixels == ACCENT).all(axis=2)
     edges = accent[:, 12:].sum(axis=1) >= 200  # an upper or lower edge of a frame
     assert edges.sum() == 3 * 2 * 4
 

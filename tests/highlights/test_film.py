@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hlclip.highlights.film import CutError, cut_moments
 from hlclip.highlights.moments import Moment
@@ -122,6 +123,49 @@ def test_odd_sides_and_ten_bits_become_what_players_show(tmp_path: Path) -> None
     with av.open(str(tmp_path / "film.mp4")) as container:
         context = container.streams.video[0].codec_context
         assert (context.width, context.height, context.pix_fmt) == (64, 32, "yuv420p")
+
+
+def picture(path: Path) -> NDArray[np.uint8]:
+    """The first picture of a film, [height, width, 3]."""
+    with av.open(str(path)) as container:
+        return np.asarray(next(container.decode(video=0)).to_ndarray(format="rgb24"), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [
+        ("320x180", "1/1", (100, 180)),  # 9:16 of the height is 101.25
+        ("160x180", "2/1", (50, 180)),  # shown as 320x180
+        ("90x320", "1/1", (90, 160)),
+    ],
+)
+def test_a_vertical_film_shows_the_middle(
+    tmp_path: Path, size: str, aspect: str, expected: tuple[int, int]
+) -> None:
+    need_encoder("libx264")
+    path = tmp_path / "v.mkv"
+    sides = [int(side) for side in size.split("x")]
+    place = ":".join(str((whole - part) // 2) for whole, part in zip(sides, expected, strict=True))
+    box = f"drawbox={place}:{expected[0]}:{expected[1]}:lime:t=fill"
+    green = f"color=red:s={size}:r=10:d=4,format=yuv444p,{box},setsar={aspect}"
+    ffmpeg("-f", "lavfi", "-i", green, "-c:v", "ffv1", path)
+    assert cut_moments(path, moments((1, 3)), tmp_path / "film.mp4", vertical=True) == [(1, 3)]
+    shown = picture(tmp_path / "film.mp4")
+    assert np.abs(np.subtract(shown.shape[1::-1], expected)).max() <= 2
+    assert (shown[2:-2, 2:-2].argmax(axis=2) == 1).all()  # green, the middle
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+    wide = float((codec.sample_aspect_ratio or 1) * codec.width / codec.height)
+    assert wide == pytest.approx(9 / 16, abs=0.02)
+
+
+def test_a_vertical_film_of_a_video_that_stands_on_its_side(
+    videos_dir: Path, tmp_path: Path
+) -> None:
+    source = videos_dir / "decord_video_90.mov"
+    cut_moments(source, moments((0, 0.1)), tmp_path / "film.mp4", vertical=True)
+    height, width, _ = picture(tmp_path / "film.mp4").shape
+    assert width / height == pytest.approx(9 / 16, abs=0.02)
 
 
 def test_times_count_from_a_late_start(counted: Path, tmp_path: Path) -> None:

@@ -351,6 +351,17 @@ def test_a_film_that_is_not_what_was_promised(tmp_path: Path, video: Path, fault
         check(bad, video, pieces)
 
 
+def test_a_vertical_film_is_compared_with_the_middle(tmp_path: Path) -> None:
+    wide = tmp_path / "wide.mkv"
+    middle = "drawbox=40:0:48:64:white:t=fill"
+    ffmpeg("-f", "lavfi", "-i", f"color=black:s=128x64:r=10:d=4,{middle}", wide)
+    pieces = encode(wide, [(1, 3)], tmp_path / "all.mkv", seek=True)
+    encode(wide, [(1, 3)], tmp_path / "middle.mkv", seek=True, vertical=True)
+    check(tmp_path / "middle.mkv", wide, pieces, vertical=True)
+    with pytest.raises(VideoError, match=r"another picture at 0\.0 s"):
+        check(tmp_path / "all.mkv", wide, pieces, vertical=True)
+
+
 def test_a_damaged_film(tmp_path: Path, video: Path) -> None:
     good = tmp_path / "good.mkv"
     pieces = encode(video, [(1, 3)], good, seek=True)

@@ -1,6 +1,8 @@
 """The best moments of a curve."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from hlclip.evaluation.moment_rules import Rule
 from hlclip.evaluation.moments import OVERLAPS
+from hlclip.formats import ScoreMap, mean_of
 from hlclip.highlights.moments import Curve, Moment, best_moments, clock
 from hlclip.system.errors import HlclipError
 
@@ -146,3 +149,27 @@ def test_settings_are_checked(settings: dict, message: str) -> None:
 )
 def test_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
+
+
+def test_nothing_is_found_below_the_lowest_score() -> None:
+    scores = curve([0, 0.4, 0, 0.2, 0, 0.1, 0])
+    found = peaks(scores, window=1, min_seconds=2, min_score=0.2)
+    assert [moment.score for moment in found] == pytest.approx([0.4, 0.2])
+    assert peaks(scores, window=1, min_seconds=2, min_score=0.5) == []
+
+
+@pytest.mark.parametrize(("rating", "found"), [(0.99, 0), (1.0, 1), (1.5, 1)])
+def test_a_moment_is_expected_to_be_rated_one(rating: float, found: int) -> None:
+    maps = {1: ScoreMap("zero-shot", mean_of(1), ((0.0, rating),), ((0.0, 0.1),))}
+    rated = replace(curve([0, 0, 1, 0, 0]), maps=maps)
+    assert len(best_moments(rated, window=1)) == found
+    assert len(best_moments(rated, window=1, min_rating=0)) == 1
+    assert len(best_moments(rated, window=3)) == 1  # no rating is known: no limit
+
+
+@pytest.mark.parametrize(
+    "limits", [{"min_rating": 4.1}, {"min_rating": math.nan}, {"min_score": math.nan}]
+)
+def test_limits_that_are_no_numbers_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(HlclipError, match=f"{next(iter(limits))} is"):
+        best_moments(curve([0, 1, 0]), **limits)

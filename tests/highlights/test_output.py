@@ -1,7 +1,9 @@
 """Files and JSON of the best moments."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,17 @@ def test_jsonl_is_a_submission(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array(row.pred_saliency_scores, np.float32), pool(SCORES, 3))
 
 
+def test_a_submission_has_moments_that_are_left_out(tmp_path: Path) -> None:
+    """The format needs a window in every row."""
+    whole = answer()
+    nothing = replace(whole, moments=[], left_out=whole.moments)
+    for name, each in {"whole": whole, "nothing": nothing}.items():
+        write_jsonl(tmp_path / name, [each], window=3)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "nothing").read_bytes()
+    found: Any = as_json([nothing], {}, [], window=3, facts={})["answers"]
+    assert (found[0]["moments"], len(found[0]["left_out"])) == ([], 1)
+
+
 def test_csv_has_a_line_a_clip(tmp_path: Path) -> None:
     write_csv(tmp_path / "scores.csv", [answer()], window=3)
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
@@ -49,9 +62,14 @@ def test_a_folder_of_videos_with_any_names(
 
 
 def test_json() -> None:
-    content = as_json([answer()], {"bad.mp4": "no video"}, [Path("a.png")])
+    facts = {"generic": False}
+    content: Any = as_json(
+        [answer()], {"bad.mp4": "no video"}, [Path("a.png")], window=3, facts=facts
+    )
+    assert content["generic"] is False
     assert content["failed"] == {"bad.mp4": "no video"}
     assert content["files"] == ["a.png"]
     (row,) = content["answers"]
     assert (row["video"], row["duration"]) == ("videos/v.mp4", 13.2)
     assert [(m["start"], m["end"]) for m in row["moments"]] == [(2.0, 8.0)]
+    assert row["clips"] == {"score": SCORES.tolist(), "pooled": pool(SCORES, 3).tolist()}

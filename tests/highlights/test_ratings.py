@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,8 @@ def test_files_gain_columns_and_fields_where_there_is_a_map(tmp_path: Path):
     lines = (tmp_path / "rated.csv").read_text().splitlines()
     shorter = [line.rsplit(",", 2)[0] for line in lines]
     assert shorter == (tmp_path / "plain.csv").read_text().splitlines()
-    moments = [as_json([each], {}, [])["answers"][0]["moments"] for each in (rated, plain)]
+    found: Any = as_json([rated, plain], {}, [], window=3, facts={})["answers"]
+    moments = [each["moments"] for each in found]
     for more, fewer in zip(*moments, strict=True):
         assert set(more) - set(fewer) == {"rating", "very_good"}
         assert fewer.items() <= more.items()

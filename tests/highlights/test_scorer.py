@@ -28,12 +28,14 @@ from hlclip.formats.safetensors_file import (
 )
 from hlclip.highlights import features, moments, scorer
 from hlclip.highlights.features import FeatureExtractor, load_feature_extractor
+from hlclip.highlights.model_name import model_in_words
 from hlclip.highlights.scorer import Scorer, load_scorer
 from hlclip.model import (
     Encoder,
     EncoderError,
     Tail,
     build_tail,
+    encoder_header,
     load_encoder,
     load_tail,
     save_tail,
@@ -73,10 +75,10 @@ def checkpoint(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator)
         for name, tensor in build_tail(encoder).train_only(2, "all").trained().items()
     }
+    header = encoder_header(encoder, None)
     facts = {
-        "model": model,
-        "pretrained": "none",
-        "weights": encoder.fingerprint(),
+        **{name: header[name] for name in ("model", "pretrained", "weights")},
+        "given": {"model": model},
         "cached_blocks": 2,
         "dtype": "float16",
         "clip_seconds": 2.0,
@@ -148,7 +150,9 @@ def test_scores_and_keys_are_the_pipelines(
     scorer = load_scorer(checkpoint if tuned else None, model=model, store=tmp_path, device="cpu")
     scores = matrix(scorer, video)
     assert files(tmp_path) == stored  # nothing was encoded twice
-    assert scorer.model == f"{model}, {f'fine-tuned by {checkpoint}' if tuned else 'zero-shot'}"
+    name = f"local-dir:{Path(model).name}"  # the key of an item has no folder either
+    words = f"{name}, {f'fine-tuned by {checkpoint}' if tuned else 'zero-shot'}"
+    assert model_in_words(scorer.model) == words
     expected = cosines(model, manifests, tmp_path, checkpoint if tuned else None)
     assert scores.shape == (2, 31)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -374,7 +378,7 @@ def test_a_video_replaced_while_the_model_loads_is_refused(
     path = copy(video, tmp_path / "v.mp4")
     other = film(tmp_path / "other.mp4", "-vf", "negate", seconds=62)
     expected = matrix(load_scorer(model=model, store=tmp_path / "reference"), video)
-    loaded = load_feature_extractor(None, model, None, device="cpu", dtype=None)
+    loaded = load_feature_extractor(None, [(model, None)], device="cpu", dtype=None)
 
     def load() -> FeatureExtractor:
         copy(other, path)
@@ -567,6 +571,7 @@ def test_the_examples_in_the_docstrings_run(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HLCLIP_STORE", "store")
     film(tmp_path / "holiday.mp4", seconds=24)
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "train.safetensors").write_bytes(checkpoint.read_bytes())

@@ -188,7 +188,7 @@ def test_status_counts(project: Path) -> None:
     for half in halves:
         half.mkdir()
     content = json.loads(CliRunner().invoke(app, ["store", "status", "--json"]).output)
-    assert (content["store"], content["why"]) == (str(root), "the default, in the folder here")
+    assert (content["store"], content["why"]) == (str(root), f"of the project {project}")
     counts = {kind: (c["files"], c["named"]) for kind, c in content["kinds"].items()}
     assert counts == {"frames": (3, 1), "images": (3, 1), "texts": (2, 0), "features": (1, 0)}
     assert content["kinds"]["images"]["formats"] == {"damaged": 1, "3": 2}
@@ -226,8 +226,30 @@ def test_status_says_why_the_store_is_where_it_is(
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
     place, contents = CliRunner().invoke(app, ["store", "status"]).output.splitlines()
     assert place == f"{tmp_path / 'elsewhere'} (HLCLIP_STORE)"
-    assert contents == "  does not exist yet; `dvc repro` makes it"
+    assert contents == "  does not exist yet; `dvc repro` or `hlclip highlight` makes it"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_your_own_store_has_a_limit_and_needs_no_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of a project gc finds all tokens, since no manifest can name them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "cache/hlclip/store"
+    put(root, "images", "a")
+    put(root, "features", "a")
+    place, limit, *_ = CliRunner().invoke(app, ["store", "status"]).output.splitlines()
+    assert place == f"{root} (your own, because this folder is in no project)"
+    assert limit == "  at most 20.0 GB: beyond, what was not used for longest is removed"
+    assert (
+        json.loads(CliRunner().invoke(app, ["store", "status", "--json"]).output)["limit"] == 2e10
+    )
+    assert gc("--force").exit_code == 0
+    assert [path.parts[-3] for path in files(root)] == ["features"]
+    assert gc("--features", "--force").exit_code == 0
+    assert not files(root)
 
 
 def test_ten_thousand_items_take_seconds(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hlclip.formats import (
     Annotation,
@@ -168,17 +169,21 @@ def test_a_parameter_that_changes_no_result_is_free(tmp_path: Path) -> None:
             read_all(changed(PARAMS, key, value))
 
 
+@pytest.mark.parametrize("name", ["cuda:99", "mps"])
 @pytest.mark.parametrize("stage", ["activations", "train", "score"])
 def test_a_stage_that_computes_takes_the_named_device(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has mps")
     monkeypatch.setenv("HLCLIP_STORE", str(tmp_path / "store"))
-    params = changed(PARAMS, "train.device", "cuda:99")
+    params = changed(PARAMS, "train.device", name)
     with chdir(tmp_path):
         finish(index(), params)
         Path("params.yaml").write_text(json.dumps(params.model_dump()))
-        with pytest.raises(DeviceError, match="device 'cuda:99' cannot be used"):
+        with pytest.raises(DeviceError, match=f"device '{name}' cannot be used") as caught:
             import_module(f"stages.{stage}").main()
+        assert "this machine has auto, cpu" in caught.value.remedy()
 
 
 @pytest.mark.parametrize(

@@ -536,7 +536,7 @@ def test_the_command_without_a_run_prints_a_remedy(tmp_path: Path):
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert (
-        "dvc.lock: not there\nname the folder of a finished run, or run `dvc repro` in this one"
+        "dvc.lock: not there\nname the folder of a finished run; in a project `dvc repro` makes one"
         in result.stderr
     )
     assert not (tmp_path / "outputs").exists()

@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hlclip.formats.manifests import Item
-from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key, store_root
+from hlclip.store.place import store_root
+from hlclip.store.store import Store, StoreError, StoreUnreadableError, content_key
 from hlclip.system.errors import HlclipError
 from hlclip.system.files import write_json
 from tests.damage import DAMAGES

@@ -82,6 +82,19 @@ def test_the_checkpoint_says_what_made_it_and_keeps_the_best_epoch(data, tmp_pat
     assert facts["dtype"] == data.images.header["dtype"]
 
 
+def test_the_checkpoint_says_where_its_model_was_if_its_name_does_not(data, tmp_path, monkeypatch):
+    train(data, settings(epochs=1), tmp_path)
+    facts = read_facts(tmp_path / "tail.safetensors")
+    folder = Path(data.params.model.removeprefix("local-dir:"))
+    assert facts["model"] == f"local-dir:{folder.name}"
+    assert facts["given"] == {"model": data.params.model}
+    forget_results(data)
+    monkeypatch.chdir(folder.parent)
+    same = data.params.model_copy(update={"model": facts["model"]})
+    train(replace(data, params=same), settings(epochs=1), tmp_path)
+    assert "given" not in read_facts(tmp_path / "tail.safetensors")
+
+
 def test_the_test_split_is_never_read(data, tmp_path):
     """Neither weights nor the epoch that is kept can depend on test."""
     first = train(data, settings(), tmp_path / "a")
