@@ -197,8 +197,8 @@ def _unusable(state: ExpState, lock: RunLock | None, written: Mapping[str, Any])
         return f"not run, its {LOCK_FILE} has no {FIGURES_FILE}"
     if not _figures(written):
         absent = (
-            f"DVC's cache lacks its {FIGURES_FILE}, as after a clone; `dvc pull` gets it from a "
-            "remote, or `dvc repro` runs it here: commit dvc.lock afterwards"
+            f"DVC's cache lacks its {FIGURES_FILE}, as after a clone; `dvc fetch --all-commits` "
+            "gets it from a remote, or `dvc repro` runs it here: commit dvc.lock afterwards"
         )
         return "no split has ground truth" if written else absent
     if lock.mixed:

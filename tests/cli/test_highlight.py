@@ -123,10 +123,9 @@ def calibration(model: str, path: Path) -> Path:
 def test_the_model_is_named_and_the_limit_of_the_bundled_one(model: str, here: Path) -> None:
     name = f"local-dir:{Path(model).name}"
     assert run(model, "holiday.mp4", "a dog").stderr == f"model: {name}, zero-shot\n"
-    bundled = f"local-dir:{SAMPLE}"
-    assert run(bundled, "holiday.mp4", "a dog").stderr == (
-        f"model: {bundled}, zero-shot, which has seen drawn scenes only: films need a model such "
-        "as ViT-B-32-quickgelu openai\n"
+    assert run(f"local-dir:{SAMPLE}", "holiday.mp4", "a dog").stderr == (
+        "model: local-dir:model, zero-shot, which has seen drawn scenes only: films need a model "
+        "such as ViT-B-32-quickgelu openai\n"
     )
 
 

@@ -533,7 +533,7 @@ def test_an_interrupt_in_the_middle_of_the_work_leaves_nothing(
         end(server, signal.SIGINT)
     (line,) = (tmp_path / "stderr").read_text().splitlines()
     assert line.startswith(
-        f"model: local-dir:{SAMPLE}, zero-shot, which has seen drawn scenes only"
+        f"model: local-dir:{SAMPLE.name}, zero-shot, which has seen drawn scenes only"
     )
 
 

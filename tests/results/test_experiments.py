@@ -37,7 +37,7 @@ figures='{"VeryGood": {"mAP": '$((30 + window))'.5, "HIT@1": 60.0}}'
 echo '{"val": {"queries": 2, "without video": 0, "HL-CLIP-2": '$figures'}}' > outputs/figures.json
 """
 PARAMS = "train:\n  blocks: 2\n  seed: 0\npool:\n  window: 3\n"
-ABSENT = "DVC's cache lacks its outputs/figures.json, as after a clone; `dvc pull` gets it"
+ABSENT = "DVC's cache lacks its outputs/figures.json, as after a clone; `dvc fetch --all-commits`"
 
 
 def damage_files(folder: Path) -> None:
