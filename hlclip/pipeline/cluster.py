@@ -22,10 +22,9 @@ from tqdm import tqdm
 
 from hlclip.formats import Header, Index
 from hlclip.params import Params
-from hlclip.pipeline.cluster_encoder import Encoder
-from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Job, decode
-from hlclip.pipeline.encode import Encoded, find_missing, find_shard
+from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Encoder, Job, decode
 from hlclip.pipeline.frames import Decoding
+from hlclip.pipeline.shards import Encoded, find_missing, find_shard
 from hlclip.store import Store
 from hlclip.system import HlclipError
 from hlclip.video import HASHES, read_hashes
