@@ -74,8 +74,7 @@ def test_all_shards_together_are_one_run(
     assert sum(part.made["images"] for part in parts) == len(project.vids)
     assert sum(part.made["texts"] for part in parts) == QUERIES  # one text is of several shards
     again = encode(params, store=tmp_path)
-    made = dict.fromkeys(("frames", "images", "texts"), 0)
-    assert again == Encoded(VIDEOS, VIDEOS, QUERIES, made, {})
+    assert again == Encoded(VIDEOS, VIDEOS, QUERIES)
 
 
 def test_a_shard_opens_no_video_of_another(project: Project, tmp_path: Path) -> None:
