@@ -7,12 +7,16 @@ The driver, this process, sees keys, counts and reasons alone.
 """
 
 import logging
+import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from math import ceil
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import ray
@@ -28,6 +32,8 @@ from hlclip.pipeline.shards import Encoded, find_missing, find_shard
 from hlclip.store import Store
 from hlclip.system import HlclipError
 from hlclip.video import HASHES, read_hashes
+
+log = logging.getLogger(__name__)
 
 _BATCH_CLIPS = 1000
 """Of a batch at most: frames of 150 MB at 224 pixels."""
@@ -73,16 +79,16 @@ def encode_on_ray(params: Params, *, store: Path, address: str) -> Encoded:
     """
     index, total = find_shard(params, store=store)
     done = Encoded(total, total, len(index.texts()), failed=dict(index.missing))
-    with _connected(address), _causes():
+    with _connected(address), _causes(), _alone():
         workers, job = _start_encoders(params, store.absolute())
         images_header, texts_header = _agreed(workers)
         images, texts = Store(store, "images", images_header), Store(store, "texts", texts_header)
         hashes, root = read_hashes(store / HASHES), Path(params.data.root)
         every = Decoding(index, params.frames, data_root=root, store=store, hashes=hashes)
-        missing = find_missing(index, every, images, texts)
+        missing, queries = find_missing(index, every, images, texts)
         known = {
             vid: {path: hashes[path]}
-            for vid, video in missing.part.videos.items()
+            for vid, video in missing.videos.items()
             if (path := str((root / video.path).resolve())) in hashes
         }
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -92,13 +98,13 @@ def encode_on_ray(params: Params, *, store: Path, address: str) -> Encoded:
             workers,
             done,
             most=2 * (cpus + len(workers)),
-            batches=deque(_batches(missing.part, shares=_SHARES * cpus)),
+            batches=deque(_batches(missing, shares=_SHARES * cpus)),
             texts=deque(
-                missing.texts[start : start + _BATCH_VIDEOS]
-                for start in range(0, len(missing.texts), _BATCH_VIDEOS)
+                queries[start : start + _BATCH_VIDEOS]
+                for start in range(0, len(queries), _BATCH_VIDEOS)
             ),
         )
-        total = len(missing.part.videos)
+        total = len(missing.videos)
         with tqdm(total=total, desc="encode", unit="video", disable=None) as run.bar:
             run.work()
     return done
@@ -251,8 +257,13 @@ def _batches(part: Index, *, shares: int) -> Iterator[_Batch]:
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
     try:
+        if address not in ("auto", "local"):
+            if not (found := re.fullmatch(r"(.+):(\d+)", address)):
+                raise ValueError("expected HOST:PORT, auto or local")
+            # Ray itself tries for minutes.
+            create_connection((found[1], int(found[2])), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         raise ClusterError(
             f"no Ray cluster at {address}: {error}",
             "give HOST:PORT of its head, or auto on a machine of the cluster; every node needs the "
@@ -262,6 +273,27 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class _Turn:
+    """Of its name there is one on a cluster; it ends with the process that made it."""
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time: encoders of two could take all cores, and leave none to decode."""
+    turn = None  # Ray ends an actor to which nothing refers
+    for attempt in count():
+        try:
+            turn = _Turn.options(name="encode", namespace="hlclip").remote()
+            break
+        except ValueError:  # the name is taken
+            if attempt == 0:
+                log.warning("waiting for another `hlclip encode --ray` on this cluster")
+            time.sleep(1)
+    yield
+    del turn
 
 
 @contextmanager

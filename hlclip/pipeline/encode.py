@@ -40,11 +40,11 @@ def encode(params: Params, *, store: Path, shard: tuple[int, int] = WHOLE) -> En
 
     every = decoding(index)
     encoding = Encoding(params.encoder, every.store.header, store=store, device=params.train.device)
-    missing = find_missing(index, every, encoding.images, encoding.texts)
-    work = decoding(missing.part)
+    missing, queries = find_missing(index, every, encoding.images, encoding.texts)
+    work = decoding(missing)
     frames = work.manifest()
     encoding.videos(frames)
-    encoding.queries(missing.texts)
+    encoding.queries(queries)
     done.failed |= frames.failed
     for kind, items in zip(KINDS, (work.store, encoding.images, encoding.texts), strict=True):
         done.made[kind] = len(items.made)

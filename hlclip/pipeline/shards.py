@@ -39,15 +39,6 @@ class Encoded:
 KINDS = ("frames", "images", "texts")
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks of an index."""
-
-    part: Index
-    """The videos whose frames or tokens it lacks."""
-    texts: list[str]
-
-
 def parse_shard(text: str) -> tuple[int, int]:
     """I and N of `I/N`.
 
@@ -90,12 +81,14 @@ def find_shard(params: Params, *, store: Path, shard: tuple[int, int] = WHOLE) -
     return find_data(params.data, mine.queries, cache=store / HASHES), len(vids)
 
 
-def find_missing(index: Index, decoding: Decoding, images: Store, texts: Store) -> Missing:
-    """What the store lacks, by a quick look at each item, see `Store.holds`."""
+def find_missing(
+    index: Index, decoding: Decoding, images: Store, texts: Store
+) -> tuple[Index, list[str]]:
+    """The videos and the queries that lack items, by a quick look at each, see `Store.holds`."""
     vids = {
         vid
         for vid, key in decoding.keys.items()
         if not (decoding.store.holds(key) and images.holds(content_key(images.header, key)))
     }
     lacking = [t for t in index.texts() if not texts.holds(content_key(texts.header, t))]
-    return Missing(index.part(vids), lacking)
+    return index.part(vids), lacking

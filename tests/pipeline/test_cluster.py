@@ -1,6 +1,7 @@
 """`hlclip encode --ray` on a real cluster of three raylets on this machine, with losses."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from hlclip.cli import app
 from hlclip.model import EncoderError
 from hlclip.params import load_params
 from hlclip.pipeline.encode import encode
@@ -21,7 +24,6 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'hlclip[ray
 from ray.cluster_utils import Cluster
 
 from hlclip.pipeline.cluster import encode_on_ray
-from hlclip.pipeline.cluster_workers import ClusterError
 
 pytestmark = pytest.mark.slow
 VIDEOS = int(os.environ.get("HLCLIP_VIDEOS", "24"))
@@ -30,13 +32,13 @@ NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head that does no work, and a node."""
+    """A head that does no work, and a node that one encoder and one decoder fill."""
     settings = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # of the workers, too
         head = NODE | {"num_cpus": 0, "_system_config": settings}
         cluster = Cluster(True, head_node_args=head)
-        cluster.add_node(**NODE)
+        cluster.add_node(**dict(NODE, num_cpus=2))
         yield cluster
         cluster.shutdown()
 
@@ -44,27 +46,6 @@ def cluster() -> Iterator[Cluster]:
 def address(cluster: Cluster) -> str:
     assert cluster.address is not None
     return cluster.address
-
-
-def test_bad_videos_are_named_and_not_tried_again(cluster: Cluster, tmp_path: Path) -> None:
-    project = many_videos(tmp_path / "p", 6)
-    bad, gone = project.vids[:2]
-    # As long as the index needs, and no longer.
-    path = tmp_path / f"p/data/videos/{bad}.mkv"
-    path.write_bytes(path.read_bytes()[:1000])
-    (tmp_path / f"p/data/videos/{gone}.mkv").unlink()
-    params, store = load_params(project.folder / "params.yaml"), tmp_path / "store"
-    done = encode_on_ray(params, store=store, address=address(cluster))
-    alone = encode(params, store=tmp_path / "alone")
-    assert (done.failed, done.made) == (alone.failed, alone.made)
-    assert done.failed.keys() == {bad, gone}
-    assert items(store) == items(tmp_path / "alone")
-    # An error of a worker is that of one process.
-    wrong = params.frames.model_copy(update={"size": 64})
-    with pytest.raises(EncoderError, match=r"frames.size is 64, but .* takes other frames"):
-        encode_on_ray(
-            params.model_copy(update={"frames": wrong}), store=store, address=address(cluster)
-        )
 
 
 class Driver:
@@ -83,7 +64,7 @@ class Driver:
 
     def made(self, count: int) -> dict[Path, int]:
         """Wait for the tokens of so many videos; returned are the items and their inodes."""
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 300
         while len(list(self.store.glob("images/??/*.h5"))) < count:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline
@@ -91,9 +72,40 @@ class Driver:
         return {path: path.stat().st_ino for path in self.store.rglob("*.h5")}
 
     def end(self) -> str:
-        said, _ = self.process.communicate(timeout=150)
+        said, _ = self.process.communicate(timeout=300)
         assert self.process.returncode == 0, said
         return said
+
+
+def test_two_runs_at_once_name_bad_videos_and_make_the_rest_once(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    project = many_videos(tmp_path / "p", 6)
+    bad, gone = project.vids[:2]
+    # As long as the index needs, and no longer.
+    path = tmp_path / f"p/data/videos/{bad}.mkv"
+    path.write_bytes(path.read_bytes()[:1000])
+    (tmp_path / f"p/data/videos/{gone}.mkv").unlink()
+    params, store = load_params(project.folder / "params.yaml"), tmp_path / "store"
+    other = Driver(project, store, address(cluster))
+    done = encode_on_ray(params, store=store, address=address(cluster))
+    said, _ = other.process.communicate(timeout=300)
+    alone = encode(params, store=tmp_path / "alone")
+    assert done.failed == alone.failed
+    assert other.process.returncode == 1
+    assert said.endswith("; 2 videos failed\n")
+    made = re.search(r"made (\d+) frames, (\d+) images, (\d+) texts", said)
+    assert made
+    for number, (kind, others) in zip(map(int, made.groups()), done.made.items(), strict=True):
+        assert number + others == alone.made[kind]
+    assert done.failed.keys() == {bad, gone}
+    assert items(store) == items(tmp_path / "alone")
+    # An error of a worker is that of one process.
+    wrong = params.frames.model_copy(update={"size": 64})
+    with pytest.raises(EncoderError, match=r"frames.size is 64, but .* takes other frames"):
+        encode_on_ray(
+            params.model_copy(update={"frames": wrong}), store=store, address=address(cluster)
+        )
 
 
 def test_a_driver_a_worker_and_a_node_are_lost(cluster: Cluster, tmp_path: Path) -> None:
@@ -118,7 +130,15 @@ def test_a_driver_a_worker_and_a_node_are_lost(cluster: Cluster, tmp_path: Path)
     assert said.endswith("0 videos failed\n")
 
 
-def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    params = load_params(many_videos(tmp_path / "p", 1).folder / "params.yaml")
-    with pytest.raises(ClusterError, match=r"no Ray cluster at nowhere.*\n.*HOST:PORT"):
-        encode_on_ray(params, store=tmp_path, address="nowhere")
+def test_a_cluster_that_is_not_there_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = str(many_videos(tmp_path / "p", 1).folder / "params.yaml")
+    monkeypatch.setenv("HLCLIP_STORE", str(tmp_path / "store"))
+    start = time.monotonic()
+    for bad in ("nowhere", "127.0.0.1:1", "ray://127.0.0.1:1", "a:99999", ""):
+        ended = CliRunner().invoke(app, ["encode", "--params", params, "--ray", bad])
+        assert ended.exit_code == 2
+        assert f"no Ray cluster at {bad}: " in ended.stderr
+        assert "give HOST:PORT of its head, or auto" in ended.stderr
+    assert time.monotonic() - start < 20  # Ray would try for minutes
