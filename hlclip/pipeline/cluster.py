@@ -6,17 +6,11 @@ to encoder through Ray's object store, which is shared memory within a node. Ite
 The driver, this process, sees keys, counts and reasons alone.
 """
 
-import logging
-import re
-import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from math import ceil
 from pathlib import Path
-from socket import create_connection
 from typing import Any
 
 import ray
@@ -26,14 +20,12 @@ from tqdm import tqdm
 
 from hlclip.formats import Header, Index
 from hlclip.params import Params
+from hlclip.pipeline.cluster_connection import connected
 from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Encoder, Job, decode
 from hlclip.pipeline.frames import Decoding
 from hlclip.pipeline.shards import Encoded, find_missing, find_shard
 from hlclip.store import Store
-from hlclip.system import HlclipError
 from hlclip.video import HASHES, read_hashes
-
-log = logging.getLogger(__name__)
 
 _BATCH_CLIPS = 1000
 """Of a batch at most: frames of 150 MB at 224 pixels."""
@@ -79,7 +71,7 @@ def encode_on_ray(params: Params, *, store: Path, address: str) -> Encoded:
     """
     index, total = find_shard(params, store=store)
     done = Encoded(total, total, len(index.texts()), failed=dict(index.missing))
-    with _connected(address), _causes(), _alone():
+    with connected(address):
         workers, job = _start_encoders(params, store.absolute())
         images_header, texts_header = _agreed(workers)
         images, texts = Store(store, "images", images_header), Store(store, "texts", texts_header)
@@ -252,58 +244,3 @@ def _batches(part: Index, *, shares: int) -> Iterator[_Batch]:
         length += clips[vid]
     if batch:
         yield _Batch(part.part(batch))
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    try:
-        if address not in ("auto", "local"):
-            if not (found := re.fullmatch(r"(.+):(\d+)", address)):
-                raise ValueError("expected HOST:PORT, auto or local")
-            # Ray itself tries for minutes.
-            create_connection((found[1], int(found[2])), timeout=10).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, OverflowError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address}: {error}",
-            "give HOST:PORT of its head, or auto on a machine of the cluster; every node needs the "
-            "same versions of Python and Ray",
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@ray.remote(num_cpus=0, max_restarts=-1)
-class _Turn:
-    """Of its name there is one on a cluster; it ends with the process that made it."""
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One run at a time: encoders of two could take all cores, and leave none to decode."""
-    turn = None  # Ray ends an actor to which nothing refers
-    for attempt in count():
-        try:
-            turn = _Turn.options(name="encode", namespace="hlclip").remote()
-            break
-        except ValueError:  # the name is taken
-            if attempt == 0:
-                log.warning("waiting for another `hlclip encode --ray` on this cluster")
-            time.sleep(1)
-    yield
-    del turn
-
-
-@contextmanager
-def _causes() -> Iterator[None]:
-    """An error of hlclip on a worker ends this process as it would here."""
-    try:
-        yield
-    except RayTaskError as error:
-        if isinstance(error.cause, HlclipError | OSError):
-            raise error.cause from None
-        raise
-    except RayError as error:
-        raise ClusterError(f"the Ray cluster failed: {error}", "run this again") from error
