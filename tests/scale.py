@@ -1,6 +1,9 @@
-"""A data set of many tiny videos, and what a run on it leaves in the store."""
+"""A data set of many tiny videos, what a run on it leaves in the store, and a lack of memory."""
 
 import json
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,3 +67,21 @@ def items(store: Path) -> dict[str, bytes]:
             read_checksums(path)
             found[path.relative_to(store).as_posix()] = path.read_bytes()
     return found
+
+
+def kill_for_memory(process: int) -> None:
+    """Let the kernel end a process for want of memory, as far as this system lets us."""
+    groups = Path("/sys/fs/cgroup/memory")
+    group = groups / f"hlclip-{process}"
+    if not os.access(groups, os.W_OK):
+        os.kill(process, signal.SIGKILL)  # what the kernel sends
+        return
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text("0")
+    (group / "cgroup.procs").write_text(str(process))
+    while "oom_kill 1" not in (group / "memory.oom_control").read_text():
+        assert Path(f"/proc/{process}").exists()
+        time.sleep(0.01)
+    while (group / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    group.rmdir()

@@ -43,10 +43,11 @@ def export_items(
       hlclip store export /mnt/usb/hlclip
       hlclip store export /tmp/out --all
     """
+    from hlclip.maintenance import transfer_items
     from hlclip.store import find_store
 
     only = None if everything else set(_named(everything=False))
-    _transfer(find_store().root, folder, only=only, desc="export")
+    _report(folder, transfer_items(find_store().root, folder, only=only, desc="export"))
 
 
 def import_items(
@@ -62,9 +63,11 @@ def import_items(
       hlclip store import /mnt/usb/hlclip
       hlclip store import ../other-clone/.hlclip/store
     """
+    from hlclip.maintenance import transfer_items
     from hlclip.store import find_store
 
-    _transfer(folder, find_store().root, only=None, desc="import")
+    root = find_store().root
+    _report(root, transfer_items(folder, root, desc="import"))
 
 
 def push(url: Annotated[str, Bucket], everything: _All = False, jobs: _Jobs = 16) -> None:
@@ -123,7 +126,7 @@ def print_remote_status(url: str, *, json: bool) -> None:
     if json:
         print_json({"url": url, **asdict(status)})
         return
-    echo(f"{url}" if status.kinds else f"{url}: empty, and so is the store")
+    echo(url if status.kinds else f"{url}: empty, and so is the store")
     rows = [("kind", "files", "size", "only here", "only there")]
     for name, kind in status.kinds.items():
         counts = f"{kind.to_push:,}", f"{kind.to_pull:,}"
@@ -134,12 +137,6 @@ def print_remote_status(url: str, *, json: bool) -> None:
     echo(f"{status.named_there:,} of {status.named:,} items that this workspace names are there")
     for where, what in status.differing.items():
         echo(f"{where}: {what}")
-
-
-def _transfer(source: Path, target: Path, only: set[tuple[str, str]] | None, desc: str) -> None:
-    from hlclip.maintenance import transfer_items
-
-    _report(target, transfer_items(source, target, only=only, desc=desc))
 
 
 def _named(*, everything: bool) -> "dict[tuple[str, str], Item]":

@@ -52,17 +52,18 @@ def encode(
     if ray is not None and find_spec("ray") is None:
         raise HlclipError("hlclip encode --ray needs Ray", "pip install 'hlclip[ray]'")
     from hlclip.params import load_params
-
-    values = load_params(params)
-    from hlclip.pipeline import encode as work
     from hlclip.pipeline.missing import TooManyMissingError, check_missing
+    from hlclip.pipeline.shards import WHOLE, parse_shard
     from hlclip.store import holding, store_root
 
-    part = work.WHOLE if shard is None else work.parse_shard(shard)
+    values = load_params(params)
+    part = WHOLE if shard is None else parse_shard(shard)
     start = time.monotonic()
     with holding(store_root()) as store:
         if ray is None:
-            done = work.encode(values, store=store, shard=part)
+            from hlclip.pipeline.encode import encode as work
+
+            done = work(values, store=store, shard=part)
         else:
             from hlclip.pipeline.cluster import encode_on_ray
 

@@ -96,7 +96,7 @@ class Command(TyperCommand):
 
     def _url_options(self) -> set[str]:
         """Options that take a URL, and `url` if an argument is one."""
-        urls = [each for each in self.params if each.metavar == "URL"]
+        urls = [each for each in self.params if each.metavar in ("URL", "ADDRESS")]
         return {name for parameter in urls for name in parameter.opts}
 
     @contextmanager

@@ -201,22 +201,16 @@ def _copy(
         source, place: sizes of its items, and its folder.
         refused: what is known to be wrong already.
     """
-    refused = dict(refused)
     # Keys with the same first two digits share a lock: neighbours here have different ones.
     lacking = sorted(set(wanted).difference(target), key=lambda name: name[1][2:])
     names = [name for name in lacking if name in source]
     absent = {f"{place}/{_path(name)}": "not there" for name in lacking if name not in source}
-    refused = refused | absent
+    refused = {**refused, **absent}
     copied: list[int] = []
+    total = sum(source[name] for name in names)
     with (
         ThreadPoolExecutor(jobs) as pool,
-        tqdm(
-            total=sum(source[name] for name in names),
-            desc=desc,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-        ) as bar,
+        tqdm(total=total, desc=desc, unit="B", unit_scale=True, disable=None) as bar,
     ):
         for name, outcome in zip(names, pool.map(copy, names), strict=True):
             bar.update(source[name])

@@ -14,9 +14,10 @@
     stage         how a stage starts and ends
     missing       how many videos may be missing, of all and of each split
     encode        frames and activations without stages, all or one shard
+    shards        what the store lacks of them
     cluster       the same on a Ray cluster: batches in flight
-    cluster_workers  its tasks that decode
-    cluster_encoder  its actors that encode
+    cluster_connection  to the cluster, one run at a time
+    cluster_workers  its tasks that decode, and its actors that encode
 
 This face exports nothing: a stage imports its own module by name, and no other wing imports any.
 """

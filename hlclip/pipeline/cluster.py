@@ -6,10 +6,8 @@ to encoder through Ray's object store, which is shared memory within a node. Ite
 The driver, this process, sees keys, counts and reasons alone.
 """
 
-import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -22,12 +20,11 @@ from tqdm import tqdm
 
 from hlclip.formats import Header, Index
 from hlclip.params import Params
-from hlclip.pipeline.cluster_encoder import Encoder
-from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Job, decode
-from hlclip.pipeline.encode import Encoded, find_missing, find_shard
+from hlclip.pipeline.cluster_connection import connected
+from hlclip.pipeline.cluster_workers import TRIES, ClusterError, Decoded, Encoder, Job, decode
 from hlclip.pipeline.frames import Decoding
+from hlclip.pipeline.shards import Encoded, find_missing, find_shard
 from hlclip.store import Store
-from hlclip.system import HlclipError
 from hlclip.video import HASHES, read_hashes
 
 _BATCH_CLIPS = 1000
@@ -74,16 +71,16 @@ def encode_on_ray(params: Params, *, store: Path, address: str) -> Encoded:
     """
     index, total = find_shard(params, store=store)
     done = Encoded(total, total, len(index.texts()), failed=dict(index.missing))
-    with _connected(address), _causes():
+    with connected(address):
         workers, job = _start_encoders(params, store.absolute())
         images_header, texts_header = _agreed(workers)
         images, texts = Store(store, "images", images_header), Store(store, "texts", texts_header)
         hashes, root = read_hashes(store / HASHES), Path(params.data.root)
         every = Decoding(index, params.frames, data_root=root, store=store, hashes=hashes)
-        missing = find_missing(index, every, images, texts)
+        missing, queries = find_missing(index, every, images, texts)
         known = {
             vid: {path: hashes[path]}
-            for vid, video in missing.part.videos.items()
+            for vid, video in missing.videos.items()
             if (path := str((root / video.path).resolve())) in hashes
         }
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -93,13 +90,13 @@ def encode_on_ray(params: Params, *, store: Path, address: str) -> Encoded:
             workers,
             done,
             most=2 * (cpus + len(workers)),
-            batches=deque(_batches(missing.part, shares=_SHARES * cpus)),
+            batches=deque(_batches(missing, shares=_SHARES * cpus)),
             texts=deque(
-                missing.texts[start : start + _BATCH_VIDEOS]
-                for start in range(0, len(missing.texts), _BATCH_VIDEOS)
+                queries[start : start + _BATCH_VIDEOS]
+                for start in range(0, len(queries), _BATCH_VIDEOS)
             ),
         )
-        total = len(missing.part.videos)
+        total = len(missing.videos)
         with tqdm(total=total, desc="encode", unit="video", disable=None) as run.bar:
             run.work()
     return done
@@ -247,32 +244,3 @@ def _batches(part: Index, *, shares: int) -> Iterator[_Batch]:
         length += clips[vid]
     if batch:
         yield _Batch(part.part(batch))
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address}: {error}",
-            "give HOST:PORT of its head, or auto on a machine of the cluster; every node needs the "
-            "same versions of Python and Ray",
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _causes() -> Iterator[None]:
-    """An error of hlclip on a worker ends this process as it would here."""
-    try:
-        yield
-    except RayTaskError as error:
-        if isinstance(error.cause, HlclipError | OSError):
-            raise error.cause from None
-        raise
-    except RayError as error:
-        raise ClusterError(f"the Ray cluster failed: {error}", "run this again") from error

@@ -5,8 +5,6 @@ on any machines, may each make a part of the items, and may make the same part t
 `frames` and `activations` then find every item.
 """
 
-import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlclip.formats import Index
@@ -14,98 +12,8 @@ from hlclip.model import within_memory
 from hlclip.params import Params
 from hlclip.pipeline.activations import Encoding
 from hlclip.pipeline.frames import Decoding
-from hlclip.pipeline.index import find_data, read_queries
-from hlclip.store import Store, content_key
-from hlclip.system import HlclipError
+from hlclip.pipeline.shards import KINDS, WHOLE, Encoded, find_missing, find_shard
 from hlclip.video import HASHES, read_hashes
-
-WHOLE = (0, 1)
-"""The only shard of one."""
-
-
-class ShardError(HlclipError):
-    """A shard is not I/N."""
-
-
-@dataclass
-class Encoded:
-    """What a run of `encode` found, made and could not make."""
-
-    total: int
-    """Videos of the whole data set."""
-    videos: int = 0
-    """Videos of the shard."""
-    queries: int = 0
-    """Texts of the shard."""
-    made: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    """Kind -> items that this run has written."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """vid -> reason, of the shard."""
-
-
-KINDS = ("frames", "images", "texts")
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What the store lacks of an index."""
-
-    part: Index
-    """The videos whose frames or tokens it lacks."""
-    texts: list[str]
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """I and N of `I/N`.
-
-    Raises:
-        ShardError: it is not two numbers, or I is not 0 to N - 1.
-    """
-    number, slash, count = text.partition("/")
-    if not (
-        slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()
-    ):
-        raise ShardError(f"got {text!r}, expected I/N, such as 0/8", "I is 0 to N - 1")
-    if int(number) >= int(count):
-        raise ShardError(
-            f"{text}: there is no shard {int(number)} of {int(count)}",
-            f"shards are counted from 0: 0/{count} to {max(int(count) - 1, 0)}/{count}"
-            if int(count)
-            else "N is 1 or more",
-        )
-    return int(number), int(count)
-
-
-def in_shard(vid: str, shard: tuple[int, int]) -> bool:
-    """Whether a video belongs to a shard: by a hash of its vid, so that every machine agrees."""
-    number, count = shard
-    return int.from_bytes(hashlib.sha256(vid.encode()).digest()) % count == number
-
-
-def find_shard(params: Params, *, store: Path, shard: tuple[int, int] = WHOLE) -> tuple[Index, int]:
-    """The videos of a shard with their rows, and how many videos the whole data set has.
-
-    Only files of the shard are opened and hashed.
-
-    Raises:
-        DataError, AnnotationError, VideoUnreadableError: see `build_index`.
-    """
-    queries = read_queries(params.data)
-    everything = Index(params.data.clip_seconds, queries, {}, {})
-    vids = everything.clips().keys()
-    mine = everything.part({vid for vid in vids if in_shard(vid, shard)})
-    return find_data(params.data, mine.queries, cache=store / HASHES), len(vids)
-
-
-def find_missing(index: Index, decoding: Decoding, images: Store, texts: Store) -> Missing:
-    """What the store lacks, by a quick look at each item, see `Store.holds`."""
-    vids = {
-        vid
-        for vid, key in decoding.keys.items()
-        if not (decoding.store.holds(key) and images.holds(content_key(images.header, key)))
-    }
-    lacking = [t for t in index.texts() if not texts.holds(content_key(texts.header, t))]
-    return Missing(index.part(vids), lacking)
 
 
 @within_memory()
@@ -132,11 +40,11 @@ def encode(params: Params, *, store: Path, shard: tuple[int, int] = WHOLE) -> En
 
     every = decoding(index)
     encoding = Encoding(params.encoder, every.store.header, store=store, device=params.train.device)
-    missing = find_missing(index, every, encoding.images, encoding.texts)
-    work = decoding(missing.part)
+    missing, queries = find_missing(index, every, encoding.images, encoding.texts)
+    work = decoding(missing)
     frames = work.manifest()
     encoding.videos(frames)
-    encoding.queries(missing.texts)
+    encoding.queries(queries)
     done.failed |= frames.failed
     for kind, items in zip(KINDS, (work.store, encoding.images, encoding.texts), strict=True):
         done.made[kind] = len(items.made)

@@ -66,10 +66,16 @@ def launch(processes: int, work: Callable[[], None]) -> None:
     """
     # It would say at each end of a process that it ends the others.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    errors = get_context("spawn").SimpleQueue()
+    # The server loads torch once, and is copied. New processes would load it one after the other:
+    # the start of each waits until its arguments, which are larger than a pipe, are read.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["hlclip.training"])
+    errors = context.SimpleQueue()
     with TemporaryDirectory(prefix="hlclip-") as folder:
         arguments = (processes, f"file://{folder}/meeting", work, errors)
-        workers = start_processes(_worker, arguments, nprocs=processes, join=False, daemon=True)
+        workers = start_processes(
+            _worker, arguments, processes, join=False, daemon=True, start_method="forkserver"
+        )
         assert workers is not None  # as it is without `join=False`
         try:
             while not workers.join():

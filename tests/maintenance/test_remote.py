@@ -25,6 +25,8 @@ from tests.damage import DAMAGES, a_folder
 from tests.s3 import CREDENTIALS, Network, network, real_credentials, serving
 from tests.stored import TEXTS, files, paths, put, put_data_set
 
+COMMANDS = ("push", "pull", "status")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -220,19 +222,19 @@ def test_named_and_nowhere(url: str, root: Path, other: Path) -> None:
 
 
 def test_many_items_need_few_lists(way: Network, url: str, root: Path, other: Path) -> None:
-    for n in range(90):
+    for n in range(40):
         put(root, "texts", f"more {n}")
-    assert "99 files" in run("push", url, "--all").output
-    assert way.asked.count(b"PUT /") == 99 + 1  # and the bucket
+    assert "49 files" in run("push", url, "--all").output
+    assert way.asked.count(b"PUT /") == 49 + 1  # and the bucket
     way.asked.clear()
-    assert "99 skipped" in run("push", url, "--all").output
+    assert "49 skipped" in run("push", url, "--all").output
     folders = {path.parent for path in files(root)}
     assert way.asked.count(b"GET /") == 4 + len(folders)
     assert not way.asked.count(b"HEAD /")
     way.asked.clear()
     assert "6 files" in run("pull", url, store=other).output
     assert way.asked.count(b"GET /") <= 4 + 6 + 6
-    assert "93 files" in run("pull", url, "--all", "--jobs", "50", store=other).output
+    assert "43 files" in run("pull", url, "--all", "--jobs", "50", store=other).output
     assert contents(other) == contents(root)
 
 
@@ -268,41 +270,41 @@ def test_dropped_connections_do_no_harm(
 def test_the_server_goes_and_comes_back(
     server: str, way: Network, url: str, root: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in range(30):
+    for n in range(9):
         put(root, "texts", f"more {n}")
-    way.cuts[:] = [None] * 20 + [0] * 1000
+    way.cuts[:] = [None] * 8 + [0] * 1000
     result = run("push", url, "--all", "--jobs", "1", status=2)
     what, to_do = result.stderr.splitlines()[-2:]
     assert "the server does not answer" in what
     assert "what is copied is kept" in to_do
     sent = in_bucket(server, url)
-    assert 0 < len(sent) < 39
+    assert 0 < len(sent) < 18
     assert sent.items() <= contents(root).items()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    assert f"{39 - len(sent)} files" in run("push", url, "--all").output
-    way.cuts[:] = [None] * 60 + [0] * 1000
+    assert f"{18 - len(sent)} files" in run("push", url, "--all").output
+    way.cuts[:] = [None] * 24 + [0] * 1000
     monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
     result = run("pull", url, "--all", "--jobs", "1", status=2, store=other)
     assert "the server does not answer" in result.stderr
     received = contents(other)
-    assert 0 < len(received) < 39
+    assert 0 < len(received) < 18
     assert received.items() <= contents(root).items()
     assert not list(other.rglob("*.tmp"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    assert f"{39 - len(received)} files" in run("pull", url, "--all", store=other).output
+    assert f"{18 - len(received)} files" in run("pull", url, "--all", store=other).output
     assert contents(other) == contents(root)
 
 
 @pytest.mark.slow
 def test_two_machines_push_and_one_is_killed(server: str, url: str, root: Path) -> None:
-    for n in range(60):
+    for n in range(30):
         put(root, "texts", f"more {n}")
     command = [sys.executable, "-m", "hlclip", "store", "push", url, "--all", "--jobs", "2"]
-    pushing = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) for _ in range(3)]
+    pushing = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) for _ in range(2)]
     while not in_bucket(server, url):
         time.sleep(0.05)
     pushing[0].send_signal(signal.SIGKILL)
-    assert [process.wait() for process in pushing] == [-signal.SIGKILL, 0, 0]
+    assert [process.wait() for process in pushing] == [-signal.SIGKILL, 0]
     for process in pushing:
         process.communicate()
     assert in_bucket(server, url) == contents(root)
@@ -325,59 +327,53 @@ def test_two_machines_push_and_one_is_killed(server: str, url: str, root: Path) 
         ),
     ],
 )
-@pytest.mark.parametrize("command", ["push", "pull", "status"])
 @pytest.mark.usefixtures("root")
 def test_wrong_variables(
-    variables: dict, what: str, to_do: str, command: str, url: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict, what: str, to_do: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
-    lines = run(command, url, status=2).stderr.splitlines()
-    assert lines[-2].startswith(url)
-    assert what in lines[-2]
-    assert to_do in lines[-1]
+    for command in COMMANDS:
+        lines = run(command, url, status=2).stderr.splitlines()
+        assert lines[-2].startswith(url)
+        assert what in lines[-2]
+        assert to_do in lines[-1]
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize("command", ["push", "pull", "status"])
-def test_refused_credentials(server: str, url: str, command: str) -> None:
-    with real_credentials(server):
-        what, to_do = run(command, url, status=2).stderr.splitlines()[-2:]
-    assert "refuses the credentials" in what
-    assert "AWS_ACCESS_KEY_ID" in to_do
-    assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in what + to_do
+def test_refused_credentials(server: str, url: str) -> None:
+    for command in COMMANDS:
+        with real_credentials(server):
+            what, to_do = run(command, url, status=2).stderr.splitlines()[-2:]
+        assert "refuses the credentials" in what
+        assert "AWS_ACCESS_KEY_ID" in to_do
+        assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in what + to_do
 
 
 @pytest.mark.usefixtures("url", "root")
-@pytest.mark.parametrize("command", ["push", "pull", "status"])
-def test_a_missing_bucket(command: str) -> None:
-    lines = run(command, "s3://nobody-made-this/x", status=2).stderr.splitlines()
-    assert "s3://nobody-made-this/x" in lines[-2]
-    assert "no such bucket" in lines[-2]
-    assert "create it" in lines[-1]
+def test_a_missing_bucket() -> None:
+    for command in COMMANDS:
+        lines = run(command, "s3://nobody-made-this/x", status=2).stderr.splitlines()
+        assert "s3://nobody-made-this/x" in lines[-2]
+        assert "no such bucket" in lines[-2]
+        assert "create it" in lines[-1]
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize(
-    "bad",
-    [
+def test_what_is_no_url_is_refused() -> None:
+    remotes = [
         "s3://",
         "s3:bucket",
         "http://a.org/b",
         "gs://a/b",
-        "/x",
-        "b",
-        "",
         "file://x/y",
         "s3://[a",
         "s3://a/b?c",
-    ],
-)
-def test_what_is_no_url_is_refused(bad: str) -> None:
-    for command in ("push", "pull", "status"):
+    ]
+    for bad, command in itertools.product([*remotes, "/x", "b", ""], COMMANDS):
         what, to_do = run(command, bad, status=2).stderr.splitlines()
         assert what == f"{bad}: expected s3://BUCKET or s3://BUCKET/FOLDER, or file:///FOLDER"
         assert "AWS_ENDPOINT_URL" in to_do
