@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hlclip.formats import MAX_RATING, Annotation, Index, Item, Manifest
-from hlclip.model import stored_array
+from hlclip.model import stored_array, within_memory
 from hlclip.store import Store
 from hlclip.training.ranks import ALONE, Ranks
 from hlclip.training.token_sources import DiskSource, Location, TokenSource, nearest_source
@@ -250,7 +250,7 @@ def load_batches(
     stream = _copy_stream(device)
 
     def make(chunk: Sequence[int]) -> Batch:
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), within_memory("train.batch", size):
             batch = queries.batch(chunk, readers, own=ranks.own_rows(len(chunk))).to(device)
         if stream is not None:
             stream.synchronize()  # the next batch may overwrite the memory that was copied from

@@ -38,8 +38,9 @@ def fit_scale(
             cosines = batch_cosines(tail, batch)
             pairs = torch.stack([cosines, batch.target]).cpu().double().numpy()  # [2, frames]
             if params.loss == "centred":
-                for row in np.split(pairs, np.cumsum(batch.row_frames)[:-1], axis=1):
-                    row -= row.mean(axis=1, keepdims=True)  # noqa: PLW2901 (a view of the pairs)
+                query = np.repeat(np.arange(len(batch.row_frames)), batch.row_frames)
+                for row in range(len(batch.row_frames)):
+                    pairs[:, query == row] -= pairs[:, query == row].mean(axis=1, keepdims=True)
             parts.append((pairs.shape[1], pairs.sum(axis=1), pairs @ pairs.T))
     for frames, part_sums, part_products in ranks.gathered(parts):
         count += frames

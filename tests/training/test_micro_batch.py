@@ -78,6 +78,16 @@ def test_halves_that_do_not_fit_either_are_an_error(data, caplog, monkeypatch):
     assert len(caplog.messages) == 1
 
 
+def test_a_batch_that_does_not_fit_on_the_device_names_its_size(data, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("hlclip.training.Batch.to", full)
+    with pytest.raises(DeviceError, match="not enough memory: CUDA out of memory") as caught:
+        weights(data)
+    assert caught.value.remedy().endswith("or lower: -S train.batch=2")
+
+
 def test_an_error_that_is_no_lack_of_memory_is_not_tried_again(data, caplog):
     class Broken(SmallGpu):
         def __call__(self, *_: object) -> None:
