@@ -59,6 +59,7 @@ def init(
         *git,
         "\nNext",
         f"  put the annotations into {data}/: {', '.join(named.annotations.values())}",
+        "  a split that the data set lacks: write null for it in params.yaml, data.annotations",
         f"  put the videos there, as {named.videos}/<vid>.<extension>",
         f"  cd {shlex.quote(str(folder))}",
         "  git add --all && git commit -m start",

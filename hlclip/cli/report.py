@@ -33,8 +33,8 @@ def report(
     Parameters and files are those of the run in dvc.lock. If the files in the folder are of another
     run, the command names them and makes no report.
 
-    Frames come from the store ($HLCLIP_STORE or .hlclip/store). If the frames were deleted, the
-    page says so and has no pictures.
+    Frames come from the store ($HLCLIP_STORE, or .hlclip/store of the project around FOLDER). If
+    the frames were deleted, the page says so and has no pictures.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def report(
         echo(f"without a table over seeds: {error}", err=True)
         seeds = []
     path = out or folder / "outputs" / "report.html"
-    page = write_report(run, path, store=store_root(), thumbnails=thumbnails, further=seeds)
+    page = write_report(run, path, store=store_root(folder), thumbnails=thumbnails, further=seeds)
     size = path.stat().st_size
     if json:
         print_json({"report": str(path), "bytes": size, "queries without pictures": page.without})

@@ -68,14 +68,18 @@ def check_last_run(params: Params) -> Check[None]:
     except DamagedFileError as error:
         yield Finding("last run", "problem", error.reason, error.remedy())
         return
-    values = flat(params.model_dump())
-    if (root := lock.params.get("data.root")) != params.data.root:
+    values, last = flat(params.model_dump()), dict(lock.params)
+    if (root := last.get("data.root")) != params.data.root:
         yield Finding("last run", "note", f"it was on other data, {root}")
         return
+    null = [key for key in last if key.startswith("data.annotations.") and last[key] is None]
+    if null:  # `Params` leaves these splits out
+        splits = last.get("evaluate.splits", [])
+        last["evaluate.splits"] = [s for s in splits if f"data.annotations.{s}" not in null]
     differing = [
-        f"{key} = {values.get(key)}, in the last run {lock.params.get(key)}"
-        for key in sorted(values.keys() | lock.params.keys())
-        if values.get(key) != lock.params.get(key)
+        f"{key} = {values.get(key)}, in the last run {last.get(key)}"
+        for key in sorted(values.keys() | last.keys())
+        if values.get(key) != last.get(key)
     ]
     found = []
     if lock.mixed:

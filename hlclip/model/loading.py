@@ -11,7 +11,7 @@ from torch import nn
 
 from hlclip.formats import Header, find_not_finite
 from hlclip.model.encoder import Encoder
-from hlclip.model.hub import CONFIG_NAME, cached, fetch
+from hlclip.model.hub import CONFIG_NAME, HubFile, cached, fetch
 from hlclip.model.towers import build_empty, check_config
 from hlclip.model.weight_files import (
     NO_MEMORY,
@@ -179,6 +179,10 @@ def _build(local: str, model: str, preprocessing: dict[str, Any] | None, device:
 def _load_tokenizer(local: str, model: str, config: dict[str, Any]) -> Any:
     hub_name = config["text_cfg"].get("hf_tokenizer_name", "")
     try:
+        if hub_name and ":" not in model:
+            # One request first: without a network, transformers retries for a minute.
+            names = ("tokenizer_config.json", "config.json")  # the hub's repository has one
+            fetch(HubFile(hub_name, names, "encoder.model"))
         # The files of a hub tokenizer are not among those of the commit's folder.
         return open_clip.get_tokenizer(model if hub_name else local)
     except Exception as error:  # of the hub, of transformers, of the tokenizer's own files

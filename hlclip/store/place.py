@@ -40,21 +40,23 @@ class Place:
         return LIMIT_BYTES if is_limited(self.root) else None
 
 
-def repository() -> Path:
-    """The repository that started the run, else the project around the working directory, else it.
+def repository(folder: Path = Path()) -> Path:
+    """The repository that started the run, else the project around a folder, else that around the
+    working directory, else the working directory.
 
     DVC sets `$DVC_ROOT`, also for experiments that run in a temporary copy.
     """
     if root := os.environ.get("DVC_ROOT"):
         return Path(root).absolute()
-    return _project() or Path.cwd()
+    return _project(folder) or Path.cwd()
 
 
-def find_store() -> Place:
+def find_store(folder: Path = Path()) -> Place:
     """`$HLCLIP_STORE`, else the project's `.hlclip/store`, else the user's own store.
 
-    A relative `$HLCLIP_STORE` starts in `repository()`. A project is the nearest folder, from the
-    working directory up, that holds a store, or `params.yaml` with `dvc.yaml` or `.dvc`.
+    A relative `$HLCLIP_STORE` starts in `repository(folder)`. A project is the nearest folder, from
+    `folder` up, else from the working directory up, that holds a store, or `params.yaml` with
+    `dvc.yaml` or `.dvc`.
 
     Raises:
         HlclipError: it is a file, or a link to nothing, or `~name` of an unknown user.
@@ -63,13 +65,13 @@ def find_store() -> Place:
         place, why = Path(named), VARIABLE
     elif os.environ.get("DVC_ROOT"):
         place, why = _IN_PROJECT, "DVC_ROOT"
-    elif project := _project():
+    elif project := _project(folder):
         place, why = _IN_PROJECT, f"of the project {project}"
     else:
         place, why = _own_store(), "your own, because this folder is in no project"
     remedy = f"set {VARIABLE} to a folder, which need not exist yet"
     try:
-        root = repository() / place.expanduser()
+        root = repository(folder) / place.expanduser()
     except RuntimeError as error:
         raise HlclipError(f"the store {place}: that user has no home folder", remedy) from error
     if os.path.lexists(root) and not root.is_dir():
@@ -78,13 +80,13 @@ def find_store() -> Place:
     return Place(root, why)
 
 
-def store_root() -> Path:
-    """The store of a run: that of `find_store`, but never the user's own.
+def store_root(folder: Path = Path()) -> Path:
+    """The store of a run: that of `find_store(folder)`, but never the user's own.
 
     Outside of a project, as on a machine that only encodes, it is `.hlclip/store` here.
     """
-    place = find_store()
-    return place.root if place.limit is None else repository() / _IN_PROJECT
+    place = find_store(folder)
+    return place.root if place.limit is None else repository(folder) / _IN_PROJECT
 
 
 def is_limited(root: Path) -> bool:
@@ -127,9 +129,10 @@ def _own_store() -> Path:
     return user_cache_path("hlclip", appauthor=False) / "store"
 
 
-def _project() -> Path | None:
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if _is_project(folder)), None)
+def _project(folder: Path) -> Path | None:
+    starts = (folder.resolve(), Path.cwd())
+    above = (each for start in starts for each in (start, *start.parents))
+    return next((each for each in above if _is_project(each)), None)
 
 
 def _is_project(folder: Path) -> bool:

@@ -347,6 +347,15 @@ def test_parameters_that_a_failed_experiment_left_are_named(project: Project):
     assert "git checkout -- params.yaml" in found.found
 
 
+def test_a_split_that_is_null_is_no_difference_to_the_last_run(project: Project):
+    project.content["data"]["annotations"]["test"] = None
+    project.set("evaluate", splits=["val", "test"])
+    stage = {"cmd": "all", "params": {"params.yaml": project.content}}
+    lock = json.dumps({"schema": "2.0", "stages": {"all": stage}})  # which is YAML
+    (project.folder / "dvc.lock").write_text(lock)
+    assert project.examine()["last run"].state == "ok"
+
+
 def test_parameters_of_a_run_on_other_data_are_not_compared(project: Project):
     write_lock(project.folder, project.params())
     project.set("data", root="elsewhere")

@@ -1,10 +1,12 @@
 """Tokenizers of transformers, such as SigLIP 2's, that of Gemma."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from hlclip.model import EncoderError, load_encoder
 from tests.models import save_model, tiny_config
@@ -63,6 +65,19 @@ def test_without_transformers_the_error_names_it(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(EncoderError, match=r"(?s)'org/gemma' cannot be loaded.*pip install trans"):
         load_encoder(name, None, cached_blocks=2)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    template = nobody + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it is asked again"))
+    with pytest.raises(EncoderError, match=r"tokenizer_config\.json: cannot be fetched: the conn"):
+        load_encoder("ViT-B-32-SigLIP2-256", "webli", cached_blocks=2)
 
 
 def test_without_its_files_the_error_names_them(tmp_path: Path):

@@ -48,6 +48,7 @@ def test_a_new_project_is_a_repository_of_git_and_dvc_and_says_what_comes_next(t
     for words in (
         "git and DVC are set up (git init, dvc init)",
         f"put the annotations into {folder}/data/: annotations/train.jsonl, annotations/val.jsonl",
+        "a split that the data set lacks: write null for it in params.yaml",
         "as videos/<vid>.<extension>",
         f"cd '{folder}'",
         "hlclip doctor",

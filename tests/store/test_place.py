@@ -63,6 +63,16 @@ def test_a_project_is_found_from_each_folder_in_it(
     assert (find_store().root, find_store().why) == (tmp_path / "elsewhere", "HLCLIP_STORE")
 
 
+def test_a_folder_elsewhere_has_the_store_of_its_project(own: Path, tmp_path: Path) -> None:
+    for project in ("films", "other"):
+        (tmp_path / project / ".hlclip/store").mkdir(parents=True)
+    (tmp_path / "other/copy").mkdir()
+    (tmp_path / "outside").mkdir()
+    assert store_root() == tmp_path / "films/.hlclip/store"
+    assert store_root(Path("../other/copy")) == tmp_path / "other/.hlclip/store"
+    assert store_root(tmp_path / "outside") == tmp_path / "films/.hlclip/store"
+
+
 def test_the_named_folder_has_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HLCLIP_STORE", "elsewhere")
     assert find_store().root == tmp_path / "films/elsewhere"
