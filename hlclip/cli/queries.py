@@ -81,8 +81,10 @@ def read_queries(path: Path) -> dict[str, str]:
                 f"{path}: first line {got!r}, expected the columns: query, or name,query",
                 "write them into the first line, and a query in each line after it",
             )
-        for row in filter(None, rows):
+        for row in rows:
             where = f"{path}, line {rows.line_num}"
+            if not any(map(str.strip, row)):  # spreadsheets write blank lines as commas
+                continue
             if len(row) != len(header):
                 raise HlclipError(
                     f"{where}: {len(row)} cells, expected {len(header)}: {','.join(header)}",

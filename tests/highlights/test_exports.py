@@ -208,8 +208,8 @@ def test_chapters_begin_at_zero_and_last_ten_seconds(
     found = answer(path, *(moment(start, start + 4) for start in (30, 39, 12, 51.5, 52, 20.5)))
     assert chapters(tmp_path, found) == ["0:00 Start", "0:12 a dog (3)", "0:30 a dog (1)"]
     assert caplog.messages == [
-        "v-chapters.txt: no chapter begins at 0:39, 0:51.5, 0:52, 0:20.5, because it would be "
-        "shorter than 10 s"
+        "v-chapters.txt: no chapter for a dog (2) at 0:39, a dog (4) at 0:51.5, a dog (5) at 0:52, "
+        "a dog (6) at 0:20.5, because it would be shorter than 10 s"
     ]
 
 
