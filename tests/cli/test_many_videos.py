@@ -206,7 +206,13 @@ def test_a_bad_file_of_queries_is_refused(made: Path, here: Path, text: str) -> 
     assert BAD_FILES[text] in result.stderr
 
 
-@pytest.mark.parametrize("text", ["\ufeffname,query\r\nein Hündchen,ein Hündchen\r\n,\r\n", "query\n ein Hündchen \n\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffname,query\r\nein Hündchen,ein Hündchen\r\n,\r\n",
+        "query\n ein Hündchen \n\n",
+    ],
+)
 def test_files_of_spreadsheets_and_editors(made: Path, here: Path, text: str) -> None:
     (here / "q.csv").write_bytes(text.encode())
     result = run(made, "films/a.mp4", "--queries", "q.csv", "--json")
