@@ -129,6 +129,7 @@ def test_an_edl_names_the_sound_that_there_is(
         (30 * NTSC, "10:00:00;00", "DROP", "10:01:59;28"),
         (30 * NTSC, "10:00:00:00", "NON-DROP", "10:01:59:26"),
         (25, "23:59:50:00", "NON-DROP", "00:01:50:00"),
+        (30 * NTSC, "23:57:00:00", "NON-DROP", "23:58:59:26"),
     ],
 )
 def test_the_time_code_of_the_file_is_counted_on(
@@ -155,9 +156,9 @@ def test_a_time_code_that_is_none_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = video(tmp_path / "v.mkv", 25, "-metadata", "timecode=noon")
-    (edl,) = export_moments([answer(path, BEST)], tmp_path, ["edl"], FileStems())
-    assert edl.read_text().splitlines()[3].split()[4] == "00:00:40:00"
-    assert "time code noon: not understood, so times count from 0" in caplog.text
+    (edl,) = export_moments([answer(path, BEST, SECOND)], tmp_path, ["edl"], FileStems())
+    assert edl.read_text().splitlines()[3].split()[4] == "00:00:06:00"
+    assert caplog.messages == [f"{path}: time code noon: not understood, so times count from 0"]
 
 
 def test_a_rate_that_varies_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
