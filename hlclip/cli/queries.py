@@ -15,10 +15,10 @@ from hlclip.system import HlclipError
 
 
 def given_queries(arguments: list[str], file: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The queries of arguments and of a file, and query -> name of those of the file."""
+    """The queries of arguments and of a file, each once, and query -> name of those of the file."""
     queries = [query_text(os.fsencode(query)) for query in arguments]
     names = read_queries(file) if file else {}
-    return [*queries, *(query for query in names if query not in queries)], names
+    return list(dict.fromkeys([*queries, *names])), names
 
 
 def typed_queries(failed: dict[str, str]) -> Iterator[list[str]]:
