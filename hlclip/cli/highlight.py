@@ -160,8 +160,9 @@ def highlight(
         raise HlclipError("got no query", "give queries as arguments, or type them, one per line")
     if summary and answers:
         files += summarize(answers, out, failed, model=scorer.model, top=top, quiet=json)
+    files += export(answers, out, formats or [], stems, failed)  # first: a film may fail
     films = cut_films(answers, cut, cut_each, stems, failed, cutting)
-    files += [*export(answers, out, formats or [], stems, failed), *films]
+    files += films
     if json:
         settings = {**finding, "min_score": limits[0], "min_rating": limits[1], "scenes": scenes}
         facts = {
@@ -195,15 +196,17 @@ def _check(
     if generic and queries:
         raise HlclipError("--generic finds highlights without a query, got queries", "drop either")
     for query in queries:
-        if os.path.isfile(query):  # pathlib raises on a text longer than file names may be
+        # pathlib raises on a text longer than file names may be; a folder may be named as a query
+        if os.path.isfile(query) or (os.sep in query and os.path.isdir(query)):
+            kind = "file" if os.path.isfile(query) else "folder"
             raise HlclipError(
-                f"{query}: is a file, expected a query", f"name further videos as --video {query}"
+                f"{query}: is a {kind}, expected a query", f"name further videos as --video {query}"
             )
     editor = {"otio", "xml", "edl"}.intersection(formats)
     if editor and not (find_spec("opentimelineio") and find_spec("otio_fcp_adapter")):
         reason = f"--export {min(editor)} needs OpenTimelineIO"
         raise HlclipError(reason, "pip install 'hlclip[editor]'")
-    if scenes and find_spec("scenedetect") is None:
+    if scenes and not (find_spec("scenedetect") and find_spec("cv2")):
         raise HlclipError("--scenes needs PySceneDetect", "pip install 'hlclip[scenes]'")
     if out.exists() and not out.is_dir():
         raise HlclipError(f"--out {out}: is a file, expected a folder")

@@ -15,10 +15,10 @@ from hlclip.system import HlclipError
 
 
 def given_queries(arguments: list[str], file: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The queries of arguments and of a file, and query -> name of those of the file."""
+    """The queries of arguments and of a file, each once, and query -> name of those of the file."""
     queries = [query_text(os.fsencode(query)) for query in arguments]
     names = read_queries(file) if file else {}
-    return [*queries, *(query for query in names if query not in queries)], names
+    return list(dict.fromkeys([*queries, *names])), names
 
 
 def typed_queries(failed: dict[str, str]) -> Iterator[list[str]]:
@@ -81,8 +81,10 @@ def read_queries(path: Path) -> dict[str, str]:
                 f"{path}: first line {got!r}, expected the columns: query, or name,query",
                 "write them into the first line, and a query in each line after it",
             )
-        for row in filter(None, rows):
+        for row in rows:
             where = f"{path}, line {rows.line_num}"
+            if not any(map(str.strip, row)):  # spreadsheets write blank lines as commas
+                continue
             if len(row) != len(header):
                 raise HlclipError(
                     f"{where}: {len(row)} cells, expected {len(header)}: {','.join(header)}",

@@ -123,14 +123,14 @@ def _chapters(answers: Sequence[Answer], name: str) -> str:
         start = floor(moment.start_seconds)
         start = 0 if start < _CHAPTER_SECONDS else start
         others = [*chapters, duration] if start else list(chapters)
+        title = f"{answer.label.translate(_BRACKETS)} ({rank})"
         if all(abs(start - other) >= _CHAPTER_SECONDS for other in others):
-            query = answer.label.translate(_BRACKETS)
-            chapters[start] = f"{query} ({rank})"
+            chapters[start] = title
         else:
-            left.append(clock(moment.start_seconds))
+            left.append(f"{title} at {clock(moment.start_seconds)}")
     chapters.setdefault(0, "Start")
     if left:
-        what = f"no chapter begins at {', '.join(left)}, because it would be shorter than"
+        what = f"no chapter for {', '.join(left)}, because it would be shorter than"
         log.warning("%s: %s %d s", name, what, _CHAPTER_SECONDS)
     if len(chapters) < _FEWEST_CHAPTERS:
         few = f"shows no chapters where there are fewer than {_FEWEST_CHAPTERS}"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -92,15 +93,19 @@ def write_summary_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    videos = {answer.curve.video for answer in answers}
+    counts = Counter(video.name for video in videos)
+    # Videos in two folders may have one name.
+    names = {video: video.name if counts[video.name] == 1 else str(video) for video in videos}
     best = {title: found[:SHOWN] for title, found in ranked.items()}
     shown = _thumbnails([each for found in best.values() for each in found], failed)
     without: dict[str, list[str]] = {title: [] for title in ranked}
     for answer in answers:
         if not answer.moments:
-            without[answer.title].append(answer.curve.video.name)
+            without[answer.title].append(names[answer.curve.video])
     page = environment.get_template("summary.html").render(
         queries={
-            title: [_card(each, shown, path.parent) for each in found]
+            title: [_card(each, shown, names, path.parent) for each in found]
             for title, found in best.items()
         },
         generic=any(answer.curve.measure == MEASURE for answer in answers),
@@ -142,12 +147,14 @@ def _best_clip(found: Found) -> int:
     return max(found.moment.clips, key=lambda clip: saliency[clip])
 
 
-def _card(found: Found, shown: Pictures, folder: Path) -> dict[str, object]:
+def _card(
+    found: Found, shown: Pictures, names: Mapping[Path, str], folder: Path
+) -> dict[str, object]:
     moment, video = found.moment, found.answer.curve.video
     start, end = moment.start_seconds, moment.end_seconds
     return {
         "place": found.place,
-        "video": video.name,
+        "video": names[video],
         "path": str(video),
         # Players of browsers begin at this time. A colon in a name would end a scheme: quoted.
         "link": quote(os.path.relpath(video, folder)) + f"#t={start:g},{end:g}",

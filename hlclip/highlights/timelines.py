@@ -8,6 +8,8 @@ rating. Times are whole frames.
 import logging
 import re
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlclip.highlights.media import Media
@@ -89,7 +91,9 @@ def edl(answer: Answer, media: Media) -> str:
 
     def timecode(time: "RationalTime") -> str:
         # A recording may pass midnight, where the time code begins again.
-        return type(time)(time.value % day, time.rate).to_timecode(time.rate, drop_frame=drop)
+        # Whole rates where every frame counts: OpenTimelineIO ends a day of 29.97 frames early.
+        rate = time.rate if drop else round(time.rate)
+        return type(time)(time.value % day, rate).to_timecode(rate, drop_frame=drop)
 
     for number, clip in enumerate(clips, start=1):
         used, shown = clip.trimmed_range(), clip.range_in_parent()
@@ -122,7 +126,7 @@ def _timeline(answer: Answer, media: Media, *, sounds: int) -> "Timeline":
 def _clip(answer: Answer, rank: int, moment: Moment, media: Media) -> "Clip":
     library = _library()
     schema, opentime = library.schema, library.opentime
-    rate, begin, curve = float(media.rate), _first_frame(media), answer.curve
+    rate, begin, curve = float(media.rate), _first_frame(media, answer.curve.video), answer.curve
 
     def span(start: float, end: float) -> Any:
         first, stop = (round(Fraction(seconds) * media.rate) for seconds in (start, end))
@@ -144,14 +148,16 @@ def _clip(answer: Answer, rank: int, moment: Moment, media: Media) -> "Clip":
     return schema.Clip(name, file, used, metadata={"hlclip": facts}, markers=[marker])
 
 
-def _first_frame(media: Media) -> int:
+@cache  # of each clip of each query; a warning is said once
+def _first_frame(media: Media, video: Path) -> int:
     """Number of the frame at which the time code of the file begins."""
     if not media.timecode:
         return 0
     try:
         time = _library().opentime.from_timecode(media.timecode, float(media.rate))
     except ValueError:
-        log.warning("time code %s: not understood, so times count from 0", media.timecode)
+        what = "not understood, so times count from 0"
+        log.warning("%s: time code %s: %s", video, media.timecode, what)
         return 0
     return round(time.value)
 

@@ -385,6 +385,7 @@ def test_a_window_that_is_longer_than_a_video_is_named(model: str, here: Path) -
         (["holiday.mp4"], "got no query"),
         (["holiday.mp4", " "], "got a blank query"),
         (["holiday.mp4", "holiday.mp4"], "name further videos as --video holiday.mp4"),
+        (["holiday.mp4", "./"], "./: is a folder, expected a query"),
         (["holiday.mp4", "a dog", "--window", "4"], "window is 4, expected an odd number"),
         (["holiday.mp4", "a dog", "--out", "holiday.mp4"], "is a file, expected a folder"),
         (["holiday.mp4", "a dog", "--cut", "holiday.mp4", "--force"], "is the video itself"),

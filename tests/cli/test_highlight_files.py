@@ -119,9 +119,10 @@ def test_films_of_moments_replace_none_without_force(model: str, here: Path) -> 
     names = listing(here / "clips")
     (here / "clips" / names[0]).unlink()
     (here / "clips" / names[-1]).write_text("mine")
-    result = run(model, *command)
+    result = run(model, *command, "--export", "vtt")
     assert result.exit_code == 2
     assert f"clips/{names[-1]}: exists" in result.stderr
+    assert (here / "highlights" / "holiday.vtt").exists()  # no film, but all the rest
     assert "--force" in result.stderr
     assert listing(here / "clips") == names[1:]  # none is written before all names are free
     assert (here / "clips" / names[-1]).read_text() == "mine"
@@ -181,6 +182,7 @@ def test_options_that_do_not_fit_are_refused(
         ("opentimelineio", ["--export", "edl"], "--export edl needs OpenTimelineIO\npip install"),
         ("otio_fcp_adapter", ["--export", "xml"], "--export xml needs OpenTimelineIO\npip"),
         ("scenedetect", ["--scenes"], "--scenes needs PySceneDetect\npip install 'hlclip[scenes]'"),
+        ("cv2", ["--scenes"], "--scenes needs PySceneDetect\npip install 'hlclip[scenes]'"),
     ],
 )
 def test_a_missing_extra_is_named(

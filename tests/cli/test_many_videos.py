@@ -206,9 +206,16 @@ def test_a_bad_file_of_queries_is_refused(made: Path, here: Path, text: str) -> 
     assert BAD_FILES[text] in result.stderr
 
 
-@pytest.mark.parametrize("text", ["\ufeffquery\r\nein Hündchen\r\n", "query\n ein Hündchen \n\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffname,query\r\nein Hündchen,ein Hündchen\r\n,\r\n",
+        "query\n ein Hündchen \n\n",
+    ],
+)
 def test_files_of_spreadsheets_and_editors(made: Path, here: Path, text: str) -> None:
     (here / "q.csv").write_bytes(text.encode())
-    result = run(made, "films/a.mp4", "--queries", "q.csv", "--json")
+    twice = ["ein Hündchen"] * 2
+    result = run(made, "films/a.mp4", *twice, "--queries", "q.csv", "--json")
     (answer,) = json.loads(result.stdout)["answers"]
     assert answer["query"] == answer["name"] == "ein Hündchen"

@@ -129,6 +129,7 @@ def test_an_edl_names_the_sound_that_there_is(
         (30 * NTSC, "10:00:00;00", "DROP", "10:01:59;28"),
         (30 * NTSC, "10:00:00:00", "NON-DROP", "10:01:59:26"),
         (25, "23:59:50:00", "NON-DROP", "00:01:50:00"),
+        (30 * NTSC, "23:57:00:00", "NON-DROP", "23:58:59:26"),
     ],
 )
 def test_the_time_code_of_the_file_is_counted_on(
@@ -155,9 +156,9 @@ def test_a_time_code_that_is_none_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = video(tmp_path / "v.mkv", 25, "-metadata", "timecode=noon")
-    (edl,) = export_moments([answer(path, BEST)], tmp_path, ["edl"], FileStems())
-    assert edl.read_text().splitlines()[3].split()[4] == "00:00:40:00"
-    assert "time code noon: not understood, so times count from 0" in caplog.text
+    (edl,) = export_moments([answer(path, BEST, SECOND)], tmp_path, ["edl"], FileStems())
+    assert edl.read_text().splitlines()[3].split()[4] == "00:00:06:00"
+    assert caplog.messages == [f"{path}: time code noon: not understood, so times count from 0"]
 
 
 def test_a_rate_that_varies_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,8 +209,8 @@ def test_chapters_begin_at_zero_and_last_ten_seconds(
     found = answer(path, *(moment(start, start + 4) for start in (30, 39, 12, 51.5, 52, 20.5)))
     assert chapters(tmp_path, found) == ["0:00 Start", "0:12 a dog (3)", "0:30 a dog (1)"]
     assert caplog.messages == [
-        "v-chapters.txt: no chapter begins at 0:39, 0:51.5, 0:52, 0:20.5, because it would be "
-        "shorter than 10 s"
+        "v-chapters.txt: no chapter for a dog (2) at 0:39, a dog (4) at 0:51.5, a dog (5) at 0:52, "
+        "a dog (6) at 0:20.5, because it would be shorter than 10 s"
     ]
 
 

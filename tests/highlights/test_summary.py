@@ -106,3 +106,10 @@ def test_a_video_without_pictures_is_named_and_its_moments_stay(
     assert written.count(">no picture<") == 2
     assert written.count('<li class="doubtful">') == 1
     assert "score -0.5000, below 0" in written
+
+
+def test_videos_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    answers = [answer("x/a.mp4", 0.5), answer("y/a.mp4"), answer("y/b.mp4")]
+    written = page(tmp_path, answers, {})
+    assert "<span>x/a.mp4</span>" in written
+    assert "Nothing found in y/a.mp4, b.mp4." in written
