@@ -383,6 +383,30 @@ def test_two_annotators_rate_clips_and_index_reads_the_rows(
 
 
 @pytest.mark.slow
+def test_keys_rate_without_a_button_and_what_is_not_saved_is_said(
+    browser: Browser, server: Server
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url)
+    tab = annotate(page, "Dan")
+    for query in ("keys", "a second query"):
+        tab.get_by_label("New query for this video").fill(query)
+        tab.get_by_role("button", name="Add").click()
+        expect(tab.locator("p").first).to_have_text(f"How well does each clip show this: {query}")
+        expect(tab.locator("[aria-current]")).to_have_accessible_name("0:00 - 0:02: not rated")
+        tab.get_by_role("button", name="0:04 - 0:06: not rated").click()
+        tab.get_by_role("button", name="Rate the other 3 clips").click()  # and it hides
+        expect(tab.get_by_role("button", name="0:04 - 0:06: Very bad")).to_be_visible()
+        page.keyboard.press("3")
+        expect(tab.get_by_role("button", name="0:04 - 0:06: Good")).to_be_visible()
+    context.set_offline(True)
+    tab.get_by_role("button", name="1 Bad").click()
+    expect(tab.get_by_role("status")).to_contain_text("Not saved: the server does not answer.")
+    context.close()
+
+
+@pytest.mark.slow
 def test_videos_to_annotate_are_served_in_parts_and_no_other_file_is(
     server: Server, annotations: Path
 ) -> None:
