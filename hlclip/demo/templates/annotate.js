@@ -119,7 +119,9 @@ async function open() {
 film.addEventListener("timeupdate", () => {
   // A clip is played to its end; who watches on has left it with the player's own controls.
   const over = film.currentTime - (clip + 1) * start.seconds;
-  if (!film.paused && over >= 0 && over < 0.5) film.pause();
+  if (film.paused || over < 0 || over >= 0.5) return;
+  film.pause();
+  film.currentTime = clip * start.seconds;  // else a picture of the next clip would stand
 });
 document.addEventListener("keydown", event => {
   // The page itself has the focus after a click on no button, and after a button is hidden.
