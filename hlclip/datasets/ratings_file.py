@@ -107,15 +107,18 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 f"{path}:1: no column {' and '.join(missing)}; got {shown(header.strip())}, "
                 f"expected {','.join(COLUMNS)}, or start,end instead of clip"
             )
+        if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+            raise AnnotationError(f"{path}:1: got two columns {twice[0]}, expected one")
         line = reader.line_num + 1
         for cells in reader:
-            if len(cells) not in (0, len(columns)):
+            blank = not any(cell.strip() for cell in cells)
+            if not blank and len(cells) != len(columns):
                 raise AnnotationError(
                     f"{path}:{line}: got {len(cells)} cells, expected {len(columns)} as in the "
                     "first line",
                     "put text that holds the separator in quotes",
                 )
-            if any(cell.strip() for cell in cells):
+            if not blank:
                 yield line, dict(zip(columns, (_text(cell.strip()) for cell in cells), strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -138,8 +141,12 @@ def _rating(
     if not name:
         raise ValueError("annotator: got nothing, expected a name")
     if rating not in map(str, range(MAX_RATING + 1)):
-        raise ValueError(f"rating: got {shown(rating)}, expected 0 to {MAX_RATING}")
+        raise ValueError(f"rating: got {shown(rating)}, expected 0 to {MAX_RATING}, no decimals")
     clips = _clips(clip, start, end, durations[vid], clip_seconds)
+    if clip and (start or end):
+        inside = _clips("", start, end, durations[vid], clip_seconds)
+        if [*inside] != [*clips]:
+            raise ValueError(f"clip: got {clip}, and start, end: {start} and {end}; expected one")
     return (vid, text), name, clips, int(rating)
 
 

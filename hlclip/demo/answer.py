@@ -70,7 +70,8 @@ def _chart(curve: Curve, moments: Sequence[Moment], window: int) -> str:
     time, value = chart_scales(curve, moments, window=window)
 
     def x(seconds: float) -> str:
-        return f"{100 * _share(time, seconds):.3f}"
+        # The last clip may end after its video, where the axis ends.
+        return f"{100 * _share(time, min(seconds, curve.duration)):.3f}"
 
     def y(cosine: float) -> str:
         return f"{100 * (1 - _share(value, cosine)):.3f}"

@@ -80,9 +80,12 @@ def test_ranges_of_seconds_rate_the_clips_whose_middle_they_hold(
         ("holiday,a dog,,Ann,3", "2: clip: got '', expected 0 to 3"),
         ("holiday,a dog,0,,3", "2: annotator: got nothing, expected a name"),
         ("holiday,a dog,0,Ann,5", "2: rating: got '5', expected 0 to 4"),
+        ("holiday,a dog,0,Ann,4.0", "2: rating: got '4.0', expected 0 to 4, no decimals"),
         ("holiday,a dog,0,Ann,good", "2: rating: got 'good', expected 0 to 4"),
         ("holiday,a dog,0,Ann,", "2: rating: got '', expected 0 to 4"),
         ("holiday,a dog,0,Ann,3,4", "2: got 6 cells, expected 5 as in the first line"),
+        ("holiday,a dog", "2: got 2 cells, expected 5 as in the first line"),
+        ("  \n\t\nholiday,a dog,0,Ann,9", "4: rating: got '9'"),
         ('holiday,"a dog,0,Ann,3', "2: is no CSV"),
         (
             "holiday,a dog,0,Ann,3\n\nholiday,a dog,0,Ann,4",
@@ -121,6 +124,13 @@ def test_ranges_that_cannot_be_are_named(tmp_path: Path, times: str, message: st
     assert f"r.csv:2: {message}" in problems(tmp_path / "r.csv", text)
 
 
+def test_a_clip_and_a_range_must_agree(tmp_path: Path) -> None:
+    header = "video,query,annotator,rating,clip,start,end\nholiday,a dog,Ann,3,"
+    read(tmp_path / "r.csv", f"{header}1,2,4\n")
+    message = "r.csv:2: clip: got 0, and start, end: 2 and 4; expected one"
+    assert message in problems(tmp_path / "r.csv", f"{header}0,2,4\n")
+
+
 def test_all_problems_are_listed(tmp_path: Path) -> None:
     text = problems(tmp_path / "r.csv", HEADER + "holiday,a dog,0,Ann,9\n" * 25)
     assert text.count("\n") == 20
@@ -131,6 +141,9 @@ def test_a_file_that_is_no_table_of_ratings(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     assert "r.csv:1: no column clip and rating; got 'video,query," in problems(
         path, "video,query,annotator\n"
+    )
+    assert "r.csv:1: got two columns rating, expected one" in problems(
+        path, "video,query,clip,annotator,rating,rating\nholiday,a dog,0,Ann,4,1\n"
     )
     path.write_bytes(HEADER.encode() + "holiday,un café,0,Ann,3\n".encode("latin-1"))
     with pytest.raises(AnnotationError, match=r"r\.csv:2: got bytes that are not UTF-8"):

@@ -59,6 +59,13 @@ def test_the_chart_has_the_axes_of_the_drawn_one(
     assert f"<figcaption>{axes.get_ylabel()} <span>" in page
 
 
+def test_a_clip_that_ends_after_its_video_is_drawn_to_the_end_of_the_axis(curve: Curve) -> None:
+    page = answer_html(replace(curve, duration=19.2), [], 3)
+    lines = re.findall(r'points="([^"]*)"', page)
+    last = [float(line.split()[-1].split(",")[0]) for line in lines]
+    assert last == [100, pytest.approx(100 * 19 / 19.2, abs=1e-3)]
+
+
 def test_moments_have_rank_time_score_and_picture(curve: Curve) -> None:
     moments = best_moments(curve, top=2)
     page = answer_html(curve, moments, 3)

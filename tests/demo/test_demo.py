@@ -334,11 +334,12 @@ def test_two_annotators_rate_clips_and_index_reads_the_rows(
     expect(ann.get_by_role("combobox", name="Query")).to_have_value(query)
     ann.get_by_role("button", name="3 Good").click()
     expect(ann.get_by_role("button", name="0:00 - 0:02: Good")).to_be_visible()
-    # The next clip is marked, and played from its beginning to its end.
+    # The next clip is marked, played to its end, and shown again.
     page.wait_for_function(
         """() => {
             const video = document.querySelector("#annotate video");
-            return video.paused && video.currentTime >= 4 && video.currentTime < 5;
+            const seen = [...Array(video.played.length).keys()].map(at => video.played.end(at));
+            return video.paused && video.currentTime === 2 && seen.some(end => end >= 4 && end < 5);
         }"""
     )
     page.keyboard.press("4")
@@ -380,6 +381,30 @@ def test_two_annotators_rate_clips_and_index_reads_the_rows(
     expect(cleo.get_by_role("button", name="1 Bad")).to_be_hidden()  # no query of this video
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_keys_rate_without_a_button_and_what_is_not_saved_is_said(
+    browser: Browser, server: Server
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url)
+    tab = annotate(page, "Dan")
+    for query in ("keys", "a second query"):
+        tab.get_by_label("New query for this video").fill(query)
+        tab.get_by_role("button", name="Add").click()
+        expect(tab.locator("p").first).to_have_text(f"How well does each clip show this: {query}")
+        expect(tab.locator("[aria-current]")).to_have_accessible_name("0:00 - 0:02: not rated")
+        tab.get_by_role("button", name="0:04 - 0:06: not rated").click()
+        tab.get_by_role("button", name="Rate the other 3 clips").click()  # and it hides
+        expect(tab.get_by_role("button", name="0:04 - 0:06: Very bad")).to_be_visible()
+        page.keyboard.press("3")
+        expect(tab.get_by_role("button", name="0:04 - 0:06: Good")).to_be_visible()
+    context.set_offline(True)
+    tab.get_by_role("button", name="1 Bad").click()
+    expect(tab.get_by_role("status")).to_contain_text("Not saved: the server does not answer.")
+    context.close()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ const find = selector => element.querySelector(selector);
 const [name, video, query, text, status, film] =
   [".name", ".video", ".query", ".text", ".status", "video"].map(find);
 const WORDS = ["Very bad", "Bad", "Fair", "Good", "Very good"];
+const QUESTION = find(".question").textContent;
 let start, rated = {}, clip = 0, sent = 0, shown = 0;
 
 const clock = seconds => {
@@ -20,10 +21,9 @@ const say = (words, wrong = false) => {
 async function call(what, more = {}) {
   const number = ++sent;
   const asked = { vid: video.value, query: query.value, annotator: name.value, ...more };
-  let answer;
-  try {
-    answer = await server[what](asked);
-  } catch {
+  // Gradio answers undefined where the server cannot be reached.
+  const answer = await server[what](asked).catch(() => undefined);
+  if (!answer) {
     say("Not saved: the server does not answer. Is it still running?", true);
     return null;
   }
@@ -45,6 +45,9 @@ function show(answer, chosen) {
   query.value = chosen || answer.queries[0]?.[0] || "";
   if (query.value !== chosen && query.value) return void look();
   find(".rating").hidden = !query.value;
+  // In full: the list of queries cuts long ones off.
+  find(".question").textContent =
+    query.value ? `How well does each clip show this: ${query.value}` : QUESTION;
   rated = answer.rated;
   const { clips } = now();
   const left = clips - Object.keys(rated).length;
@@ -106,20 +109,25 @@ async function open() {
     return button;
   }));
   await look();
-  const answer = await server.pictures({ vid }).catch(() => ({}));
+  const answer = await server.pictures({ vid }).catch(() => undefined);
   if (video.value !== vid) return;
   find(".clips").querySelectorAll("img").forEach((image, at) => {
-    if (answer.pictures?.[at]) image.src = answer.pictures[at];
+    if (answer?.pictures?.[at]) image.src = answer.pictures[at];
   });
 }
 
 film.addEventListener("timeupdate", () => {
   // A clip is played to its end; who watches on has left it with the player's own controls.
   const over = film.currentTime - (clip + 1) * start.seconds;
-  if (!film.paused && over >= 0 && over < 0.5) film.pause();
+  if (film.paused || over < 0 || over >= 0.5) return;
+  film.pause();
+  film.currentTime = clip * start.seconds;  // else a picture of the next clip would stand
 });
-element.addEventListener("keydown", event => {
-  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+document.addEventListener("keydown", event => {
+  // The page itself has the focus after a click on no button, and after a button is hidden.
+  const here = element.contains(event.target) || event.target === document.body;
+  if (!here || !element.offsetParent || event.target.matches("input, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (step && event.target !== film) choose(clip + step);
   else if (/^[0-4]$/.test(event.key)) rate(Number(event.key));
@@ -135,10 +143,14 @@ WORDS.forEach((words, rating) => {
 find(".rest").onclick = () => call("rate", { clip: null, rating: 0 });
 find("form").onsubmit = event => {
   event.preventDefault();
-  call("ask", { query: text.value.trim() }).then(answer => answer && (text.value = ""));
+  call("ask", { query: text.value.trim() }).then(answer => {
+    if (!answer) return;
+    text.value = "";
+    choose(0, false);
+  });
 };
 video.onchange = open;
-query.onchange = () => { clip = 0; look(); };
+query.onchange = () => { choose(0, false); look(); };
 name.onchange = () => {
   name.value = name.value.trim();
   localStorage.setItem("hlclip-annotator", name.value);
