@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Exit, Option, Typer, echo
+from typer import Argument, Exit, Typer, echo
 
 from hlclip.cli.next_steps import next_steps
-from hlclip.cli.terminal import Command, Json, print_json
+from hlclip.cli.terminal import Check, Command, Json, print_json, some
 from hlclip.system import HlclipError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ TITLES = {
     "tacos": "TACoS",
     "activitynet": "ActivityNet Captions",
 }
-_SHOWN = 5
 
 _HELP = """\
 Convert the published annotations of {title}, or show which of its files are missing.
@@ -63,9 +62,7 @@ def add_converters(data_sets: Typer) -> None:
 def _command(name: str) -> Callable[..., None]:
     def convert(
         root: Annotated[Path, Argument(metavar="ROOT", help="Folder of the data set.")],
-        check: Annotated[
-            bool, Option("--check", help="Change nothing; exit with 1 if a file is missing.")
-        ] = False,
+        check: Check = False,
         json: Json = False,
     ) -> None:
         _convert(_benchmark(name), root, check=check, json=json)
@@ -109,9 +106,7 @@ def _lines(
     named = len(conversion.vids)
     lines.append(f"  videos/: {named - len(status.missing):,} of the {named:,} that they name")
     if status.missing:
-        shown = ", ".join(status.missing[:_SHOWN])
-        more = f" and {len(status.missing) - _SHOWN:,} more" if len(status.missing) > _SHOWN else ""
-        lines.append(f"    missing: {shown}{more}")
+        lines.append(f"    missing: {some(status.missing)}")
     lines += [benchmark.terms, "\nNext" if status.whole else "\nThen"]
     preset = "charades-sta" if benchmark.name in ("tacos", "activitynet") else benchmark.name
     return [*lines, *next_steps(preset, root)]

@@ -9,14 +9,13 @@ Examples:
 """
 
 import shlex
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, Typer, confirm, echo
 
 from hlclip.cli.next_steps import next_steps
-from hlclip.cli.terminal import Command, Json, print_json
+from hlclip.cli.terminal import Check, Command, Json, print_json, some
 from hlclip.system import HlclipError, in_words, make_folder, require_space, same_disk
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ _LICENCE = """\
 QVHighlights' annotations are licensed CC BY-NC-SA 4.0: name the authors, no commercial use, share
 alike (https://creativecommons.org/licenses/by-nc-sa/4.0/). Its videos are excerpts from YouTube and
 remain their owners'. Whether your use is allowed is for you to decide."""
-_SHOWN = 5
 
 
 @data_sets.command(cls=Command)
@@ -49,9 +47,7 @@ def qvhighlights(
             ),
         ),
     ] = None,
-    check: Annotated[
-        bool, Option("--check", help="Change nothing; exit with 1 if a file is missing.")
-    ] = False,
+    check: Check = False,
     mirror: Annotated[
         str | None,
         Option(
@@ -139,16 +135,16 @@ def _get_videos(folder: Path, status: "DatasetStatus", archive: Path, url: str) 
     lines = [f"{archive}: {len(result.extracted):,} videos extracted to {folder}"]
     not_in_archive = set(status.missing) - set(result.extracted)
     if not_in_archive:
-        names = _some(not_in_archive)
+        names = some(not_in_archive)
         lines.append(f"  {len(not_in_archive):,} missing videos are not in it: {names}")
     if result.different:
         lines.append(
             f"  {len(result.different):,} existing videos differ in size from the archive's and "
-            f"were kept; delete them to get the archive's: {_some(result.different)}"
+            f"were kept; delete them to get the archive's: {some(result.different)}"
         )
     if result.ignored:
         reasons = [f"{name!r} ({reason})" for name, reason in result.ignored.items()]
-        lines.append(f"  {len(reasons):,} members ignored: {_some(reasons)}")
+        lines.append(f"  {len(reasons):,} members ignored: {some(reasons)}")
     if not not_in_archive and not result.different:
         lines.append(f"  no longer needed: rm {shlex.quote(str(archive))}")
     echo("\n".join(lines), err=True)
@@ -185,7 +181,7 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
     rows = {f"annotations/{name}": words for name, words in status.annotations.items()}
     rows["videos/"] = videos if status.vids else "unknown until the annotations are complete"
     if status.missing:
-        rows[""] = f"missing: {_some(status.missing)}"
+        rows[""] = f"missing: {some(status.missing)}"
     width = max(map(len, rows))
     lines = [f"{root}:", *(f"  {name:{width}}  {words}" for name, words in rows.items())]
     if folder.is_symlink():
@@ -205,8 +201,3 @@ def _show(root: Path, status: "DatasetStatus", *, json: bool) -> None:
     lines.append("\nNext" if status.whole else "\nThen")
     lines += next_steps("qvhighlights", root)
     echo("\n".join(lines))
-
-
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN:,} more"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option, echo
 
-from hlclip.cli.terminal import refuse_input
+from hlclip.cli.terminal import SubmissionOut, refuse_input
 from hlclip.system import HlclipError
 
 
@@ -17,12 +17,7 @@ def ensemble(
             help="Two or more submission files (JSONL) that have pred_saliency_scores.",
         ),
     ],
-    out: Annotated[
-        Path,
-        Option(
-            "--out", "-o", metavar="OUT", help="Submission file to write; replaced if it exists."
-        ),
-    ],
+    out: SubmissionOut,
     weights: Annotated[
         str | None,
         Option(

@@ -6,17 +6,8 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-
-class Format(StrEnum):
-    """What `--export` writes."""
-
-    OTIO = "otio"
-    XML = "xml"
-    EDL = "edl"
-    VTT = "vtt"
-    CHAPTERS = "chapters"
-    CSV = "csv"
-
+Format = StrEnum("Format", ["otio", "xml", "edl", "vtt", "chapters", "csv"])
+"""What `--export` writes. Typer takes no list of literals."""
 
 Video = Annotated[Path, Argument(metavar="VIDEO", help="A video, or a folder of videos.")]
 Queries = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from hlclip.cli.terminal import refuse_input
+from hlclip.cli.terminal import SubmissionOut, refuse_input
 from hlclip.system import HlclipError
 
 
@@ -16,12 +16,7 @@ def moments(
             metavar="PREDICTIONS", help="Submission file (JSONL) that has pred_saliency_scores."
         ),
     ],
-    out: Annotated[
-        Path,
-        Option(
-            "--out", "-o", metavar="OUT", help="Submission file to write; replaced if it exists."
-        ),
-    ],
+    out: SubmissionOut,
     rule: Annotated[
         Literal["consensus", "histogram", "thresholds", "threshold", "contrast", "peaks"] | None,
         Option(help="How scores become windows. Default: consensus."),

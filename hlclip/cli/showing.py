@@ -17,17 +17,13 @@ def print_moments(answer: "Answer") -> None:
     """Print the moments of an answer, best first; the best clip where nothing was found."""
     echo(f"{answer.curve.video}: {answer.title}")
     for rank, moment in enumerate(answer.moments, start=1):
-        echo(f"{rank:4}  {_line(moment)}")
+        times, score, worth = _cells(moment)
+        echo(f"{rank:4}  {times:21}{score:>8}   {worth}".rstrip())
     if not answer.moments:
         best = answer.left_out[0]
         exact = "" if best.rating is None else f"   rated {best.rating:.2f}"  # 0.96 is no 1.0
         span, score, _ = _cells(best)
         echo(f"      nothing found; the best is {span}   {score}{exact}")
-
-
-def _line(moment: "Moment") -> str:
-    times, score, worth = _cells(moment)
-    return f"{times:21}{score:>8}   {worth}".rstrip()
 
 
 def draw(answer: "Answer", stem: Path, *, window: int, plot: bool, sheet: bool) -> Iterator[Path]:

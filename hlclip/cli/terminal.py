@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -58,6 +58,14 @@ StoreFolder = Annotated[
 Json = Annotated[
     bool, Option("--json", help="Print JSON instead of text, with all names and unrounded figures.")
 ]
+
+Check = Annotated[bool, Option("--check", help="Change nothing; exit with 1 if a file is missing.")]
+SubmissionOut = Annotated[
+    Path,
+    Option("--out", "-o", metavar="OUT", help="Submission file to write; replaced if it exists."),
+]
+
+_SHOWN_NAMES = 5
 
 _OPTIONS = {
     "encoder.model": "--model",
@@ -127,6 +135,12 @@ def refuse_input(option: str, out: Path, inputs: Iterable[Path | None]) -> None:
     read = [path for path in inputs if path is not None and path.exists()]
     if out.exists() and any(out.samefile(path) for path in read):
         raise HlclipError(f"{option} {out}: is an input", "give another name")
+
+
+def some(names: Collection[str]) -> str:
+    """The first names in the order of the alphabet, and the number of the others."""
+    shown, more = ", ".join(sorted(names)[:_SHOWN_NAMES]), len(names) - _SHOWN_NAMES
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def print_json(content: object) -> None:

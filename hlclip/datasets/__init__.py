@@ -8,17 +8,12 @@ archive               videos extracted from one large archive
 conversion            published files of another data set to annotation files, by protocol
 tvsum                 TVSum: titles as queries, shots of two seconds, 20 annotators
 youtube_highlights    YouTube Highlights: six domains as queries, overlapping clips
-retrieval             windows without ratings
-charades_sta          Charades-STA
-tacos                 TACoS
-activitynet           ActivityNet Captions
+retrieval             Charades-STA, TACoS, ActivityNet Captions: windows without ratings
 ratings               ratings of your own clips by several people, as annotation rows
 ratings_file          the same ratings as CSV
 """
 
-from hlclip.datasets.activitynet import ACTIVITYNET
 from hlclip.datasets.archive import extract_videos, videos_in
-from hlclip.datasets.charades_sta import CHARADES_STA
 from hlclip.datasets.conversion import (
     Conversion,
     ConversionStatus,
@@ -39,7 +34,7 @@ from hlclip.datasets.qvhighlights import (
 )
 from hlclip.datasets.ratings import Query, Ratings
 from hlclip.datasets.ratings_file import named_videos, read_ratings, write_ratings
-from hlclip.datasets.tacos import TACOS
+from hlclip.datasets.retrieval import ACTIVITYNET, CHARADES_STA, TACOS
 from hlclip.datasets.tvsum import TVSUM
 from hlclip.datasets.youtube_highlights import YOUTUBE_HIGHLIGHTS
 

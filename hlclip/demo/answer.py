@@ -45,8 +45,7 @@ def files_html(answers: Sequence[Answer], window: int) -> str:
     """Links that hold the files of `hlclip highlight`."""
     with TemporaryDirectory() as folder:
         files = ScoreFiles(Path(folder), window=window)
-        for answer in answers:
-            files.answers.append(answer)
+        files.answers += answers
         files.write()
         links = [
             f'<a download="{path.name}" href="data:{kind};base64,'

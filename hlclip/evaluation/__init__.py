@@ -51,6 +51,5 @@ from hlclip.evaluation.splits import (
     find_all_moments,
     headline,
     measure,
-    measure_moments,
     moment_groups,
 )

@@ -2,7 +2,7 @@
 
 import html
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import floor
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def export_moments(
 def export_table(answers: Sequence[Answer], path: Path) -> None:
     """Write a CSV file with a row for each moment of each query and video, best first."""
     rows: list[list[object]] = [["qid", "vid", "query", "rank", "start", "end", "score"]]
-    if any(moment.rating is not None for moment in _all(answers)):
+    if any(moment.rating is not None for answer in answers for moment in answer.moments):
         rows[0] += ["rating", "very_good"]
     for answer in answers:
         for rank, moment in enumerate(answer.moments, start=1):
@@ -81,10 +81,6 @@ def export_table(answers: Sequence[Answer], path: Path) -> None:
             facts = [answer.qid, answer.vid, answer.curve.query, rank, *times, moment.score]
             rows.append([*facts, *(moment.rating, moment.very_good)[: len(rows[0]) - len(facts)]])
     write_table(path, rows)
-
-
-def _all(answers: Sequence[Answer]) -> Iterator[Moment]:
-    return (moment for answer in answers for moment in answer.moments)
 
 
 def _ranked(answers: Sequence[Answer]) -> list[tuple[int, Answer, Moment]]:

@@ -9,7 +9,7 @@ comparison    frames decoded again, to find items made from another file
 """
 
 from hlclip.maintenance.comparison import compare_frames
-from hlclip.maintenance.inventory import StoredFile, find_garbage, remove_garbage, store_status
+from hlclip.maintenance.inventory import find_garbage, remove_garbage, store_status
 from hlclip.maintenance.items import Transfer, remove_damaged, transfer_items, verify_store
 from hlclip.maintenance.references import (
     Keep,

@@ -51,11 +51,8 @@ def compare_frames(
             f"{outputs}: no index.json or no frames.json, so the videos are unknown",
             "`dvc repro` or `dvc checkout` makes them",
         )
-    index, header, hashes = (
-        read_index(outputs / "index.json"),
-        frames.header,
-        read_hashes(root / HASHES),
-    )
+    index, hashes = read_index(outputs / "index.json"), read_hashes(root / HASHES)
+    header = frames.header
     videos = {vid: index.videos[vid] for vid in frames.items if vid in index.videos}
     contents, clips = index.frame_contents(), index.clips_apart()
     keys = {vid: content_key(header, contents[vid]) for vid in videos}

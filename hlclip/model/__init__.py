@@ -20,7 +20,7 @@ hub             files of the Hugging Face hub, cached or downloaded
 """
 
 from hlclip.model.catalogue import CatalogueEntry, describe_model, find_models
-from hlclip.model.description import EncoderDescription, describe_encoder
+from hlclip.model.description import describe_encoder
 from hlclip.model.device import (
     DeviceError,
     autocast,

@@ -15,7 +15,6 @@ values       types of the values
 from hlclip.params.sections import (
     DataParams,
     EncoderParams,
-    EvaluateParams,
     FramesParams,
     MomentsParams,
     Params,

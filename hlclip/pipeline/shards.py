@@ -1,6 +1,7 @@
 """What a data set lacks in the store, of all its videos or of one shard; loads no torch."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,19 +46,15 @@ def parse_shard(text: str) -> tuple[int, int]:
     Raises:
         ShardError: it is not two numbers, or I is not 0 to N - 1.
     """
-    number, slash, count = text.partition("/")
-    if not (
-        slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()
-    ):
+    found = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+    if not found:
         raise ShardError(f"got {text!r}, expected I/N, such as 0/8", "I is 0 to N - 1")
-    if int(number) >= int(count):
-        raise ShardError(
-            f"{text}: there is no shard {int(number)} of {int(count)}",
-            f"shards are counted from 0: 0/{count} to {max(int(count) - 1, 0)}/{count}"
-            if int(count)
-            else "N is 1 or more",
-        )
-    return int(number), int(count)
+    number, count = map(int, found.groups())
+    if number >= count:
+        counted = f"shards are counted from 0: 0/{count} to {count - 1}/{count}"
+        reason = f"{text}: there is no shard {number} of {count}"
+        raise ShardError(reason, counted if count else "N is 1 or more")
+    return number, count
 
 
 def in_shard(vid: str, shard: tuple[int, int]) -> bool:

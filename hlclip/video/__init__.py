@@ -13,10 +13,8 @@ workers           threads that decode, and stop when their caller is interrupted
 """
 
 from hlclip.video.container import (
-    CONTAINERS,
     check_plain,
     has_time_stamps,
-    is_cover,
     late_seconds,
     open_video,
     picture_name,
