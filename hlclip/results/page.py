@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,7 @@ def _reliability(run: Run) -> dict[str, list[dict[str, str]]]:
     return charts
 
 
+@cache
 def _vega() -> Markup:
     """JavaScript of Vega, Vega-Lite and Vega-Embed, in the version that Altair writes specs for."""
     number = re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from tests.models import save_model, tiny_config
 if find_spec("gradio") is None:
     pytest.skip("no Gradio: pip install -e '.[demo]'", allow_module_level=True)
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from hlclip.demo import free_port, is_loopback
 from hlclip.demo.server import score_upload
@@ -198,10 +199,18 @@ def server(tmp_path_factory: pytest.TempPathFactory, annotations: Path) -> Itera
         end(server, signal.SIGTERM)  # after all that the tests uploaded and were refused
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One visitor, whose browser keeps Gradio's scripts: megabytes that each new one compiles."""
+    with browser.new_context() as context:
+        yield context
+
+
 @pytest.fixture
-def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(context: BrowserContext, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page, opened; fails when it logs an error or asks anything of another host."""
-    page = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 900})
+    page = context.new_page()
+    page.set_viewport_size({"width": getattr(request, "param", 1280), "height": 900})
     faults = watch(page, home=server.url)
     page.goto(server.url)
     expect(queries(page)).to_be_visible(timeout=60_000)
@@ -441,8 +450,8 @@ def test_a_large_file_is_refused_in_words(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_browser_asks_no_other_host(browser: Browser, server: Server) -> None:
-    page = browser.new_page()
+def test_the_browser_asks_no_other_host(context: BrowserContext, server: Server) -> None:
+    page = context.new_page()
     page.goto(server.url)
     expect(queries(page)).to_be_visible(timeout=60_000)
     refused = page.evaluate(
@@ -482,9 +491,7 @@ def call(server: Server, name: str, data: list[Any], *, session: str) -> dict[st
 
 def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
     """Ask for it without waiting for what it brings."""
-    with urllib.request.urlopen(f"{server.url}config") as answer:
-        events = json.load(answer)["dependencies"]
-    (event,) = (event["id"] for event in events if event["api_name"] == name)
+    event = event_id(server.url, name)
     body = json.dumps({"data": data, "fn_index": event, "session_hash": session}).encode()
     request = urllib.request.Request(
         f"{server.url}gradio_api/queue/join", body, {"Content-Type": "application/json"}
@@ -492,9 +499,17 @@ def join(server: Server, name: str, data: list[Any], *, session: str) -> None:
     urllib.request.urlopen(request).close()
 
 
+@cache
+def event_id(url: str, name: str) -> int:
+    with urllib.request.urlopen(f"{url}config") as answer:
+        events = json.load(answer)["dependencies"]
+    (event,) = (event["id"] for event in events if event["api_name"] == name)
+    return event
+
+
 @pytest.mark.slow
 def test_twenty_others_fill_the_queue_and_an_answer_is_shown_all_the_same(
-    browser: Browser, server: Server, tmp_path: Path
+    context: BrowserContext, server: Server, tmp_path: Path
 ) -> None:
     video = film(tmp_path / "v.mp4")
     with video.open("rb") as file:
@@ -511,7 +526,7 @@ def test_twenty_others_fill_the_queue_and_an_answer_is_shown_all_the_same(
                     raise
                 full.set()
 
-    page = browser.new_page()
+    page = context.new_page()
     faults = watch(page, home=server.url)
     page.goto(server.url)
     with ThreadPoolExecutor(20) as pool:

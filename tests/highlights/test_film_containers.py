@@ -1,6 +1,7 @@
 """Films show what is printed, from and to every container: length, pictures, sound."""
 
 import os
+from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -75,9 +76,14 @@ def cut(
     return cut_moments(video, made, out, exact=exact, overwrite=True)
 
 
-def check_film(video: Path, out: Path, printed: list[tuple[float, float]]) -> None:
+@cache
+def scored_numbers(video: Path) -> list[int]:
+    return numbers(extract_frames(video, HEADER))
+
+
+def check_film(video: Path, out: Path, printed: list[tuple[float, float]]) -> Shown:
     """Each picture of the film is the one that is scored at that second of the video."""
-    scored = numbers(extract_frames(video, HEADER))
+    scored = scored_numbers(video)
     film = show(out)
     begins = list(accumulate((end - start for start, end in printed), initial=0.0))
     assert film.times[0] == pytest.approx(0, abs=STEP)
@@ -98,6 +104,7 @@ def check_film(video: Path, out: Path, printed: list[tuple[float, float]]) -> No
     assert bool(film.loud) == has_sound
     if has_sound:
         assert film.sound_seconds == pytest.approx(begins[-1], abs=STEP)
+    return film
 
 
 def make(folder: Path, raw: Path, name: str) -> Path:
@@ -149,9 +156,8 @@ def test_from_every_container(tmp_path: Path, raw: Path, name: str) -> None:
 def test_to_every_container(tmp_path: Path, video: Path, suffix: str) -> None:
     out = tmp_path / f"film{suffix}"
     for exact in (False, True):
-        check_film(video, out, cut(video, out, *SPANS, exact=exact))
+        film = check_film(video, out, cut(video, out, *SPANS, exact=exact))
         # The tone begins at second 6 of the video, within the second span.
-        film = show(out)
         onset = next(time for time, loud in film.loud if loud)
         first = film.numbers.index(60)
         assert onset == pytest.approx(film.times[first], abs=STEP)
@@ -233,8 +239,8 @@ def test_streams_that_a_broadcast_names_but_does_not_send(
             kept += packet
     path.write_bytes(kept)
     assert cut(path, out, (1, 4), (6, 9), exact=True) == [(1, 4), (6, 9)]
-    check_film(path, out, [(1, 4), (6, 9)])
-    begin = next((time for time, loud in show(out).loud if loud), None)
+    film = check_film(path, out, [(1, 4), (6, 9)])
+    begin = next((time for time, loud in film.loud if loud), None)
     assert begin == (onset and pytest.approx(onset - 3, abs=0.5 if onset == 8 else STEP))
 
 
@@ -242,8 +248,8 @@ def test_a_picture_that_begins_after_its_sound(tmp_path: Path, raw: Path) -> Non
     path, out = tmp_path / "a.ts", tmp_path / "film.mp4"
     ffmpeg("-itsoffset", 3.02, "-i", raw, *TONE, *H264, path)
     assert cut(path, out, (1, 4), (6, 8), exact=False) == [(1, 4), (6, 8)]
-    check_film(path, out, [(1, 4), (6, 8)])
-    onset = next(time for time, loud in show(out).loud if loud)
+    film = check_film(path, out, [(1, 4), (6, 8)])
+    onset = next(time for time, loud in film.loud if loud)
     assert onset == pytest.approx(3, abs=STEP)
 
 

@@ -51,9 +51,12 @@ def timm_name(name: str) -> str:
 def few_layers(name: str) -> dict[str, Any]:
     """A built-in model at its real widths, with two cached blocks and one in the trunk.
 
-    Towers of timm and transformers, and ResNets, keep their depth.
+    Towers of transformers, ResNets, and those of timm that are no ViT keep their depth.
     """
     config = config_of(name)
+    timm = timm_name(name)
+    if timm and not re.search("vitamin|mci", timm) and not NOT_VIT.search(timm):
+        config["vision_cfg"]["timm_model_name"] = small_timm(timm, depth=3)
     for tower in ("vision_cfg", "text_cfg"):
         if isinstance(config[tower].get("layers"), int):
             config[tower]["layers"] = 3

@@ -507,11 +507,18 @@ def test_rows_without_windows_have_no_figures_of_moments(run: Run):
     assert "moment AP" not in page.data["splits"]["val"]["orders"]
 
 
-@pytest.mark.slow
 def test_a_report_of_the_size_of_qvhighlights_val_is_small(tmp_path: Path):
-    finished = finished_run(tmp_path, queries=1550, clips=75, frame=None)
+    def size(queries: int) -> int:
+        folder = tmp_path / f"{queries}"
+        folder.mkdir()
+        finished = finished_run(folder, queries=queries, clips=75, frame=None)
+        return len(render(read_run(finished.folder), Thumbnails()).encode())
+
+    few = size(10)
+    of_a_query = (size(60) - few) / 50  # on val and test
     # Two such splits and thumbnails of 240 queries (4 of 3.6 kB each) stay below 10 MB.
-    assert len(render(read_run(finished.folder), Thumbnails()).encode()) < 6_000_000
+    assert few + 1540 * of_a_query < 6_000_000
+    assert of_a_query > 2 * 75  # each clip has a score
 
 
 # --- The command ---

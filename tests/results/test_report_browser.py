@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from hlclip.evaluation import apply_map
 from hlclip.results.page import write_report
 from hlclip.results.run import read_run
 from tests.runs import GONE, finished_run
 
+expect.set_options(timeout=60_000)  # five seconds are too few where others use the machine
+SIZE = ViewportSize(width=1100, height=800)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -19,19 +22,49 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished = finished_run(tmp_path_factory.mktemp("run"), text=HOSTILE)
     path = finished.folder / "report.html"
-    write_report(read_run(finished.folder), path, store=finished.store, thumbnails=100)
+    write_report(read_run(finished.folder), path, store=finished.store, thumbnails=60)
     return path
 
 
-@pytest.fixture
-def page(browser: Browser, report: Path) -> Iterator[Page]:
-    """The report, opened; fails when it logs an error, asks for anything or opens a dialog."""
-    page = browser.new_page(viewport={"width": 1100, "height": 800}, color_scheme="light")
+@contextmanager
+def opened(browser: Browser, report: Path) -> Iterator[tuple[Page, list[str]]]:
+    """The report, and the errors, requests and dialogs that come while it is open."""
+    page = browser.new_page(viewport=SIZE, color_scheme="light")
     faults = watch(page)
     page.goto(report.as_uri())
-    yield page
+    yield page, faults
     page.close()
     assert faults == [f"request {report.as_uri()}"]
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, report: Path) -> Iterator[tuple[Page, list[str]]]:
+    """Opened once: that takes longer than a test."""
+    with opened(browser, report) as page:
+        yield page
+
+
+@pytest.fixture
+def page(shared: tuple[Page, list[str]]) -> Page:
+    """The report as it opens; fails when it logged an error, asked for anything or opened a dialog.
+
+    Only its charts of the whole run, and what is best and worst, stay as the last test left them.
+    """
+    page, faults = shared
+    assert len(faults) == 1
+    page.set_viewport_size(SIZE)
+    page.mouse.move(0, 0)
+    for name in ("split", "sort", "direction"):
+        page.locator(f"#{name}").select_option(index=0)
+    page.locator("#search").fill("")
+    return page
+
+
+@pytest.fixture
+def new_page(browser: Browser, report: Path) -> Iterator[Page]:
+    """A page of its own, for what a reset would not undo."""
+    with opened(browser, report) as (page, _):
+        yield page
 
 
 def watch(page: Page) -> list[str]:
@@ -207,7 +240,8 @@ def test_a_query_that_looks_like_a_script_is_text(page: Page):
     assert page.evaluate("document.querySelectorAll('.text script, .text img').length") == 0
 
 
-def test_all_is_reached_by_keyboard(page: Page):
+def test_all_is_reached_by_keyboard(new_page: Page):
+    page = new_page
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.locator("#search").focus()
@@ -238,7 +272,8 @@ def test_nothing_is_wider_than_a_phone(page: Page, width: int):
         assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
 
 
-def test_dark_mode_reaches_page_and_charts(page: Page):
+def test_dark_mode_reaches_page_and_charts(new_page: Page):
+    page = new_page
     text = page.locator('[data-chart="loss"] svg .role-axis-label text').first
     expect(text).to_be_visible()
     light = (text.get_attribute("fill"), background(page))
