@@ -40,6 +40,12 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def experiments() -> str:
+    """The commands that the README runs after `make demo`."""
+    (block,) = [each for each in blocks(PAGES[0]) if "dvc exp run" in each.code]
+    return block.code
+
+
 def inline_code(page: Path) -> list[str]:
     """Inline code in the text and tables of a page."""
     tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))

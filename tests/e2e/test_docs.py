@@ -1,4 +1,7 @@
-"""Runs every command of the README and of docs/ that does not say why not, in one real checkout."""
+"""Runs every command of the README and of docs/ that does not say why not, in one real checkout.
+
+The README's experiments are left to `test_readme.py`, which runs them in a fresh clone.
+"""
 
 import shutil
 import sys
@@ -8,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from hlclip import load_scorer
-from tests.docs import PAGES, ROOT, SHELL, blocks
+from tests.docs import PAGES, ROOT, SHELL, blocks, experiments
 from tests.e2e.conftest import Project
 from tests.films import copy, ffmpeg
 
 pytestmark = pytest.mark.slow
 
-RUN = [block for page in PAGES for block in blocks(page) if block.reason is None]
+RUN = [
+    block
+    for page in PAGES
+    for block in blocks(page)
+    if block.reason is None and block.code != experiments()
+]
 STORIES = list(dict.fromkeys(block.page for block in RUN if block.language in SHELL))
 SCRIPTS = list(dict.fromkeys(block.page for block in RUN if block.language == "python"))
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.docs import ROOT, blocks
+from tests.docs import ROOT, experiments
 from tests.e2e.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -18,12 +18,6 @@ def demo() -> list[str]:
     """The commands of `make demo`, without the installation."""
     (recipe,) = re.findall(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
     return [line.strip() for line in recipe.splitlines()]
-
-
-def experiments() -> list[str]:
-    """The commands that the README runs after `make demo`, without the activation."""
-    (block,) = [b for b in blocks(ROOT / "README.md") if "dvc exp run" in b.code]
-    return block.code.splitlines()[1:]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +40,7 @@ def clone(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 def test_every_command_works_in_the_order_of_the_readme(clone: Project):
     said: dict[str, str] = {}
-    for command in [*demo(), *experiments(), *demo()]:
+    for command in [*demo(), *experiments().splitlines()[1:], *demo()]:  # without the activation
         said[command.split("#")[0].strip()] = clone.run("bash", "-c", command, COLUMNS="100")
         if command == "hlclip table" and len(said) <= len(demo()):
             assert "DVC's cache lacks its outputs/figures.json" in said[command]
