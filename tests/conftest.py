@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import imageio_ffmpeg
 import pytest
 from hypothesis import settings
+from platformdirs import user_cache_path
 
 from hlclip.video.ffmpeg_process import ffmpeg_executable
 
@@ -30,6 +31,15 @@ settings.load_profile("hlclip")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker is left with one at the end."""
     items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_own_store() -> Iterator[None]:
+    """Tests leave the cache of whoever runs them alone: they name a store, or another cache."""
+    own = user_cache_path("hlclip")
+    before = set(own.rglob("*"))
+    yield
+    assert set(own.rglob("*")) == before, "a test without HLCLIP_STORE wrote into the user's cache"
 
 
 def _test_data(name: str) -> Path:

@@ -41,7 +41,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with one video, where the command runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLCLIP_STORE", raising=False)
+    monkeypatch.setenv("HLCLIP_STORE", ".hlclip/store")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     copy(original, tmp_path / "holiday.mp4")
     return tmp_path
