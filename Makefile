@@ -40,7 +40,7 @@ unpinned-%:
 	    python -m pytest tests/e2e/test_reruns.py -k "makes_everything or does_nothing"
 	rm -rf $(VENV)-$*
 
-bench: $(INSTALLED)  ## measure every fast path beside the naive way; takes about half an hour
+bench: $(INSTALLED)  ## measure every fast path against the naive way; takes about half an hour
 	python -m bench --folder .hlclip/bench
 
 check: $(INSTALLED) leaks audit docs  ## style, types, architecture, secrets, known vulnerabilities, docs

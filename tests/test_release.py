@@ -123,3 +123,10 @@ def test_the_container_copies_what_its_installation_needs(
     assert content(wheel) == content(released[".whl"])
     extras = re.findall(r'"\.\[([\w,]+)\]"', "\n".join(lines))[0].split(",")
     assert set(extras) <= PYPROJECT["project"]["optional-dependencies"].keys()
+
+
+def test_no_large_file_is_tracked_but_the_bundled_model() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    large = {path.relative_to(ROOT).as_posix() for path in paths if path.stat().st_size > 2**20}
+    assert large == {"sample/model/open_clip_model.safetensors"}

@@ -95,7 +95,7 @@ def _chart(curve: Curve, moments: Sequence[Moment], window: int) -> str:
         "number", "left", (((s + e) / 2, str(n)) for n, (s, e) in enumerate(spans, 1))
     )
     below = _labels("time", "left", ((float(x(at)), label) for at, label in time.ticks.items()))
-    beside = _labels("value", "top", ((float(y(at)), label) for at, label in value.ticks.items()))
+    left = _labels("value", "top", ((float(y(at)), label) for at, label in value.ticks.items()))
     legend = "clip" + (f" <b>&#9473;</b> mean of {window} clips" if window > 1 else "")
     return f"""<figure class="chart">
 <figcaption>{curve.measure} <span><i>&#9473;</i> {legend}</span></figcaption>
@@ -103,7 +103,7 @@ def _chart(curve: Curve, moments: Sequence[Moment], window: int) -> str:
   aria-label="Scores of the clips for {html.escape(curve.query)}; a click plays the video there">
 <svg viewBox="0 0 100 100" preserveAspectRatio="none">{shades}
 <polyline class="clips" points="{steps}"/>{f'<polyline points="{line}"/>' if window > 1 else ""}
-</svg>{numbers}{below}{beside}</div></figure>"""
+</svg>{numbers}{below}{left}</div></figure>"""
 
 
 def _doubt(moment: Moment) -> str:

@@ -50,7 +50,7 @@ def serving(
         "GRADIO_ALLOWED_PATHS": "",
     }
     from hlclip.demo.annotate_tab import serve_videos  # noqa: PLC0415 (Gradio, see above)
-    from hlclip.demo.page import APPEARANCE, build_page  # noqa: PLC0415
+    from hlclip.demo.page import APPEARANCE, build_page  # noqa: PLC0415 (Gradio)
 
     busy = threading.Lock()
 

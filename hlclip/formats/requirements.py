@@ -19,7 +19,7 @@ def check_version(path: Path = Path(REQUIREMENTS)) -> None:
         OSError: the file cannot be read.
     """
     # Not at the top: every command imports this wing, and few come here.
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 (slow)
 
     installed = version("hlclip")
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -241,8 +241,10 @@ def load_scorer(
     facts = remembered or load().facts
     named = None if calibration is None else Path(calibration)
     maps = find_maps(named, path, facts)
-    beside = path and path.parent / CALIBRATION_FILE
-    return Scorer(facts, load, store=store, maps=maps, checkpoint=path, calibration=named or beside)
+    default = path and path.parent / CALIBRATION_FILE
+    return Scorer(
+        facts, load, store=store, maps=maps, checkpoint=path, calibration=named or default
+    )
 
 
 def _stored(store: Store, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
